@@ -1,0 +1,174 @@
+"""The one door to Postgres.
+
+A transition is one statement on a connection in autocommit: no BEGIN, no COMMIT, no ping, so one round trip.
+Such connections are kept here in a stack, not in SQLAlchemy's pool, because a pool's checkout costs as much as an
+insert. SQLAlchemy opens them, and carries what is more than one statement (`transaction`).
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+import psycopg2
+import sqlalchemy
+from psycopg2.extensions import connection as Psycopg2Connection
+from sqlalchemy.pool import NullPool
+
+from .errors import StateUnavailable
+
+CONNECT_TIMEOUT_SECONDS = 5
+NETWORK_TIMEOUT_MS = 15_000  # unacknowledged data after which a connection counts as cut (TCP_USER_TIMEOUT)
+
+Row = dict[str, Any]
+
+
+class Executor(Protocol):
+    """What a statement needs: the Database itself, or one open transaction of it."""
+
+    def all(self, statement: str, /, **values: Any) -> list[Row]: ...
+    def one(self, statement: str, /, **values: Any) -> Row | None: ...
+
+
+class Database:
+    """Connections to one Postgres database, safe to share between threads and across fork."""
+
+    def __init__(self, url: str, application_name: str = "celeriac"):
+        self.url = _with_driver(url)
+        self._application_name = application_name
+        self._engine = self._new_engine()
+        self._idle: deque[Psycopg2Connection] = deque()
+        self._pid = os.getpid()
+
+    def all(self, statement: str, /, **values: Any) -> list[Row]:
+        """Runs one statement in a transaction of its own. Raises StateUnavailable when Postgres does not answer."""
+        with _translated(), self._held() as connection:
+            return _fetch(connection, statement, values)
+
+    def one(self, statement: str, /, **values: Any) -> Row | None:
+        """The first row of `all`, or None."""
+        rows = self.all(statement, **values)
+        return rows[0] if rows else None
+
+    @contextmanager
+    def transaction(self) -> Iterator["Transaction"]:
+        """Several statements that commit together, or not at all."""
+        with _translated(), self._engine.connect() as connection, connection.begin():
+            yield Transaction(connection)
+
+    def dedicated(self) -> Psycopg2Connection:
+        """A connection of the caller's own, in autocommit: for session locks. The caller closes it."""
+        with _translated():
+            return self._connect()
+
+    def now(self) -> datetime:
+        """The time, by the only clock that counts."""
+        row = self.one("select clock_timestamp() as now")
+        assert row is not None
+        return cast(datetime, row["now"])
+
+    def close(self) -> None:
+        """Closes every connection that is not in use at this moment."""
+        while self._idle:
+            self._idle.pop().close()
+        self._engine.dispose()
+
+    @contextmanager
+    def _held(self) -> Iterator[Psycopg2Connection]:
+        if self._pid != os.getpid():
+            self._leave_to_the_parent()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            yield connection
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            connection.close()
+            raise
+        finally:
+            if not connection.closed:
+                self._idle.append(connection)
+
+    def _leave_to_the_parent(self) -> None:
+        # After a fork these sockets are the parent's. psycopg2 does not close what another process opened.
+        self._idle = deque()
+        self._engine.dispose(close=False)
+        self._pid = os.getpid()
+
+    def _connect(self) -> Psycopg2Connection:
+        fairy = self._engine.raw_connection()
+        fairy.detach()
+        connection = cast(Psycopg2Connection, fairy.driver_connection)
+        connection.autocommit = True
+        return connection
+
+    def _new_engine(self) -> sqlalchemy.Engine:
+        return sqlalchemy.create_engine(
+            self.url,
+            poolclass=NullPool,
+            json_deserializer=str,  # documents stay text until someone decodes them, see payload.py
+            connect_args={
+                "application_name": self._application_name,
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": NETWORK_TIMEOUT_MS,
+                "options": "-c timezone=UTC",
+            },
+        )
+
+
+class Transaction:
+    """An open transaction: ours from `Database.transaction`, or a caller's own SQLAlchemy connection."""
+
+    def __init__(self, connection: sqlalchemy.Connection):
+        self.connection = connection
+
+    def all(self, statement: str, /, **values: Any) -> list[Row]:
+        result = self.connection.exec_driver_sql(statement, values)
+        return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+    def one(self, statement: str, /, **values: Any) -> Row | None:
+        rows = self.all(statement, **values)
+        return rows[0] if rows else None
+
+
+def patiently(attempt_seconds: float, deadline_seconds: float) -> Iterator[float]:
+    """Pauses for a loop that outlasts an outage: yields the seconds slept so far, doubling up to `attempt_seconds`."""
+    began, pause = time.monotonic(), 0.05
+    while (waited := time.monotonic() - began) < deadline_seconds:
+        yield waited
+        time.sleep(pause)
+        pause = min(pause * 2, attempt_seconds)
+
+
+def _fetch(connection: Psycopg2Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        if cursor.description is None:
+            return []
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg2.OperationalError, psycopg2.InterfaceError, sqlalchemy.exc.OperationalError) as error:
+        raise StateUnavailable(f"Postgres does not answer: {str(error).strip()}") from error
+    except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName) as error:
+        raise StateUnavailable("the database has no Celeriac tables yet: run `celeriac migrate`") from error
+
+
+def _with_driver(url: str) -> str:
+    # "postgres://" is what platforms hand out; SQLAlchemy 2.1 takes a bare "postgresql://" for psycopg 3.
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in ("postgres", "postgresql"):
+        return f"postgresql+psycopg2://{rest}"
+    return url

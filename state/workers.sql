@@ -1,0 +1,55 @@
+-- name: register
+-- A worker process says what it can execute; one that was taken for lost and comes back is alive again.
+insert into celeriac.workers (id, name, pid, pool, slots, workflows)
+values (%(id)s, %(name)s, %(pid)s, %(pool)s, %(slots)s, %(workflows)s)
+on conflict (id) do update set
+    stopped_at = null, stop_cause = null, heartbeat_at = now(), consumed_at = now(), locked_at = null,
+    slots = excluded.slots, workflows = excluded.workflows
+returning *;
+
+-- name: lock
+-- The sign of life that falls with the connection. False while an older connection of this worker still holds it.
+update celeriac.workers set locked_at = now()
+where id = %(id)s and pg_try_advisory_lock(%(lock_class)s, lock_key)
+returning *;
+
+-- name: beat
+-- Alive. Nothing comes back when it was taken for lost.
+update celeriac.workers set
+    heartbeat_at = now(), slots = %(slots)s,
+    consumed_at = case when %(is_consuming)s then now() else consumed_at end
+where id = %(id)s and stopped_at is null
+returning *;
+
+-- name: stop
+update celeriac.workers set stopped_at = now(), stop_cause = %(cause)s
+where id = %(id)s and stopped_at is null
+returning *;
+
+-- name: bury_lost
+-- Workers whose session lock fell (their process died), or that did not beat for `timeout_seconds` (their host did).
+-- After a restart of Postgres every lock is gone: workers get `grace_seconds` to take theirs again.
+update celeriac.workers as w set stopped_at = now(), stop_cause = case
+    when w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
+    then 'its heartbeat stopped' else 'its process died' end
+where w.stopped_at is null and (
+    w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
+    or (
+        w.locked_at is not null
+        and pg_postmaster_start_time() < now() - %(grace_seconds)s * interval '1 second'
+        and not exists (
+            select from pg_locks as l
+            where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+                and l.database = (select oid from pg_database where datname = current_database())
+                and l.classid::bigint = %(lock_class)s and l.objid::bigint = w.lock_key)))
+returning *;
+
+-- name: stopped_with_runs
+-- Workers that are gone, and still stand as the holder of a run.
+select w.* from celeriac.workers as w
+where w.stopped_at is not null
+    and exists (select from celeriac.runs as r where r.status = 'running' and r.worker_id = w.id);
+
+-- name: alive
+select w.*, (select count(*) from celeriac.runs as r where r.status = 'running' and r.worker_id = w.id) as busy
+from celeriac.workers as w where w.stopped_at is null order by w.name;
