@@ -1,1 +1,43 @@
-"""Celeriac: durable workflows for teams that already run Celery."""
+"""Celeriac: durable workflows for teams that already run Celery. The public names, and nothing else."""
+
+from celeriac.workflows import (
+    Abort,
+    Celeriac,
+    Cron,
+    CurrentRun,
+    Event,
+    Every,
+    Queue,
+    Retry,
+    RetryAfter,
+    Run,
+    Step,
+    Workflow,
+    current_run,
+    sleep,
+    sleep_until,
+    step,
+    trigger,
+    workflow,
+)
+
+__all__ = [
+    "Abort",
+    "Celeriac",
+    "Cron",
+    "CurrentRun",
+    "Event",
+    "Every",
+    "Queue",
+    "Retry",
+    "RetryAfter",
+    "Run",
+    "Step",
+    "Workflow",
+    "current_run",
+    "sleep",
+    "sleep_until",
+    "step",
+    "trigger",
+    "workflow",
+]

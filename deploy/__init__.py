@@ -1,0 +1,1 @@
+"""What is started: the command line, and everything in one terminal. It stands on all others; nothing imports it."""

@@ -6,7 +6,6 @@ insert. SQLAlchemy opens them, and carries what is more than one statement (`tra
 """
 
 import os
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,10 +58,10 @@ class Database:
         with _translated(), self._engine.connect() as connection, connection.begin():
             yield Transaction(connection)
 
-    def dedicated(self) -> Psycopg2Connection:
-        """A connection of the caller's own, in autocommit: for session locks. The caller closes it."""
+    def session(self) -> "Session":
+        """A connection of the caller's own, for session locks. The caller closes it."""
         with _translated():
-            return self._connect()
+            return Session(self._connect())
 
     def now(self) -> datetime:
         """The time, by the only clock that counts."""
@@ -101,8 +100,8 @@ class Database:
 
     def _connect(self) -> Psycopg2Connection:
         fairy = self._engine.raw_connection()
-        fairy.detach()
         connection = cast(Psycopg2Connection, fairy.driver_connection)
+        fairy.detach()  # it is ours now, and the pool does not close it
         connection.autocommit = True
         return connection
 
@@ -138,13 +137,38 @@ class Transaction:
         return rows[0] if rows else None
 
 
-def patiently(attempt_seconds: float, deadline_seconds: float) -> Iterator[float]:
-    """Pauses for a loop that outlasts an outage: yields the seconds slept so far, doubling up to `attempt_seconds`."""
-    began, pause = time.monotonic(), 0.05
-    while (waited := time.monotonic() - began) < deadline_seconds:
-        yield waited
-        time.sleep(pause)
-        pause = min(pause * 2, attempt_seconds)
+class Session:
+    """One connection of its owner alone, each statement in a transaction of its own."""
+
+    def __init__(self, connection: Psycopg2Connection):
+        self._connection = connection
+
+    def all(self, statement: str, /, **values: Any) -> list[Row]:
+        with _translated():
+            return _fetch(self._connection, statement, values)
+
+    def one(self, statement: str, /, **values: Any) -> Row | None:
+        rows = self.all(statement, **values)
+        return rows[0] if rows else None
+
+    def fileno(self) -> int:
+        """The socket: readable when the server says something unasked, or closes the connection."""
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def leave_to_the_parent(self) -> None:
+        """In a child, after fork: gives the socket up without a word to the server.
+
+        The descriptor stays taken, by /dev/null: were its number free, a later socket of the child could get it, and
+        be closed by libpq when this object goes.
+        """
+        if self._connection.closed:
+            return
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, self._connection.fileno())
+        os.close(null)
 
 
 def _fetch(connection: Psycopg2Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:

@@ -115,9 +115,9 @@ def arguments_of(signature: Signature, payload: Mapping[str, Any]) -> tuple[list
             continue
         if parameter.kind is Parameter.VAR_POSITIONAL:
             args.extend(remaining.pop(name))
-        elif parameter.kind is Parameter.POSITIONAL_ONLY:
-            args.append(remaining.pop(name))
-        elif parameter.kind is Parameter.POSITIONAL_OR_KEYWORD and _leads_to_varargs(signature):
+        elif parameter.kind is Parameter.POSITIONAL_ONLY or (
+            parameter.kind is Parameter.POSITIONAL_OR_KEYWORD and _leads_to_varargs(signature)
+        ):
             args.append(remaining.pop(name))
         elif parameter.kind is not Parameter.VAR_KEYWORD:
             kwargs[name] = remaining.pop(name)

@@ -216,9 +216,10 @@ def wake(db: Executor, now: datetime | None = None) -> list[RunRow]:
     return _many(db, SQL.wake, now=now, limit=BATCH)
 
 
-def next_due(db: Executor) -> datetime | None:
-    row = db.one(SQL.next_due)
-    return row["next_due_at"] if row else None
+def due_in_seconds(db: Executor) -> float | None:
+    """Seconds until the next one is due (negative: it is late), or None."""
+    row = db.one(SQL.due_in_seconds)
+    return row["seconds"] if row else None
 
 
 def expire(db: Executor, now: datetime | None = None) -> list[RunRow]:
@@ -256,6 +257,11 @@ def queued(db: Executor, queue: str, after: tuple[datetime, UUID] | None, limit:
     """A page of the queued runs of one queue, oldest first; `after` is queued_at and id of the last one seen."""
     after_at, after_id = after or ("-infinity", UUID(int=0))
     return _many(db, SQL.queued, queue=queue, after_at=after_at, after_id=after_id, limit=limit)
+
+
+def running_of(db: Executor, queue: str) -> list[RunRow]:
+    """The running runs of a queue."""
+    return _many(db, SQL.running_of, queue=queue)
 
 
 def holders(db: Executor, ids: Iterable[UUID]) -> dict[UUID, tuple[str, int]]:

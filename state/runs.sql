@@ -179,9 +179,10 @@ update celeriac.runs as r set
 from due where r.id = due.id
 returning r.*;
 
--- name: next_due
+-- name: due_in_seconds
 -- When `wake` has something to do again.
-select min(run_at) as next_due_at from celeriac.runs where status in ('delayed', 'waiting') and run_at is not null;
+select extract(epoch from min(run_at) - clock_timestamp())::float8 as seconds
+from celeriac.runs where status in ('delayed', 'waiting') and run_at is not null;
 
 -- name: expire
 -- Those that did not start before their ttl passed.
@@ -232,3 +233,7 @@ order by r.queued_at, r.id limit %(limit)s;
 -- name: holders
 -- Status and epoch of the runs that Redis believes to hold a slot.
 select id, status, epoch from celeriac.runs where id = any (%(ids)s);
+
+-- name: running_of
+-- The running runs of a queue, who hold its slots whatever Redis remembers.
+select * from celeriac.runs where status = 'running' and queue = %(queue)s;

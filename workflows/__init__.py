@@ -1,0 +1,36 @@
+"""What happens: the API that workflows are written against, and everything that executes them.
+
+This is the public door; the law of the package is in its README.
+"""
+
+from .application import Celeriac, trigger
+from .errors import Abort, RetryAfter
+from .queue import Queue
+from .retry import Retry
+from .run import CurrentRun, Run, current_run
+from .schedule import Cron, Every
+from .sleep import sleep, sleep_until
+from .step import Step, step
+from .webhook import Event
+from .workflow import Workflow, workflow
+
+__all__ = [
+    "Abort",
+    "Celeriac",
+    "Cron",
+    "CurrentRun",
+    "Event",
+    "Every",
+    "Queue",
+    "Retry",
+    "RetryAfter",
+    "Run",
+    "Step",
+    "Workflow",
+    "current_run",
+    "sleep",
+    "sleep_until",
+    "step",
+    "trigger",
+    "workflow",
+]

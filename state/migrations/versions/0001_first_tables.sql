@@ -121,7 +121,6 @@ create index runs_held on celeriac.runs (worker_id, worker_pid) where status = '
 create unique index runs_once_by_idempotency_key on celeriac.runs (workflow, idempotency_key)
     where idempotency_key is not null;
 create unique index runs_once_by_parent_step on celeriac.runs (parent_id, parent_step) where parent_id is not null;
-create unique index runs_once_by_delivery on celeriac.runs (source_id) where source = 'webhook';
 
 create table celeriac.steps (
     run_id          uuid not null,

@@ -1,0 +1,83 @@
+"""Runs the services, each in a thread of its own, until it is told to stop."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+from ..state.errors import StateUnavailable
+from ..workflows import Celeriac
+from ..workflows.buckets import RedisUnavailable
+from .dispatcher import DispatcherService
+from .reaper import Reaper
+from .router import Router
+from .scheduler import Scheduler, declare
+from .service import Counts, Service
+from .waker import Waker
+
+log = logging.getLogger(__name__)
+
+
+def services(durable: Celeriac) -> list[Service]:
+    """All services of a beat."""
+    return [Scheduler(durable), Waker(durable), DispatcherService(durable), Reaper(durable), Router(durable)]
+
+
+class Beat:
+    """Several may run: a second one is a hot spare, not a duplicate.
+
+    `run()` blocks until `stop()` is called, which is safe in a signal handler.
+    """
+
+    def __init__(self, durable: Celeriac, running: Sequence[Service] | None = None):
+        self._durable = durable
+        self._services = running if running is not None else services(durable)
+        self._stopping = threading.Event()
+        self.counts: dict[str, Counts] = {}
+
+    def run(self) -> None:
+        self._declare()
+        threads = [
+            threading.Thread(target=self._serve, args=(service,), name=f"celeriac-{service.name}")
+            for service in self._services
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def _declare(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._durable.register()
+                return declare(self._durable, self._durable.workflows(), self._durable.database.now())
+            except StateUnavailable as error:
+                log.warning("beat waits for Postgres: %s", error)
+                self._stopping.wait(1.0)
+
+    def _serve(self, service: Service) -> None:
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                counts = service.run_once()
+                pause = self._pause(service, time.monotonic() - began)
+            except (StateUnavailable, RedisUnavailable) as error:
+                log.warning("%s waits: %s", service.name, error)
+                pause = 1.0
+            except Exception:  # a fault in one pass must not end the service: nobody else would wake the runs
+                log.exception("%s failed, and tries again", service.name)
+                pause = 1.0
+            else:
+                self.counts[service.name] = counts
+                if any(counts.values()):
+                    log.info("%s: %s", service.name, ", ".join(f"{k} {v}" for k, v in counts.items() if v))
+            self._stopping.wait(pause)
+
+    def _pause(self, service: Service, took_seconds: float) -> float:
+        """Until the interval has passed, or what is due before. A full pass is followed by another at once."""
+        remaining = service.interval_seconds - took_seconds
+        due_in_seconds = service.due_in_seconds()
+        return max(0.001, remaining if due_in_seconds is None else min(remaining, due_in_seconds))

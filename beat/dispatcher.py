@@ -1,0 +1,23 @@
+"""Compares Redis with Postgres, and mends what differs: after a loss, a restart, a lost message, a leaked slot."""
+
+from datetime import datetime
+from typing import ClassVar
+
+from ..workflows import Celeriac
+from .service import Counts
+
+
+class DispatcherService:
+    """Offers what Redis does not know, frees slots that leaked, publishes again what was not claimed."""
+
+    name: ClassVar[str] = "dispatcher"
+    interval_seconds: ClassVar[float] = 2.0
+
+    def __init__(self, durable: Celeriac):
+        self._durable = durable
+
+    def run_once(self, now: datetime | None = None) -> Counts:
+        return self._durable.dispatcher.heal()
+
+    def due_in_seconds(self) -> float | None:
+        return None

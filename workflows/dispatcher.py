@@ -1,0 +1,155 @@
+"""From a queued row to a worker: offered to Redis, admitted to a slot, published to Celery. And how all that heals."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from uuid import UUID
+
+from ..state import queues, runs, status
+from ..state.database import Database, Row
+from ..state.runs import RunRow
+from .buckets import Buckets, Holding, RedisUnavailable, Ticket
+from .publisher import Publisher
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+PAGE = 1000  # queued runs that are offered again in one call
+SETTLING_MS = 2_000  # a ticket whose run has moved on may be about to be released by the worker that moved it
+PUBLISH_AGAIN_MS = 10_000  # a run that is admitted and was not claimed by then: its message may be lost
+
+
+class Dispatcher:
+    """What every process that starts or ends runs does with Redis and the broker. Nothing here raises when they are
+    away: the rows say what should be true, and `heal` makes it so."""
+
+    def __init__(self, database: Database, buckets: Buckets, publisher: Publisher, settings: Settings):
+        self._database, self._buckets, self._publisher, self._settings = database, buckets, publisher, settings
+
+    def offer(self, queued: Iterable[RunRow]) -> None:
+        """Queued runs stand in line, and start where a slot is free. Others are passed over."""
+        by_queue: dict[str, list[RunRow]] = defaultdict(list)
+        for run in queued:
+            if run.status == status.QUEUED:
+                by_queue[run.queue].append(run)
+        for queue, members in by_queue.items():
+            for first in range(0, len(members), PAGE):
+                page = members[first : first + PAGE]
+                self._publish(queue, lambda queue=queue, page=page: self._buckets.offer(queue, page))  # type: ignore[misc]
+
+    def release(self, queue: str, ticket: Ticket, ended: UUID | None = None) -> None:
+        """The slot of this ticket is free; whoever waits for the run `ended` is told, and the next ones start."""
+        self._publish(queue, lambda: self._buckets.release(queue, [ticket], ended))
+
+    def move_on(self, run: RunRow, ticket: Ticket) -> None:
+        """After a move that ended an execution: frees its slot, and offers the run again where it is queued."""
+        self.release(run.queue, ticket, ended=run.id if run.is_final else None)
+        self.offer([run])
+
+    def publish_again(self, run: RunRow) -> None:
+        """Its message was lost with the process that had it."""
+        self._publish(run.queue, lambda: [Ticket.of(run)])
+
+    def welcome(self, queue: str) -> None:
+        """A worker came that can execute runs of this queue: its window widens, what waits is offered."""
+        self._publish(queue, lambda: None)
+        self.refill(queue)
+
+    def withdraw(self, run: RunRow) -> None:
+        """A run ended before it was claimed: it leaves the queue, and whoever waits for it is told."""
+        self.release(run.queue, Ticket.of(run), ended=run.id)
+
+    def take_back(self, run: RunRow) -> None:
+        """A run lost its worker: the slot it held is free, and it stands in line again."""
+        self.move_on(run, Ticket.held_by(run))
+
+    def listen(self, run_id: UUID) -> AbstractContextManager[Callable[[float], None]]:
+        """See Buckets.listen."""
+        return self._buckets.listen(run_id)
+
+    def close(self) -> None:
+        """Closes the connections to the broker."""
+        self._publisher.close()
+
+    def heal(self) -> dict[str, int]:
+        """Compares every queue in Redis with Postgres, and mends what differs. Raises RedisUnavailable.
+
+        Returns counts: `freed` slots, messages `republished`, runs `offered` that Redis did not know.
+        """
+        counts = {"freed": 0, "republished": 0, "offered": 0}
+        queued = runs.count_queued(self._database)
+        for queue in queues.every(self._database, self._settings.deaf_seconds):
+            for name, count in self._heal_queue(queue, queued.get(queue["name"], 0)).items():
+                counts[name] += count
+        return counts
+
+    def refill(self, queue: str) -> int:
+        """Offers every queued run of a queue again, in pages. Those that Redis knows keep their place."""
+        after, offered = None, 0
+        while page := runs.queued(self._database, queue, after, PAGE):
+            self.offer(page)
+            offered += len(page)
+            last = page[-1]
+            assert last.queued_at is not None
+            after = (last.queued_at, last.id)
+        return offered
+
+    def _heal_queue(self, queue: Row, queued: int) -> dict[str, int]:
+        name, limit = queue["name"], self._limit(queue["concurrency"], queue["slots"])
+        holding = self._buckets.holding(name)
+        if holding is None:
+            self._publisher.publish(self._configured(name))
+            return {"offered": self.refill(name)}
+        if holding.limit != limit:
+            self._publisher.publish(self._buckets.configure(name, limit, ()))
+        found = runs.holders(self._database, (ticket.run_id for ticket, _ in holding.slots)) if holding.slots else {}
+        held = sum(found.get(ticket.run_id, ("", 0))[0] == status.QUEUED for ticket, _ in holding.slots)
+        return {
+            "freed": self._free_stale(name, holding, found),
+            "republished": self._publish_again(name, holding, found),
+            "offered": self.refill(name) if queued > holding.ready + held else 0,
+        }
+
+    def _publish(self, queue: str, admit: Callable[[], list[Ticket] | None]) -> None:
+        try:
+            admitted = admit()
+            self._publisher.publish(self._configured(queue) if admitted is None else admitted)
+        except RedisUnavailable as error:
+            log.warning("queue %s is not served now, beat makes up for it: %s", queue, error)
+
+    def _configured(self, queue: str) -> list[Ticket]:
+        # Redis came back empty: running runs take their slots again before anything is admitted.
+        known = queues.get(self._database, queue, self._settings.deaf_seconds)
+        limit = self._limit(known["concurrency"], known["slots"]) if known else 0
+        running = runs.running_of(self._database, queue)
+        return self._buckets.configure(queue, limit, [Ticket.held_by(run) for run in running])
+
+    def _limit(self, concurrency: int | None, worker_slots: int) -> int:
+        window = round(worker_slots * self._settings.dispatch_window_factor)
+        return window if concurrency is None else min(concurrency, window)
+
+    def _free_stale(self, queue: str, holding: Holding, found: dict[UUID, tuple[str, int]]) -> int:
+        stale = [ticket for ticket, age_ms in holding.slots if age_ms > SETTLING_MS and not _is_held(ticket, found)]
+        if stale:
+            self._publisher.publish(self._buckets.release(queue, stale) or ())
+            log.warning("queue %s: freed %d slots whose runs had moved on", queue, len(stale))
+        return len(stale)
+
+    def _publish_again(self, queue: str, holding: Holding, found: dict[UUID, tuple[str, int]]) -> int:
+        lost = [
+            ticket
+            for ticket, age_ms in holding.slots
+            if age_ms > PUBLISH_AGAIN_MS and found.get(ticket.run_id) == (status.QUEUED, ticket.epoch)
+        ]
+        if lost:
+            self._buckets.touch(queue, lost)
+            self._publisher.publish(lost)
+        return len(lost)
+
+
+def _is_held(ticket: Ticket, found: dict[UUID, tuple[str, int]]) -> bool:
+    run_status, epoch = found.get(ticket.run_id, ("", 0))
+    if run_status == status.RUNNING:
+        return epoch == ticket.epoch + 1
+    return run_status == status.QUEUED and epoch == ticket.epoch

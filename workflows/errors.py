@@ -1,0 +1,117 @@
+"""Every error of Celeriac, in one tree.
+
+    CeleriacError
+     ├─ UsageError                   the code asks for something that cannot be: the message says what to write instead
+     │   └─ UnknownWorkflow          no such name; the nearest known one is suggested
+     ├─ PayloadInvalid               the payload does not fit the signature (HTTP 422)
+     ├─ NotSerializable              a value that JSON cannot hold; names the step and the path
+     │   └─ TooLarge                 above its limit (HTTP 413)
+     ├─ IdempotencyConflict          the key was used with another payload (HTTP 409)
+     ├─ StateUnavailable             Postgres does not answer (HTTP 503)
+     ├─ Superseded                   someone else moved the run first
+     ├─ Abort                        raised by you: stop retrying, this cannot succeed
+     ├─ RetryAfter                   raised by you: try again in so many seconds
+     ├─ StepError                    a step has finally failed; also an instance of the original class
+     └─ RunError                     what `Run.result()` raises for a run that did not complete
+         ├─ RunFailed
+         ├─ RunCancelled             (also for expired runs)
+         ├─ RunTimedOut
+         └─ RunCrashed
+
+Control flow (a run that suspends, is cancelled or handed off) is no error: see `celeriac.workflows.outcome`.
+"""
+
+from ..state.errors import (
+    CeleriacError,
+    IdempotencyConflict,
+    NotSerializable,
+    PayloadInvalid,
+    StateUnavailable,
+    Superseded,
+    TooLarge,
+)
+
+__all__ = [
+    "Abort",
+    "CeleriacError",
+    "IdempotencyConflict",
+    "NotSerializable",
+    "PayloadInvalid",
+    "RetryAfter",
+    "RunCancelled",
+    "RunCrashed",
+    "RunError",
+    "RunFailed",
+    "RunTimedOut",
+    "StateUnavailable",
+    "StepError",
+    "Superseded",
+    "TooLarge",
+    "UnknownWorkflow",
+    "UsageError",
+]
+
+
+class UsageError(CeleriacError):
+    """The code asks for something that cannot be. The message says what to write instead."""
+
+
+class UnknownWorkflow(UsageError):
+    """No workflow of this name is defined here, and no worker has registered one."""
+
+
+class Abort(CeleriacError):
+    """Raise it in a step or workflow to stop retrying at once: `raise Abort("the card is stolen")`."""
+
+
+class RetryAfter(CeleriacError):
+    """Raise it in a step or workflow to set the delay before the next attempt: `raise RetryAfter(30)` (seconds).
+
+    It uses up an attempt as any other error does.
+    """
+
+    def __init__(self, seconds: float, why: str = ""):
+        super().__init__(why or f"try again in {seconds:g} s")
+        self.seconds = seconds
+
+    def __reduce__(self) -> tuple[type, tuple[float, str]]:
+        return type(self), (self.seconds, str(self))
+
+
+class StepError(CeleriacError):
+    """A step has failed for good. What the workflow catches is also an instance of the step's own exception class,
+    on the first execution and on every replay alike, so both `except StepError` and `except ValueError` work.
+
+    Attributes: `step` (its key), `type` (the name of the original class), `message`.
+    """
+
+    step: str
+    type: str
+    message: str
+
+
+class RunError(CeleriacError):
+    """The run ended without a result. Attributes: `run_id`, `type` and `message` of what ended it."""
+
+    def __init__(self, run_id: str, type: str, message: str):
+        super().__init__(f"{run_id}: {type}: {message}")
+        self.run_id, self.type, self.message = run_id, type, message
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return self.__class__, (self.run_id, self.type, self.message)
+
+
+class RunFailed(RunError):
+    """The run's code raised, and its retries are spent."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled, or expired before it started."""
+
+
+class RunTimedOut(RunError):
+    """The run took longer than its max_duration."""
+
+
+class RunCrashed(RunError):
+    """The run's worker died again and again without a checkpoint between."""

@@ -1,0 +1,101 @@
+"""Errors as rows: how an exception is written down, and how a replay raises it again."""
+
+import json
+import sys
+import traceback
+from functools import lru_cache
+from typing import Any, TypedDict
+
+from .errors import StepError
+
+MESSAGE_LIMIT = 10_000  # characters
+TRACEBACK_LIMIT = 40_000  # characters; the middle is left out, both ends tell the most
+
+
+class ErrorDocument(TypedDict):
+    """An error as JSON. `step` is the key of the step it came from, where it came from one."""
+
+    type: str
+    message: str
+    traceback: str | None
+    step: str | None
+
+
+def error_document(error: BaseException, step: str | None = None) -> str:
+    """The JSON text of an exception that is being handled."""
+    document: ErrorDocument = {
+        "type": _name_of(error),
+        "message": _clean(str(error), MESSAGE_LIMIT),
+        "traceback": _clean("".join(traceback.format_exception(error)), TRACEBACK_LIMIT),
+        "step": step or failed_step(error),
+    }
+    return json.dumps(document)
+
+
+def failed_step(error: BaseException | None) -> str | None:
+    """The key of the step that this exception came from: itself, or what it was raised from or while handling."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, StepError):
+            return error.step
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def step_error(step: str, document: str) -> StepError:
+    """The recorded error of a step as an exception: a StepError that is also an instance of the original class.
+
+    The class is looked for among the modules that are loaded, none is imported: code that catches a class by name has
+    loaded it.
+    """
+    recorded: dict[str, Any] = json.loads(document)
+    error = _both(_loaded_class(recorded["type"])).__new__(_both(_loaded_class(recorded["type"])))
+    error.args = (recorded["message"],)
+    error.step, error.type, error.message = step, recorded["type"], recorded["message"]
+    return error
+
+
+@lru_cache(maxsize=1024)
+def _both(original: type[BaseException] | None) -> type[StepError]:
+    if original is None or issubclass(StepError, original):
+        return StepError
+    if issubclass(original, StepError):
+        return original
+    own = {
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        "__str__": lambda self: self.message,
+        "__reduce__": lambda self: (StepError, (self.message,)),
+    }
+    try:
+        return type(original.__name__, (StepError, original), own)
+    except TypeError:
+        return StepError  # a class that allows no second base
+
+
+def _loaded_class(name: str) -> type[BaseException] | None:
+    parts = name.split(".")
+    candidates = [("builtins", parts)] + [(".".join(parts[:i]), parts[i:]) for i in range(len(parts) - 1, 0, -1)]
+    for module_name, path in candidates:
+        found: Any = sys.modules.get(module_name)
+        for attribute in path:
+            found = getattr(found, attribute, None)
+        if isinstance(found, type) and issubclass(found, Exception):
+            return found
+    return None
+
+
+def _name_of(error: BaseException) -> str:
+    if isinstance(error, StepError):
+        return error.type
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _clean(text: str, limit: int) -> str:
+    # What a program says when it dies may hold anything. Postgres refuses NUL, JSON refuses lone surrogates.
+    text = text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    if len(text) > limit:
+        text = f"{text[: limit // 2]}\n... {len(text) - limit} characters left out ...\n{text[-limit // 2 :]}"
+    return text

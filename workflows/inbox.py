@@ -1,0 +1,42 @@
+"""What becomes of a stored delivery: it starts a run, once, or it is set aside with the reason. It is never dropped."""
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from ..state import deliveries
+from ..state.deliveries import DeliveryRow
+from ..state.errors import StateUnavailable
+from .errors import CeleriacError
+from .run import Run
+from .webhook import Endpoint, Event
+
+if TYPE_CHECKING:
+    from .application import Celeriac
+
+log = logging.getLogger(__name__)
+
+
+def route(durable: "Celeriac", endpoint: Endpoint, delivery: DeliveryRow) -> Run | None:
+    """Starts the run of a pending delivery. None: it was ignored, parked, or someone else routed it.
+
+    Safe to repeat and to race: the run and the delivery's new status are one transaction.
+    """
+    try:
+        event = Event(endpoint.name, delivery.event_type, json.loads(delivery.headers), delivery.body)
+        payload = endpoint.mapping(event)
+    except Exception as error:  # the shop's own mapping met something it did not expect: a person has to look
+        return _set_aside(durable, delivery, "parked", f"{type(error).__name__}: {error}")
+    if payload is None:
+        return _set_aside(durable, delivery, "ignored", "its mapping returned None")
+    try:
+        return durable.start_for_delivery(endpoint.workflow, payload, delivery.id)
+    except StateUnavailable:
+        raise
+    except CeleriacError as error:
+        return _set_aside(durable, delivery, "parked", str(error))
+
+
+def _set_aside(durable: "Celeriac", delivery: DeliveryRow, status: str, reason: str) -> None:
+    deliveries.park(durable.database, delivery.id, status, reason.replace("\0", "")[:2000])
+    log.warning("delivery %s of endpoint %s is %s: %s", delivery.id, delivery.endpoint, status, reason)

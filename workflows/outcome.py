@@ -1,0 +1,69 @@
+"""An execution ends in one of these values, and one function writes it down (`executor.settle`)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The function returned; `output` is the JSON text of its result."""
+
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The function raised, and its retries are spent. `error` is JSON text, `exception` what was raised."""
+
+    error: str
+    cause: str
+    exception: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """It raised and is tried again `delay_seconds` later: the run from `failed_step`, or one step by its own policy."""
+
+    error: str
+    cause: str
+    delay_seconds: float
+    next_attempt: int
+    failed_step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """It sleeps: for `delay_seconds` from now, or until `wake_at`."""
+
+    key: str
+    seq: int
+    name: str
+    cause: str
+    delay_seconds: float | None = None
+    wake_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """It saw that its cancellation was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOff:
+    """Its worker shuts down; another one goes on from the last checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Someone else holds the run now. There is nothing to write."""
+
+
+Outcome = Completed | Failed | RetryAt | Suspended | Cancelled | HandedOff | Lost
+
+
+class Interruption(BaseException):
+    """Ends an execution from within the user's code. Not an Exception: no `except Exception` may swallow it."""
+
+    def __init__(self, outcome: Outcome):
+        super().__init__(f"the run is interrupted ({type(outcome).__name__}): let this pass, it is no error")
+        self.outcome = outcome

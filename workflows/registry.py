@@ -1,0 +1,87 @@
+"""What this process knows: the workflows its modules define, and the Celeriac that binds them to a Celery app."""
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from celery import Task, current_app
+
+from .errors import UnknownWorkflow, UsageError
+
+if TYPE_CHECKING:
+    from .application import Celeriac
+    from .workflow import Workflow
+
+_workflows: "dict[str, Workflow[..., Any]]" = {}
+_bound: "list[Celeriac]" = []
+
+
+def add(workflow: "Workflow[..., Any]") -> "Workflow[..., Any]":
+    """Registers a workflow. A second one of the same name replaces the first only when its module is loaded again."""
+    other = _workflows.get(workflow.name)
+    if other is not None and _origin(other) != _origin(workflow):
+        raise UsageError(f"two workflows are named {workflow.name!r}: {_origin(other)} and {_origin(workflow)}")
+    _refuse_two_declarations_of_one_queue(workflow)
+    _workflows[workflow.name] = workflow
+    for celeriac in _bound:
+        celeriac.bind(workflow)
+    return workflow
+
+
+def workflows() -> "dict[str, Workflow[..., Any]]":
+    """All workflows that are defined in this process, by name."""
+    return dict(_workflows)
+
+
+def get(name: str) -> "Workflow[..., Any]":
+    """The workflow of this name. Raises UnknownWorkflow with the nearest known name."""
+    try:
+        return _workflows[name]
+    except KeyError:
+        raise unknown(name, _workflows) from None
+
+
+def unknown(name: str, known: "dict[str, Any] | list[str]") -> UnknownWorkflow:
+    """The error for a name that is not among `known`."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(sorted(known)) or 'none yet'}."
+    return UnknownWorkflow(f"there is no workflow named {name!r}. {hint}")
+
+
+def bind(celeriac: "Celeriac") -> None:
+    """Makes `celeriac` the one that workflows of this process start their runs through."""
+    _bound.append(celeriac)
+
+
+def unbind(celeriac: "Celeriac") -> None:
+    """Forgets a Celeriac that was closed."""
+    if celeriac in _bound:
+        _bound.remove(celeriac)
+
+
+def durable() -> "Celeriac":
+    """The Celeriac of the current Celery app, else the one that was made last. Raises UsageError if there is none."""
+    for celeriac in reversed(_bound):
+        if celeriac.app is current_app._get_current_object():
+            return celeriac
+    if not _bound:
+        raise UsageError("no Celery app is bound yet: `durable = Celeriac(app)` where the app is made")
+    return _bound[-1]
+
+
+def celery_task(name: str) -> Task[..., Any]:
+    """The Celery task of a workflow."""
+    task: Task[..., Any] = durable().app.tasks[name]
+    return task
+
+
+def _origin(workflow: "Workflow[..., Any]") -> str:
+    return f"{workflow.function.__module__}.{workflow.function.__qualname__}"
+
+
+def _refuse_two_declarations_of_one_queue(workflow: "Workflow[..., Any]") -> None:
+    for other in _workflows.values():
+        if other.name != workflow.name and other.queue.name == workflow.queue.name and other.queue != workflow.queue:
+            raise UsageError(
+                f"{_origin(other)} declares {other.queue}, {_origin(workflow)} declares {workflow.queue}: "
+                "one queue has one declaration. Make it once and use it in both."
+            )

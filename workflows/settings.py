@@ -1,0 +1,68 @@
+"""All settings: `CELERIAC_*` in the environment, or `app.conf.celeriac_*`; the environment wins."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .errors import UsageError
+
+PREFIX = "celeriac_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be set. Each field names its unit; its default stands behind it."""
+
+    database_url: str = ""  # Postgres; needed by everything that starts or executes runs
+    redis_url: str = ""  # ready queues and buckets; default: the Celery broker, where that is Redis
+    api_url: str = "http://127.0.0.1:8484"  # where people and programs find the API and the page
+    api_key: str = ""  # Bearer key of the API; without one it serves the loopback interface only
+    payload_limit_bytes: int = 1_048_576  # JSON of one payload
+    output_limit_bytes: int = 4_194_304  # JSON of one step's result, or a run's
+    delivery_limit_bytes: int = 1_048_576  # raw body of one webhook delivery
+    max_crashes: int = 5  # deaths of its worker without a checkpoint between, after which a run is `crashed`
+    idempotency_ttl_seconds: float = 86_400.0 * 30  # how long an idempotency key is remembered
+    in_place_delay_seconds: float = 1.0  # a longer delay before a step's next attempt frees the worker
+    heartbeat_seconds: float = 5.0  # between two signs of life of a worker
+    heartbeat_timeout_seconds: float = 30.0  # silence after which a worker counts as lost, with its host
+    deaf_seconds: float = 60.0  # a consumer without progress for so long gets no more runs
+    dispatch_window_factor: float = 2.0  # runs out in Celery's lists or executing, as a multiple of the workers' slots
+    redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
+
+    @classmethod
+    def load(cls, conf: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Reads both sources. Raises UsageError for a name that is no setting, or a value of the wrong kind."""
+        given: dict[str, Any] = {}
+        for name in conf:
+            if name.lower().startswith(PREFIX):
+                given[name.lower().removeprefix(PREFIX)] = conf[name]
+        for name, text in environ.items():
+            if name.startswith(PREFIX.upper()):
+                given[name.lower().removeprefix(PREFIX)] = text
+        return cls(**{name: _value(name, value) for name, value in given.items()})
+
+    def need(self, name: str) -> str:
+        """The setting, or UsageError that says how to set it."""
+        value = getattr(self, name)
+        if not value:
+            raise UsageError(
+                f"{PREFIX}{name} is not set. Set {PREFIX.upper()}{name.upper()} in the environment or "
+                f"app.conf.{PREFIX}{name}; `celeriac -A shop dev` starts servers of its own."
+            )
+        return str(value)
+
+
+_KINDS: dict[str, Any] = {field.name: field.type for field in fields(Settings)}
+
+
+def _value(name: str, value: Any) -> Any:
+    if name not in _KINDS:
+        near = difflib.get_close_matches(name, _KINDS, n=1)
+        hint = f": did you mean {PREFIX}{near[0]}?" if near else f". Known: {', '.join(PREFIX + k for k in _KINDS)}"
+        raise UsageError(f"{PREFIX}{name} is no setting{hint}")
+    try:
+        return _KINDS[name](value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{PREFIX}{name}={value!r} should be {_KINDS[name].__name__}") from None

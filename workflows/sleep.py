@@ -1,0 +1,44 @@
+"""`sleep` and `sleep_until`: waiting that holds no worker, no slot and no memory."""
+
+from datetime import datetime
+
+from .errors import UsageError
+from .execution import Execution, current_execution
+
+
+def sleep(
+    seconds: float = 0,
+    *,
+    milliseconds: float = 0,
+    minutes: float = 0,
+    hours: float = 0,
+    days: float = 0,
+    weeks: float = 0,
+) -> None:
+    """Suspends the run for the sum of what is given; the time it wakes is recorded once, in Postgres.
+
+    Raises UsageError outside a run (use time.sleep there), inside a step's body, and for a negative time.
+
+    >>> sleep(hours=1)
+    """
+    total = seconds + milliseconds / 1000 + 60 * (minutes + 60 * (hours + 24 * (days + 7 * weeks)))
+    if total < 0:
+        raise UsageError(f"sleep({total:g} seconds): a time cannot be negative")
+    _execution("sleep").sleep(f"it sleeps {total:g} s", delay_seconds=total, wake_at=None)
+
+
+def sleep_until(moment: datetime) -> None:
+    """Suspends the run until `moment`, an aware datetime; one in the past does not wait.
+
+    Raises UsageError outside a run, inside a step's body, and for a naive datetime.
+    """
+    if moment.tzinfo is None:
+        raise UsageError(f"sleep_until({moment!r}): a naive datetime; say which zone, e.g. datetime.now(UTC)")
+    _execution("sleep_until").sleep(f"it sleeps until {moment.isoformat()}", delay_seconds=None, wake_at=moment)
+
+
+def _execution(what: str) -> Execution:
+    execution = current_execution()
+    if execution is None:
+        raise UsageError(f"{what}() works inside a run only; elsewhere use time.sleep()")
+    return execution

@@ -1,0 +1,188 @@
+"""Starting runs: the row is committed, then it is offered to Redis. The first is the promise, the second a hint."""
+
+import difflib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..state import payload, runs
+from ..state.database import Executor
+from ..state.errors import IdempotencyConflict
+from ..state.ids import new_id
+from ..state.payload import Json
+from ..state.runs import NewRun, RunRow
+from .errors import UsageError
+from .execution import Execution, current_execution
+from .tracing import traceparent
+
+if TYPE_CHECKING:
+    from .application import Celeriac
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a trigger needs to know of a workflow: from its definition, or from what a worker registered."""
+
+    name: str
+    queue: str
+    max_attempts: int
+    max_crashes: int
+    priority: int
+    ttl_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What can be said when a run is started, in Celery's words where Celery has them."""
+
+    countdown: float | None = None  # seconds from now until it may start
+    eta: datetime | None = None  # or the moment, aware (naive: UTC, as in Celery)
+    expires: float | datetime | None = None  # seconds, or a moment: if it has not started by then, it never does
+    priority: int | None = None  # seconds of head start in its queue
+    idempotency_key: str | None = None  # of several triggers with one key, one starts a run; the others return it
+    idempotency_ttl: float | None = None  # seconds for which the key is remembered; default 30 days
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, Any] | None = None
+    max_attempts: int | None = None  # instead of the workflow's own
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Options":
+        """Raises UsageError for a name that is no option, and for values that cannot be."""
+        known = [option.name for option in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise UsageError(f"{name!r} is no option of a trigger: {hint}")
+        options = cls(**given)
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        _check_kind("countdown", self.countdown, (int, float))
+        _check_kind("eta", self.eta, (datetime,))
+        _check_kind("expires", self.expires, (int, float, datetime))
+        _check_kind("idempotency_ttl", self.idempotency_ttl, (int, float))
+        _check_kind("priority", self.priority, (int,))
+        _check_kind("metadata", self.metadata, (Mapping,))
+        _check_kind("max_attempts", self.max_attempts, (int,))
+        _check_kind("idempotency_key", self.idempotency_key, (str,))
+        if self.countdown is not None and self.eta is not None:
+            raise UsageError("countdown and eta are two ways to say one thing: give one of them")
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise UsageError(f"max_attempts={self.max_attempts}: it takes at least 1, the first attempt")
+        if isinstance(self.tags, str) or any(not isinstance(tag, str) or not 0 < len(tag) <= 200 for tag in self.tags):
+            raise UsageError("tags: give a list of strings of 1 to 200 characters")
+        if self.idempotency_key is not None and not 0 < len(self.idempotency_key) <= 500:
+            raise UsageError("idempotency_key: give 1 to 500 characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a trigger came from: one of the words of `run_source_known`, its id there, and who asked."""
+
+    kind: str = "python"
+    id: str | None = None
+    actor: str | None = None
+
+
+def new_run(
+    target: Target, text: Json, options: Options, source: Source, settings_ttl_seconds: float, **given: Any
+) -> NewRun:
+    """The row to be. `given` overrides fields, for runs with a parent."""
+    moment, delay_seconds = _when(options)
+    return NewRun(**{
+        "id": new_id(),
+        "workflow": target.name,
+        "queue": target.queue,
+        "payload": text,
+        "source": source.kind,
+        "source_id": source.id,
+        "actor": source.actor,
+        "max_attempts": options.max_attempts or target.max_attempts,
+        "max_crashes": target.max_crashes,
+        "priority": target.priority if options.priority is None else options.priority,
+        "tags": list(options.tags),
+        "metadata": payload.encode(options.metadata or {}, "metadata"),
+        "idempotency_key": options.idempotency_key,
+        "idempotency_ttl_seconds": options.idempotency_ttl or settings_ttl_seconds,
+        "traceparent": traceparent(),
+        "run_at": moment,
+        "delay_seconds": delay_seconds,
+        "ttl_seconds": _ttl_seconds(options, target),
+        **given,
+    })  # fmt: skip
+
+
+def start(db: Executor, new: Sequence[NewRun]) -> list[tuple[RunRow, bool]]:
+    """Starts the runs, or finds those that their idempotency keys stand for: each row, and whether to offer it.
+
+    Raises IdempotencyConflict when a key was used with another payload.
+    """
+    started = {row.id: (row, is_deliverable) for row, is_deliverable in runs.start(db, new)}
+    return [started.get(run.id) or _of_key(db, run) for run in new]
+
+
+def start_child(durable: "Celeriac", execution: Execution, target: Target, text: Json, options: Options) -> RunRow:
+    """Starts a child of the run that is executing, once however often the line is replayed."""
+
+    def prepare(key: str) -> NewRun:
+        lineage = {"parent_id": execution.run.id, "parent_step": key, "root_id": execution.run.root_id}
+        ttl = durable.settings.idempotency_ttl_seconds
+        return new_run(target, text, options, Source("parent", execution.id), ttl, **lineage)
+
+    id, row, is_deliverable = execution.child(target.name, prepare)
+    if row is not None and is_deliverable:
+        durable.dispatcher.offer([row])
+    if row is None:
+        row = runs.get(durable.database, id)
+    if row is None:
+        raise UsageError(f"the child {id} of {execution.id} was deleted while its parent still runs")
+    return row
+
+
+def parent_execution() -> Execution | None:
+    """The execution that a trigger is a child of: none inside a step's body, which may run more than once."""
+    execution = current_execution()
+    return execution if execution is not None and execution.step_inside is None else None
+
+
+def _of_key(db: Executor, new: NewRun) -> tuple[RunRow, bool]:
+    while new.idempotency_key is not None:
+        found = runs.of_idempotency_key(db, new.workflow, new.idempotency_key)
+        if found is not None and not found[1]:
+            row = found[0]
+            if json.loads(row.payload) != json.loads(new.payload):
+                raise IdempotencyConflict(
+                    f"idempotency key {new.idempotency_key!r} of workflow {new.workflow!r} was used with another "
+                    f"payload, by run_{row.id.hex}. Send that payload again, or choose a new key."
+                )
+            return row, False
+        if found is not None:
+            runs.free_idempotency_key(db, found[0].id)
+        if again := runs.start(db, [new]):
+            return again[0]
+    raise UsageError(f"a run of workflow {new.workflow!r} for this {new.source} ({new.source_id}) exists already")
+
+
+def _when(options: Options) -> tuple[datetime | None, float | None]:
+    if options.eta is not None:
+        return options.eta if options.eta.tzinfo else options.eta.replace(tzinfo=UTC), None
+    return None, options.countdown
+
+
+def _ttl_seconds(options: Options, target: Target) -> float | None:
+    if isinstance(options.expires, datetime):
+        moment = options.expires if options.expires.tzinfo else options.expires.replace(tzinfo=UTC)
+        return max(0.0, (moment - datetime.now(UTC)) / timedelta(seconds=1))
+    return target.ttl_seconds if options.expires is None else options.expires
+
+
+def _check_kind(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+        raise UsageError(f"{name}={value!r} should be {' or '.join(kind.__name__ for kind in kinds)}")

@@ -1,0 +1,87 @@
+"""Where Celeriac hooks into a Celery worker: steps of its blueprint, signals, and the class of its consumer."""
+
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from celery import Celery, bootsteps, signals
+
+from ...state.workers import Worker
+from .lifeline import Lifeline
+from .process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CONSUMER = "celery.worker.consumer:Consumer"
+SAFE_CONSUMER = "celeriac.workflows.worker.consumer:SafeConsumer"
+MAINTAIN_POOL_SECONDS = 0.25  # Celery looks for dead children every 5 s; the slot is dead for as long
+PROGRESS_SECONDS = 1.0  # how often the event loop leaves a sign that it turns
+DEAF_AFTER_SECONDS = 10.0  # without such a sign
+
+
+def install(app: Celery) -> None:
+    """Adds the steps to the app's worker. Harmless in processes that are no worker."""
+    app.steps["worker"].add(WatchStep)
+    app.on_after_configure.connect(_use_safe_consumer, weak=False)
+
+
+class WatchStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Gives the worker an identity before its pool forks, and a lifeline after."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **options: Any):
+        super().__init__(worker, **options)
+        self._worker = worker
+        self._durable = worker.app.celeriac
+        self._process = WorkerProcess()
+        self._durable.worker = self._process
+        self._progressed_at = time.monotonic()
+        self._timers: list[Any] = []
+        self._lifeline: Lifeline | None = None
+
+    def start(self, worker: Any) -> None:
+        self._lifeline = Lifeline(self._durable, self._describe, self._is_consuming)
+        self._durable.lifeline = self._lifeline
+        self._lifeline.start()
+        signals.worker_shutting_down.connect(self._drain, weak=False)
+        signals.worker_shutdown.connect(self._end, weak=False)
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Called at every start of the consumer's loop, so after a reconnect as well."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = [hub.call_repeatedly(PROGRESS_SECONDS, self._progress)]
+        if hasattr(worker.pool, "maintain_pool"):
+            self._timers.append(hub.call_repeatedly(MAINTAIN_POOL_SECONDS, worker.pool.maintain_pool))
+        self._progress()
+
+    def _describe(self) -> Worker:
+        pool = type(self._worker.pool).__module__.rpartition(".")[2]
+        slots = 0 if self._process.is_draining() else int(self._worker.pool.num_processes or 1)
+        names = sorted(workflow.name for workflow in self._durable.workflows())
+        return Worker(self._process.id, self._worker.hostname, os.getpid(), pool, slots, names)
+
+    def _progress(self) -> None:
+        self._progressed_at = time.monotonic()
+
+    def _is_consuming(self) -> bool:
+        if not self._timers:
+            return True  # pools without an event loop (solo): the thread that would tell is busy with the run itself
+        return time.monotonic() - self._progressed_at < DEAF_AFTER_SECONDS
+
+    def _drain(self, **_: Any) -> None:
+        self._process.drain()
+        if self._lifeline is not None:
+            self._lifeline.wake()
+
+    def _end(self, **_: Any) -> None:
+        if self._lifeline is not None and threading.current_thread() is not self._lifeline:
+            self._lifeline.end()
+
+
+def _use_safe_consumer(sender: Celery, **_: Any) -> None:
+    if sender.conf.worker_consumer == DEFAULT_CONSUMER:
+        sender.conf.worker_consumer = SAFE_CONSUMER

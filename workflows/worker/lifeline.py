@@ -1,0 +1,141 @@
+"""The thread of a worker's main process that keeps it alive in the eyes of the others, and reports its dead children.
+
+Alive means two things: a heartbeat in its row every few seconds, and a session advisory lock on a connection that
+nobody else has. When the process dies the kernel closes that connection, Postgres frees the lock, and beat sees it
+within a second.
+"""
+
+import logging
+import os
+import queue
+import select
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...state import ids, runs, status, workers
+from ...state.database import Session
+from ...state.errors import StateUnavailable
+from ...state.workers import Worker
+
+if TYPE_CHECKING:
+    from ..application import Celeriac
+
+log = logging.getLogger(__name__)
+
+RECONNECT_SECONDS = 0.2  # between two attempts to reach Postgres
+END_SECONDS = 5.0  # how long a shutdown waits for the last word to Postgres
+
+
+class LostChild(NamedTuple):
+    """A process of the pool that died while it had a message. `run_id` is the message's; the run it executed may be
+    another one, and is found by the pid."""
+
+    pid: int | None
+    run_id: str
+    cause: str
+
+
+class Lifeline(threading.Thread):
+    """A daemon thread, because steps that need the pool are stopped before the pool has joined: it ends by `end()`."""
+
+    def __init__(self, durable: "Celeriac", describe: Callable[[], Worker], is_consuming: Callable[[], bool]):
+        super().__init__(name="celeriac-lifeline", daemon=True)
+        self._durable, self._describe, self._is_consuming = durable, describe, is_consuming
+        self._lost: queue.SimpleQueue[LostChild] = queue.SimpleQueue()
+        self._wake_reader, self._wake_writer = os.pipe()
+        self._ending = threading.Event()
+
+    def lost_child(self, pid: int | None, run_id: str, cause: str) -> None:
+        """A child died. Does not wait: called on the worker's event loop."""
+        self._lost.put(LostChild(pid, run_id, cause))
+        self.wake()
+
+    def wake(self) -> None:
+        """Beat now rather than at the next interval. Safe in a signal handler."""
+        os.write(self._wake_writer, b"!")
+
+    def end(self) -> None:
+        """The worker has shut down in order: says so, and gives the lock back."""
+        self._ending.set()
+        self.wake()
+        self.join(END_SECONDS)
+
+    def run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._live()
+            except StateUnavailable as error:
+                log.warning("this worker is not in touch with Postgres, its runs go on: %s", error)
+                self._ending.wait(RECONNECT_SECONDS)
+            except Exception:  # a watch that ended by a fault of its own would let a living worker count as lost
+                log.exception("the lifeline of this worker begins again")
+                self._ending.wait(RECONNECT_SECONDS)
+
+    def _live(self) -> None:
+        database, worker = self._durable.database, self._describe()
+        self._durable.register()
+        workers.register(database, worker)
+        session = database.session()
+        _sessions.add(session)
+        try:
+            is_locked = workers.lock(session, worker.id)
+            self._offer_what_waits()
+            while not self._ending.is_set():
+                self._rest(session)
+                self._report_lost_children(worker)
+                is_locked = is_locked or workers.lock(session, worker.id)
+                if not workers.beat(
+                    database, worker.id, slots=self._describe().slots, is_consuming=self._is_consuming()
+                ):
+                    log.warning("this worker was taken for lost, and registers again")
+                    return
+            workers.stop(database, worker.id, "it shut down")
+        finally:
+            session.close()
+
+    def _rest(self, session: Session) -> None:
+        """Until the next heartbeat, a wake-up, or the moment that the session's connection breaks."""
+        deadline = time.monotonic() + self._durable.settings.heartbeat_seconds
+        ready, _, _ = select.select([self._wake_reader, session], [], [], max(0.0, deadline - time.monotonic()))
+        if self._wake_reader in ready:
+            os.read(self._wake_reader, 4096)
+        if session in ready:
+            session.one("select 1")  # raises StateUnavailable where the connection is gone
+
+    def _report_lost_children(self, worker: Worker) -> None:
+        while not self._lost.empty():
+            lost = self._lost.get()
+            try:
+                self._requeue(worker, lost)
+            except StateUnavailable:
+                self._lost.put(lost)
+                raise
+
+    def _requeue(self, worker: Worker, lost: LostChild) -> None:
+        database, dispatcher = self._durable.database, self._durable.dispatcher
+        if lost.pid is not None:
+            for run in runs.requeue(database, worker.id, f"its worker process died: {lost.cause}", lost.pid):
+                log.warning("run_%s lost its process %s, and is %s", run.id.hex, lost.pid, run.status)
+                dispatcher.take_back(run)
+        unclaimed = runs.get(database, ids.parse("run", lost.run_id))
+        if unclaimed is not None and unclaimed.status == status.QUEUED:
+            dispatcher.publish_again(unclaimed)
+
+    def _offer_what_waits(self) -> None:
+        for name in {workflow.queue.name for workflow in self._durable.workflows()}:
+            self._durable.dispatcher.welcome(name)
+
+
+_sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+
+
+def _leave_sessions_to_the_parent() -> None:
+    # Else the lock would live on in the children of a worker whose main process died.
+    for session in _sessions:
+        session.leave_to_the_parent()
+
+
+os.register_at_fork(after_in_child=_leave_sessions_to_the_parent)

@@ -1,0 +1,17 @@
+"""The main process's view of a message that a child works on. It sees the child die before anyone else does."""
+
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from celery.worker.request import Request
+
+
+class WorkflowRequest(Request):
+    """Tells the lifeline of a child that is gone. Runs on the worker's event loop, so it must not wait for anything."""
+
+    def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> Any:
+        cause = exc_info.exception
+        if isinstance(cause, WorkerLostError | Terminated | TimeLimitExceeded):
+            self._app.celeriac.lifeline.lost_child(self.worker_pid, self.id, str(cause))
+        return super().on_failure(exc_info, *args, **kwargs)

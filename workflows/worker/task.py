@@ -1,0 +1,139 @@
+"""The Celery task of a workflow: a message comes in, the run is claimed, executed, settled, and the next one starts."""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, Task
+
+from ...state import ids, runs, status
+from ...state.runs import RunRow
+from .. import tracing
+from ..buckets import Ticket
+from ..errors import StateUnavailable, UsageError
+from ..execution import outlast
+from ..executor import execute, settle
+from ..outcome import Failed
+from ..publisher import EPOCH_HEADER
+from ..trigger import Source
+
+if TYPE_CHECKING:
+    from ..application import Celeriac
+    from ..workflow import Workflow
+    from .process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+CLAIM_DEADLINE_SECONDS = 30.0  # a message outlasts so long an outage of Postgres; after that beat publishes it again
+CANVAS = ("link", "link_error", "chain", "chord", "group_id", "reply_to", "callbacks", "errbacks")
+
+
+class WorkflowTask(Task):  # type: ignore[type-arg]
+    """A workflow as Celery sees it. Its messages are hints without a payload: whether the run starts, the claim decides."""
+
+    abstract = True
+    typing = False  # a message carries no arguments; a trigger checks them against the signature
+    ignore_result = True  # the result is in Postgres
+    acks_late = False  # the row remembers, the message need not
+    Request = "celeriac.workflows.worker.request:WorkflowRequest"
+    workflow: "Workflow[..., Any]"
+
+    @property
+    def durable(self) -> "Celeriac":
+        durable: Celeriac = self.app.celeriac
+        return durable
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.request.called_directly:
+            return self.workflow.function(*args, **kwargs)
+        epoch = self.request.get(EPOCH_HEADER)
+        if epoch is None:
+            return self._adopt(args, kwargs)
+        ticket = Ticket(ids.parse("run", str(self.request.id)), int(epoch), self.workflow.name)
+        return perform(self.durable, self.workflow, ticket)
+
+    def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, *_: Any, **options: Any) -> Any:
+        """Starts a run: `.s(...).apply_async()` comes here as well as `.delay()`."""
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in CANVAS:
+            if given.pop(name, None):
+                raise UsageError(
+                    f"workflow {self.workflow.name!r} cannot be part of a canvas ({name}): call it by .delay()"
+                )
+        return self.workflow.apply_async(args or (), kwargs, **given)
+
+    def _adopt(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        # A producer without Celeriac sent this as a plain task. It becomes a run, once for its task id.
+        payload = self.workflow.payload(args, kwargs)
+        key = {"idempotency_key": f"task:{self.request.id}"}
+        return self.durable.start(self.workflow, payload, key, Source("python", str(self.request.id))).id
+
+
+def worker_task(app: Celery, workflow: "Workflow[..., Any]") -> WorkflowTask:
+    """The task of a workflow, a class of its own as Celery makes them."""
+    attributes = {
+        "name": workflow.name,
+        "workflow": workflow,
+        "run": staticmethod(workflow.function),
+        "__module__": workflow.function.__module__,
+        "__doc__": workflow.function.__doc__,
+    }
+    return type(workflow.function.__name__, (WorkflowTask,), attributes)()  # type: ignore[no-any-return]
+
+
+def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket) -> str:
+    """Claims a run, executes it, settles how it ended, and frees its slot. Returns the status that it has then.
+
+    Raises what the user's code raised where that failed the run, so that Celery's signals and Sentry see it.
+    """
+    worker = durable.worker
+    if worker is None:
+        raise UsageError(f"run_{ticket.run_id.hex} can only be executed by a Celery worker")
+    claimed = _claim(durable, worker, workflow, ticket)
+    if claimed is None:
+        return _pass_over(durable, workflow, ticket)
+    run, has_steps = claimed
+    with tracing.continued(run.traceparent):
+        outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
+    settled = settle(durable.database, run, outcome)
+    if settled is None:
+        log.warning("run_%s was taken over: what this worker did after that does not count", run.id.hex)
+        durable.dispatcher.release(run.queue, ticket)
+        return "superseded"
+    durable.dispatcher.move_on(settled, ticket)
+    if isinstance(outcome, Failed) and settled.status == status.FAILED:
+        raise outcome.exception
+    return settled.status
+
+
+def _claim(
+    durable: "Celeriac", worker: "WorkerProcess", workflow: "Workflow[..., Any]", ticket: Ticket
+) -> tuple[RunRow, bool] | None:
+    def claim() -> tuple[RunRow, bool] | None:
+        return runs.claim(
+            durable.database,
+            ticket.run_id,
+            worker_id=worker.id,
+            worker_pid=os.getpid(),
+            version=workflow.version,
+            epoch=ticket.epoch,
+        )
+
+    try:
+        return outlast(claim, f"the claim of run_{ticket.run_id.hex}", CLAIM_DEADLINE_SECONDS)
+    except StateUnavailable:
+        log.error("run_%s stays queued: Postgres does not answer; beat publishes it again", ticket.run_id.hex)
+        return None
+
+
+def _pass_over(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket) -> str:
+    """A message that is late, doubled or overtaken: its slot is freed, unless the run is held on this very ticket."""
+    try:
+        run = runs.get(durable.database, ticket.run_id)
+    except StateUnavailable:
+        return "unavailable"
+    if run is not None and (run.status, run.epoch) == (status.RUNNING, ticket.epoch + 1):
+        return "doubled"
+    durable.dispatcher.release(run.queue if run else workflow.queue.name, ticket)
+    return "passed over"

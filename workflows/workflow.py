@@ -1,0 +1,157 @@
+"""`@workflow`: a function that becomes a durable run, and a Celery task of every Celery app."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints, overload
+
+from ..state import payload
+from ..state.payload import Json, PayloadSchema
+from . import registry
+from .errors import UsageError
+from .queue import Queue
+from .retry import ONCE, Retry
+from .schedule import Schedule
+from .step import checked_name
+
+if TYPE_CHECKING:
+    from .run import Run
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Workflow(Generic[P, R]):
+    """A workflow as its module sees it: called directly it is a plain function, `.delay()` starts a run.
+
+    Everything else that a Celery task has (`.s()`, `.si()`, `.signature()`, `.request`, ...) is that of the Celery
+    task of the same name.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        queue: Queue | None = None,
+        priority: int = 0,
+        ttl: float | None = None,
+        version: str | None = None,
+        schedule: Schedule | Sequence[Schedule] = (),
+        max_crashes: int | None = None,
+    ):
+        if inspect.iscoroutinefunction(function):
+            raise UsageError(
+                f"workflow {function.__qualname__!r} is async: write `def`, and asyncio.run() in its steps"
+            )
+        self.function = function
+        self.name = checked_name(name or f"{function.__module__}.{function.__name__}", "a workflow")
+        self.retry = retry or ONCE
+        self.queue = queue or Queue(self.name.replace(":", "_"))
+        self.priority = priority
+        self.ttl = ttl
+        self.max_crashes = max_crashes
+        self.schedules = tuple(schedule) if isinstance(schedule, Sequence) else (schedule,)
+        self._given_version = version
+        update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(registry.celery_task(self.name), name)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name}>"
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> "Run":
+        """Starts a run with these arguments. Inside a run: a child, started once however often the line is replayed."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> "Run":
+        """Starts a run, with options: see `celeriac.workflows.trigger.Options`. Raises PayloadInvalid, TooLarge."""
+        return registry.durable().start(self, self.payload(tuple(args), kwargs or {}), options)
+
+    def map(self, calls: Iterable[Any], **options: Any) -> "list[Run]":
+        """Starts a run for each of `calls` (the one argument, or a tuple of them) in one round trip."""
+        payloads = [self.payload(call if isinstance(call, tuple) else (call,), {}) for call in calls]
+        return registry.durable().start_many(self, payloads, options)
+
+    def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call as one object. Raises PayloadInvalid where they do not fit the signature."""
+        return payload.payload_of(self.name, self.signature_, args, kwargs)
+
+    def arguments(self, text: str) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments that a stored payload stands for, revived. Raises PayloadInvalid."""
+        return payload.arguments_of(self.signature_, self.schema.revive(text))
+
+    def check(self, text: Json) -> None:
+        """Raises PayloadInvalid, with a pointer to each fault, if this payload would not fit."""
+        self.schema.revive(text)
+
+    @cached_property
+    def signature_(self) -> inspect.Signature:
+        """The function's signature with its annotations resolved, where they can be."""
+        signature = inspect.signature(self.function)
+        try:
+            hints = get_type_hints(self.function)
+        except (NameError, TypeError):
+            hints = {name: Any for name in signature.parameters}  # names that exist for type checkers only
+        parameters = [p.replace(annotation=hints.get(p.name, p.empty)) for p in signature.parameters.values()]
+        return signature.replace(parameters=parameters)
+
+    @cached_property
+    def schema(self) -> PayloadSchema:
+        return PayloadSchema(self.name, self.signature_.parameters)
+
+    @cached_property
+    def version(self) -> str:
+        """The version given, or a hash of the function's source."""
+        if self._given_version:
+            return self._given_version
+        try:
+            source = inspect.getsource(self.function)
+        except (OSError, TypeError):
+            source = self.function.__code__.co_code.hex()
+        return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+@overload
+def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *,
+    name: str | None = None,
+    retry: Retry | None = None,
+    queue: Queue | None = None,
+    priority: int = 0,
+    ttl: float | None = None,
+    version: str | None = None,
+    schedule: Schedule | Sequence[Schedule] = (),
+    max_crashes: int | None = None,
+) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Makes a function a workflow. It needs no app, as Celery's shared_task: `Celeriac(app)` binds what is registered.
+
+    - name: how runs of it are called; default, as in Celery, `module.function`.
+    - retry: a Retry for the run as a whole; it goes on from its failed step. Default: one attempt.
+    - queue: a Queue; default one of its own, named as the workflow.
+    - priority: seconds of head start over runs of the same queue. Default 0.
+    - ttl: seconds after which a run that has not started yet expires. Default never.
+    - version: what its runs record; default a hash of the function's source.
+    - schedule: a Cron or an Every, or several.
+    - max_crashes: deaths of its worker without a checkpoint between, after which a run is `crashed`. Default 5.
+
+    Raises UsageError for options that cannot be.
+    """
+    if function is not None:
+        return registry.add(Workflow(function))
+
+    def decorate(decorated: Callable[..., Any]) -> Workflow[..., Any]:
+        return registry.add(Workflow(decorated, **options))
+
+    return decorate
