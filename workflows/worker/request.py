@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 
@@ -12,6 +12,8 @@ class WorkflowRequest(Request):
 
     def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> Any:
         cause = exc_info.exception
+        if isinstance(cause, ExceptionWithTraceback):
+            cause = cause.exc
         if isinstance(cause, WorkerLostError | Terminated | TimeLimitExceeded):
             self._app.celeriac.lifeline.lost_child(self.worker_pid, self.id, str(cause))
         return super().on_failure(exc_info, *args, **kwargs)
