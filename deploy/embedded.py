@@ -63,6 +63,10 @@ class EmbeddedServer(ABC):
             raise EmbeddedError(f"{self.name} in {self.data_dir} is not running: start it first")
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Self:
         """Starts the server, and returns when it answers."""
         self._prepare()
@@ -79,7 +83,7 @@ class EmbeddedServer(ABC):
 
     def stop(self) -> None:
         """Stops it in order; one that does not stop is killed."""
-        if self._process is None or self._process.poll() is not None:
+        if self._process is None or not self.is_running:
             return
         self._process.send_signal(self.stop_signal)
         try:

@@ -62,18 +62,13 @@ class PayloadSchema:
 
     def __init__(self, workflow: str, parameters: Mapping[str, Parameter]):
         self.workflow = workflow
-        members: dict[str, Any] = {}
-        for name, parameter in parameters.items():
-            annotation = Any if parameter.annotation is Parameter.empty else parameter.annotation
-            if parameter.kind is Parameter.VAR_POSITIONAL:
-                members[name] = NotRequired[list[annotation]]
-            elif parameter.kind is not Parameter.VAR_KEYWORD:
-                required = parameter.default is Parameter.empty
-                known = annotation if _adapter(annotation) is not None else Any
-                members[name] = known if required else NotRequired[known]
-        open_ended = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
-        shape = TypedDict("Payload", members)  # type: ignore[operator]  # a shape made at run time
-        shape.__pydantic_config__ = ConfigDict(STRICT, extra="allow") if open_ended else STRICT
+        members = {
+            name: _member(parameter)
+            for name, parameter in parameters.items()
+            if parameter.kind is not Parameter.VAR_KEYWORD
+        }
+        shape: Any = _typed_dict("Payload", members)
+        shape.__pydantic_config__ = ConfigDict(STRICT, extra="allow") if len(members) < len(parameters) else STRICT
         self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape)
 
     def revive(self, text: str) -> dict[str, Any]:
@@ -122,6 +117,21 @@ def arguments_of(signature: Signature, payload: Mapping[str, Any]) -> tuple[list
         elif parameter.kind is not Parameter.VAR_KEYWORD:
             kwargs[name] = remaining.pop(name)
     return args, kwargs | remaining
+
+
+def _typed_dict(name: str, members: dict[str, Any]) -> Any:
+    make: Any = TypedDict  # at run time, out of a type checker's sight
+    return make(name, members)
+
+
+def _member(parameter: Parameter) -> Any:
+    """What a parameter accepts, as the annotation of a TypedDict's member."""
+    annotation: Any = parameter.annotation
+    if annotation is Parameter.empty or _adapter(annotation) is None:
+        annotation = Any
+    if parameter.kind is Parameter.VAR_POSITIONAL:
+        return NotRequired[list[annotation]]
+    return annotation if parameter.default is Parameter.empty else NotRequired[annotation]
 
 
 def _leads_to_varargs(signature: Signature) -> bool:

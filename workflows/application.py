@@ -1,4 +1,4 @@
-"""`Celeriac(app)`: what makes a Celery app durable. Opens its connections when they are first needed, and closes them."""
+"""`Celeriac(app)`: what makes a Celery app durable. Opens connections when they are first needed, and closes them."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -48,10 +48,9 @@ class Celeriac:
         self.worker: WorkerProcess | None = None  # in the processes of a Celery worker
         self.lifeline: Lifeline | None = None  # in the main process of a Celery worker
         self.endpoints: dict[str, Endpoint] = {}
-        app.celeriac = self  # type: ignore[attr-defined]
         registry.bind(self)
         install(app)
-        if app.finalized:
+        if self._is_finalized():
             self._bind_all()
         else:
             app.on_after_finalize.connect(self._bind_all, weak=False)
@@ -76,7 +75,7 @@ class Celeriac:
 
     def bind(self, workflow: Workflow[..., Any]) -> None:
         """Makes a workflow a task of this app, if the app is past the point where it collects them."""
-        if self.app.finalized:
+        if self._is_finalized():
             self.app.register_task(worker_task(self.app, workflow))
 
     def trigger(self, name: str, payload_: Mapping[str, Any] | None = None, **options: Any) -> Run:
@@ -234,6 +233,9 @@ class Celeriac:
     def _bind_all(self, *_: Any, **__: Any) -> None:
         for workflow in self.workflows():
             self.bind(workflow)
+
+    def _is_finalized(self) -> bool:
+        return bool(getattr(self.app, "finalized", False))
 
     def _redis_url(self) -> str:
         broker = str(self.app.conf.broker_url or "")

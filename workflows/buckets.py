@@ -58,7 +58,7 @@ class Holding(NamedTuple):
 
 
 class Buckets:
-    """The scripts under lua/, as methods. Every one raises RedisUnavailable; `None` means: configure the queue first."""
+    """The scripts under lua/, as methods. Each raises RedisUnavailable; `None` means: configure the queue first."""
 
     def __init__(self, url: str, timeout_seconds: float):
         self._redis = redis.Redis.from_url(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from ..state import payload, runs, steps
@@ -197,7 +197,7 @@ class Execution:
         count = self._asked[name]
         return name if count == 1 else f"{name}#{count}", self._asked.total()
 
-    def _interrupt(self, outcome: Outcome) -> Any:
+    def _interrupt(self, outcome: Outcome) -> NoReturn:
         self._outcome = outcome
         raise Interruption(outcome)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..state import payload, runs, steps
 from ..state.database import Database
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def execute(
     database: Database,
     settings: Settings,
-    workflow: "Workflow",
+    workflow: "Workflow[..., Any]",
     run: RunRow,
     has_steps: bool,
     is_draining: Callable[[], bool],
@@ -87,7 +87,7 @@ def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
             return None
 
 
-def _failed_or_retried(workflow: "Workflow", run: RunRow, error: BaseException) -> Outcome:
+def _failed_or_retried(workflow: "Workflow[..., Any]", run: RunRow, error: BaseException) -> Outcome:
     document = error_document(error)
     delay_seconds = workflow.retry.decide(run.attempt, error, run.max_attempts)
     if delay_seconds is None:

@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypedDict
 
 from .errors import StepError
@@ -50,15 +50,16 @@ def step_error(step: str, document: str) -> StepError:
     loaded it.
     """
     recorded: dict[str, Any] = json.loads(document)
-    error = _both(_loaded_class(recorded["type"])).__new__(_both(_loaded_class(recorded["type"])))
+    kind = _both(_loaded_class(recorded["type"]) or StepError)  # type: ignore[arg-type]  # classes are hashable
+    error = kind.__new__(kind)
     error.args = (recorded["message"],)
     error.step, error.type, error.message = step, recorded["type"], recorded["message"]
     return error
 
 
-@lru_cache(maxsize=1024)
-def _both(original: type[BaseException] | None) -> type[StepError]:
-    if original is None or issubclass(StepError, original):
+@cache
+def _both(original: type[Exception]) -> type[StepError]:
+    if issubclass(StepError, original):
         return StepError
     if issubclass(original, StepError):
         return original
@@ -74,7 +75,7 @@ def _both(original: type[BaseException] | None) -> type[StepError]:
         return StepError  # a class that allows no second base
 
 
-def _loaded_class(name: str) -> type[BaseException] | None:
+def _loaded_class(name: str) -> type[Exception] | None:
     parts = name.split(".")
     candidates = [("builtins", parts)] + [(".".join(parts[:i]), parts[i:]) for i in range(len(parts) - 1, 0, -1)]
     for module_name, path in candidates:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
-from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from ..state.ids import public
@@ -35,7 +34,7 @@ class Publisher:
                 producer = self._app.amqp.Producer(connection, auto_declare=False)
                 for ticket in tickets:
                     self._send(producer, ticket)
-        except (OperationalError, OSError, *Connection("memory://").connection_errors) as error:
+        except (OperationalError, OSError) as error:
             raise RedisUnavailable(f"the broker does not answer: {error}") from error
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from celery import Task, current_app
+from celery import Celery, Task, current_app
 
 from .errors import UnknownWorkflow, UsageError
 
@@ -61,11 +61,19 @@ def unbind(celeriac: "Celeriac") -> None:
 def durable() -> "Celeriac":
     """The Celeriac of the current Celery app, else the one that was made last. Raises UsageError if there is none."""
     for celeriac in reversed(_bound):
-        if celeriac.app is current_app._get_current_object():
+        if celeriac.app == current_app:  # a proxy, equal to the app it stands for
             return celeriac
     if not _bound:
         raise UsageError("no Celery app is bound yet: `durable = Celeriac(app)` where the app is made")
     return _bound[-1]
+
+
+def of_app(app: Celery) -> "Celeriac":
+    """The Celeriac of a Celery app. Raises UsageError if it has none."""
+    for celeriac in reversed(_bound):
+        if celeriac.app == app:
+            return celeriac
+    raise UsageError(f"the app {app.main!r} has no Celeriac: write `durable = Celeriac(app)` where it is made")
 
 
 def celery_task(name: str) -> Task[..., Any]:

@@ -46,7 +46,7 @@ class Retry:
     def delay_seconds(self, attempt: int) -> float:
         """How long to wait after failed attempt `attempt` (1 is the first)."""
         growth = self.factor ** min(attempt - 1, 1000 / max(self.factor, 2))  # no overflow at attempt 10,000
-        delay = min(self.max_delay, self.min_delay * growth)
+        delay: float = min(self.max_delay, self.min_delay * growth)
         return delay * random.uniform(0.5, 1.0) if self.jitter else delay
 
     def decide(self, attempt: int, error: BaseException, max_attempts: int | None = None) -> float | None:

@@ -47,7 +47,7 @@ class StepDecorator:
     def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
     @overload
     def __call__(
-        self, *, name: str | None = None, retry: Retry | None = None
+        self, function: None = None, /, *, name: str | None = None, retry: Retry | None = None
     ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
     def __call__(
         self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, retry: Retry | None = None

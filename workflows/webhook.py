@@ -1,4 +1,4 @@
-"""Webhook endpoints as code declares them: how a delivery is verified, and which payload of which workflow it becomes."""
+"""Webhook endpoints as code declares them: how a delivery is verified, and which payload it becomes."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -53,8 +53,8 @@ def declare_endpoint(
     workflow: Workflow[..., Any] | None = None,
     header: str = "X-Signature",
 ) -> Callable[[Any], Any]:
-    """Declares `POST /hooks/<name>`: on a workflow, whose payload is then the JSON body, or on a function that makes the
-    payload of `workflow` from an Event, or None to ignore it.
+    """Declares `POST /hooks/<name>`: on a workflow, whose payload is then the JSON body, or on a function that makes
+    the payload of `workflow` from an Event, or None to ignore it.
 
     - verify: "github", or "hmac" for a hex HMAC-SHA256 of the raw body in `header` ("sha256=" before it is allowed).
     - secret: the shared secret, or several while one is rotated.

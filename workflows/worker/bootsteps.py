@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 
 from ...state.workers import Worker
+from .. import registry
 from .lifeline import Lifeline
 from .process import WorkerProcess
 
@@ -27,7 +28,7 @@ def install(app: Celery) -> None:
     app.on_after_configure.connect(_use_safe_consumer, weak=False)
 
 
-class WatchStep(bootsteps.StartStopStep):  # type: ignore[misc]
+class WatchStep(bootsteps.StartStopStep):
     """Gives the worker an identity before its pool forks, and a lifeline after."""
 
     requires = ("celery.worker.components:Pool",)
@@ -35,7 +36,7 @@ class WatchStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, worker: Any, **options: Any):
         super().__init__(worker, **options)
         self._worker = worker
-        self._durable = worker.app.celeriac
+        self._durable = registry.of_app(worker.app)
         self._process = WorkerProcess()
         self._durable.worker = self._process
         self._progressed_at = time.monotonic()

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...state import ids, runs, status, workers
 from ...state.database import Session
@@ -99,7 +99,8 @@ class Lifeline(threading.Thread):
     def _rest(self, session: Session) -> None:
         """Until the next heartbeat, a wake-up, or the moment that the session's connection breaks."""
         deadline = time.monotonic() + self._durable.settings.heartbeat_seconds
-        ready, _, _ = select.select([self._wake_reader, session], [], [], max(0.0, deadline - time.monotonic()))
+        watched: list[Any] = [self._wake_reader, session]
+        ready, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
         if self._wake_reader in ready:
             os.read(self._wake_reader, 4096)
         if session in ready:

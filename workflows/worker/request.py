@@ -6,6 +6,8 @@ from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.worker.request import Request
 
+from .. import registry
+
 
 class WorkflowRequest(Request):
     """Tells the lifeline of a child that is gone. Runs on the worker's event loop, so it must not wait for anything."""
@@ -15,5 +17,7 @@ class WorkflowRequest(Request):
         if isinstance(cause, ExceptionWithTraceback):
             cause = cause.exc
         if isinstance(cause, WorkerLostError | Terminated | TimeLimitExceeded):
-            self._app.celeriac.lifeline.lost_child(self.worker_pid, self.id, str(cause))
+            lifeline = registry.of_app(self._app).lifeline
+            if lifeline is not None:
+                lifeline.lost_child(self.worker_pid, self.id, str(cause))
         return super().on_failure(exc_info, *args, **kwargs)

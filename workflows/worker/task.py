@@ -9,7 +9,7 @@ from celery import Celery, Task
 
 from ...state import ids, runs, status
 from ...state.runs import RunRow
-from .. import tracing
+from .. import registry, tracing
 from ..buckets import Ticket
 from ..errors import StateUnavailable, UsageError
 from ..execution import outlast
@@ -30,7 +30,7 @@ CANVAS = ("link", "link_error", "chain", "chord", "group_id", "reply_to", "callb
 
 
 class WorkflowTask(Task):  # type: ignore[type-arg]
-    """A workflow as Celery sees it. Its messages are hints without a payload: whether the run starts, the claim decides."""
+    """A workflow as Celery sees it. Its messages are hints without a payload: the claim decides."""
 
     abstract = True
     typing = False  # a message carries no arguments; a trigger checks them against the signature
@@ -41,8 +41,7 @@ class WorkflowTask(Task):  # type: ignore[type-arg]
 
     @property
     def durable(self) -> "Celeriac":
-        durable: Celeriac = self.app.celeriac
-        return durable
+        return registry.of_app(self.app)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.request.called_directly:

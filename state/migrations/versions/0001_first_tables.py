@@ -1,4 +1,4 @@
-"""Runs, steps and everything the main job stands on. The tables, and what they mean, are in the .sql file beside this one."""
+"""Runs, steps and all that the main job stands on. What the tables mean is told in the .sql file beside this one."""
 
 from pathlib import Path
 

@@ -1,0 +1,96 @@
+"""`celeriac doctor`: looks at everything that a deployment needs, and says what to do where something is wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from ..state import workers
+from ..state.migrate import pending
+from ..workflows import Celeriac
+from ..workflows.errors import CeleriacError
+
+CLOCK_TOLERANCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: its verdict is `ok`, `warning` or `failed`, and `advice` says what was seen and what to do."""
+
+    check: str
+    verdict: str
+    advice: str
+
+
+def examine(durable: Celeriac) -> list[Finding]:
+    """All checks, each for itself: one that fails does not hide the others."""
+    checks: dict[str, Callable[[Celeriac], tuple[str, str]]] = {
+        "settings": _settings,
+        "database": _database,
+        "migrations": _migrations,
+        "redis": _redis,
+        "clock": _clock,
+        "workers": _workers,
+        "versions": _versions,
+    }
+    findings = []
+    for name, check in checks.items():
+        try:
+            findings.append(Finding(name, *check(durable)))
+        except Exception as error:  # whatever a check meets is its finding
+            findings.append(Finding(name, "failed", str(error)))
+    return findings
+
+
+def _settings(durable: Celeriac) -> tuple[str, str]:
+    durable.settings.need("database_url")
+    return "ok", "every name is known"
+
+
+def _database(durable: Celeriac) -> tuple[str, str]:
+    row = durable.database.one("select current_setting('server_version_num')::int as version")
+    assert row is not None
+    major = row["version"] // 10000
+    return ("ok" if major >= 13 else "failed"), f"Postgres {major}; 13 or newer is needed"
+
+
+def _migrations(durable: Celeriac) -> tuple[str, str]:
+    if pending(durable.database):
+        return "failed", "the tables are behind the code: run `celeriac migrate`"
+    return "ok", "up to date"
+
+
+def _redis(durable: Celeriac) -> tuple[str, str]:
+    try:
+        durable.buckets.ping()
+    except CeleriacError:
+        raise
+    except Exception as error:
+        return "failed", f"{error}. Triggers are accepted all the same, and start when it is back"
+    return "ok", "answers"
+
+
+def _clock(durable: Celeriac) -> tuple[str, str]:
+    offset = abs((durable.database.now() - datetime.now(UTC)).total_seconds())
+    if offset > CLOCK_TOLERANCE_SECONDS:
+        return "warning", f"this host and the database differ by {offset:.0f} s; only log times suffer. Check NTP"
+    return "ok", f"differs from the database's by {offset * 1000:.0f} ms"
+
+
+def _workers(durable: Celeriac) -> tuple[str, str]:
+    alive = workers.alive(durable.database)
+    known = {name for worker in alive for name in worker["workflows"]}
+    missing = sorted({workflow.name for workflow in durable.workflows()} - known)
+    if missing:
+        return "warning", f"no live worker executes {', '.join(missing)}: start `celeriac -A ... worker` with this code"
+    return "ok", f"{len(alive)} alive, {sum(worker['slots'] for worker in alive)} slots"
+
+
+def _versions(_: Celeriac) -> tuple[str, str]:
+    told = ", ".join(f"{name} {version(name)}" for name in ("celeriac", "celery", "kombu", "redis", "sqlalchemy"))
+    if version("celery") == "5.7.0":
+        return (
+            "ok",
+            f"{told}; 5.7.0 exits when Redis is away while it holds work: Celeriac's consumer guards against it",
+        )
+    return "ok", told
