@@ -125,7 +125,7 @@ class EmbeddedServer(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops its servers last
-                preexec_fn=_before_exec(self._die_with_parent, self.stop_signal),
+                preexec_fn=_before_exec(self._die_with_parent, self.stop_signal),  # noqa: PLW1509  # libc calls only
             )
 
     def _remembered(self, name: str, make: Callable[[], str]) -> str:

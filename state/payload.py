@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from inspect import Parameter, Signature
-from typing import Any, NewType, NotRequired
+from typing import Any, NewType, NotRequired, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
@@ -120,8 +120,7 @@ def arguments_of(signature: Signature, payload: Mapping[str, Any]) -> tuple[list
 
 
 def _typed_dict(name: str, members: dict[str, Any]) -> Any:
-    make: Any = TypedDict  # at run time, out of a type checker's sight
-    return make(name, members)
+    return cast(Any, TypedDict)(name, members)  # at run time, out of a type checker's sight
 
 
 def _member(parameter: Parameter) -> Any:

@@ -117,13 +117,14 @@ class Lifeline(threading.Thread):
 
     def _requeue(self, worker: Worker, lost: LostChild) -> None:
         database, dispatcher = self._durable.database, self._durable.dispatcher
-        if lost.pid is not None:
-            for run in runs.requeue(database, worker.id, f"its worker process died: {lost.cause}", lost.pid):
-                log.warning("run_%s lost its process %s, and is %s", run.id.hex, lost.pid, run.status)
-                dispatcher.take_back(run)
-        unclaimed = runs.get(database, ids.parse("run", lost.run_id))
-        if unclaimed is not None and unclaimed.status == status.QUEUED:
-            dispatcher.publish_again(unclaimed)
+        requeued = [] if lost.pid is None else runs.requeue(database, worker.id, lost.cause, lost.pid)
+        for run in requeued:
+            log.warning("run_%s lost its process %s, and is %s", run.id.hex, lost.pid, run.status)
+            dispatcher.take_back(run)
+        if not requeued:  # it died before it had claimed the run of its message
+            unclaimed = runs.get(database, ids.parse("run", lost.run_id))
+            if unclaimed is not None and unclaimed.status == status.QUEUED:
+                dispatcher.publish_again(unclaimed)
 
     def _offer_what_waits(self) -> None:
         for name in {workflow.queue.name for workflow in self._durable.workflows()}:
