@@ -1,0 +1,5 @@
+"""What is seen: triggers, webhooks, REST and the monitoring page, over Flask. The law of this package is in its README."""
+
+from .app import create_app
+
+__all__ = ["create_app"]

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..api.documents import run_document, step_document
+from ..api import documents
 from ..beat import Beat
 from ..state import runs, schedules, status, steps, workers
 from ..state.errors import CeleriacError
@@ -240,13 +240,13 @@ def _run_id(text: str | None) -> Any:
 
 def _show(rows: list[RunRow], as_json: bool) -> None:
     columns = ["id", "workflow", "status", "attempt", "created_at", "finished_at"]
-    _table([run_document(row) for row in rows], columns, as_json)
+    _table([documents.run(row) for row in rows], columns, as_json)
 
 
 def _show_run(durable: Celeriac, run: Any, as_json: bool) -> None:
     if run is None:
         raise click.ClickException("there is no such run")
-    document = run_document(run.row) | {"steps": [step_document(s) for s in steps.of_run(durable.database, run.row.id)]}
+    document = documents.run(run.row) | {"steps": [documents.step(s) for s in steps.of_run(durable.database, run.row.id)]}
     if as_json:
         return click.echo(json.dumps(document, indent=2))
     _show([run.row], as_json=False)

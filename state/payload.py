@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from inspect import Parameter, Signature
-from typing import Any, NewType, NotRequired, cast
+from typing import Any, NewType, NotRequired
 
+import typing_extensions
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import PydanticSerializationError, from_json, to_json
-from typing_extensions import TypedDict
 
 from .errors import NotSerializable, PayloadInvalid, TooLarge
 
@@ -120,7 +120,8 @@ def arguments_of(signature: Signature, payload: Mapping[str, Any]) -> tuple[list
 
 
 def _typed_dict(name: str, members: dict[str, Any]) -> Any:
-    return cast(Any, TypedDict)(name, members)  # at run time, out of a type checker's sight
+    make: Any = vars(typing_extensions)["TypedDict"]  # at run time, out of a type checker's sight
+    return make(name, members)
 
 
 def _member(parameter: Parameter) -> Any:

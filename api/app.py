@@ -1,0 +1,63 @@
+"""The Flask application: which blueprints it has, and what every answer carries."""
+
+from flask import Flask, Response, g, request
+from flask.json.provider import DefaultJSONProvider
+
+from ..state.ids import new_id, public
+from ..workflows import Celeriac
+from . import guard, problems
+from .catalogue import blueprint as catalogue
+from .current import bind
+from .health import blueprint as health
+from .hooks import blueprint as hooks
+from .page import blueprint as page
+from .runs import blueprint as runs
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Json(DefaultJSONProvider):
+    """A run's payload keeps the order of its members, and its own alphabet."""
+
+    sort_keys = False
+    ensure_ascii = False
+
+
+def create_app(durable: Celeriac) -> Flask:
+    """The API and the page of one Celeriac, as a WSGI application. It connects when the first request needs it.
+
+    Raises UsageError where `durable` lacks the URL of Postgres or Redis: a fault of the server, which must not be told
+    to its clients.
+    """
+    durable.settings.need("database_url")
+    assert durable.dispatcher, "needs the URL of Redis"
+    app = Flask(__name__)
+    app.json = Json(app)
+    app.url_map.strict_slashes = False
+    bind(app, durable)
+    app.before_request(_name_request)
+    guard.install(app, durable.settings)
+    problems.install(app)
+    for blueprint in (runs, catalogue, hooks, health, page):
+        app.register_blueprint(blueprint)
+    app.after_request(_secure)
+    return app
+
+
+def _name_request() -> None:
+    g.request_id = public("req", new_id())
+
+
+def _secure(response: Response) -> Response:
+    response.headers.update(SECURITY_HEADERS)
+    response.headers["X-Request-Id"] = g.get("request_id", "")
+    if request.endpoint != "static":
+        response.headers["Cache-Control"] = "no-store"
+    return response

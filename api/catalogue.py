@@ -1,0 +1,143 @@
+"""What there is besides runs: workflows, workers, queues, schedules, webhook endpoints and their deliveries. Read only."""
+
+from typing import Any
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from ..state import deliveries, endpoints, queues, runs, schedules, workers, workflows
+from ..state.database import Row
+from ..state.ids import public
+from . import documents
+from .current import database, durable
+from .documents import Document, moment, value
+
+blueprint = Blueprint("catalogue", __name__, url_prefix="/api/v1")
+
+DELIVERIES = 100  # the newest ones that a list shows
+
+
+@blueprint.get("/workflows")
+def list_workflows() -> ResponseReturnValue:
+    return jsonify(workflows=known_workflows())
+
+
+@blueprint.get("/workers")
+def list_workers() -> ResponseReturnValue:
+    return jsonify(workers=live_workers())
+
+
+@blueprint.get("/queues")
+def list_queues() -> ResponseReturnValue:
+    return jsonify(queues=known_queues())
+
+
+@blueprint.get("/schedules")
+def list_schedules() -> ResponseReturnValue:
+    return jsonify(schedules=[_schedule(row) for row in schedules.every(database())])
+
+
+@blueprint.get("/endpoints")
+def list_endpoints() -> ResponseReturnValue:
+    return jsonify(endpoints=known_endpoints())
+
+
+@blueprint.get("/deliveries")
+def list_deliveries() -> ResponseReturnValue:
+    found = deliveries.newest(database(), DELIVERIES)
+    return jsonify(deliveries=[documents.delivery(row) for row in found])
+
+
+def known_workflows() -> list[Document]:
+    """Those that workers registered, and those of this process that none has registered yet."""
+    known = {row["name"]: _workflow(row) for row in workflows.every(database())}
+    for local in durable().workflows():
+        known.setdefault(local.name, {
+            "name": local.name,
+            "version": local.version,
+            "queue": local.queue.name,
+            "schema": local.schema.json_schema(),
+            "options": {"max_attempts": local.retry.max_attempts, "priority": local.priority, "ttl_seconds": local.ttl},
+            "registered_at": None,
+            "is_deliverable": False,
+        })  # fmt: skip
+    return [known[name] for name in sorted(known)]
+
+
+def live_workers() -> list[Document]:
+    """The workers that are alive; `busy` of their `slots` execute a run."""
+    return [
+        {
+            "id": public("wrk", row["id"]),
+            "name": row["name"],
+            "pid": row["pid"],
+            "pool": row["pool"],
+            "slots": row["slots"],
+            "busy": row["busy"],
+            "workflows": row["workflows"],
+            "started_at": moment(row["started_at"]),
+            "heartbeat_at": moment(row["heartbeat_at"]),
+            "consumed_at": moment(row["consumed_at"]),
+        }
+        for row in workers.alive(database())
+    ]
+
+
+def known_queues() -> list[Document]:
+    """`queued` counts the runs that a live worker could take, `slots` what the live workers offer."""
+    queued = runs.count_queued(database())
+    known = {row["name"]: _queue(row, queued) for row in queues.every(database(), durable().settings.deaf_seconds)}
+    for local in durable().workflows():
+        row = {"name": local.queue.name, "concurrency": local.queue.concurrency, "declared_by": local.name}
+        known.setdefault(local.queue.name, _queue({**row, "slots": 0}, queued))
+    return [known[name] for name in sorted(known)]
+
+
+def known_endpoints() -> list[Document]:
+    """The webhook endpoints that this process serves, and those that others declared."""
+    known: dict[str, Any] = {
+        row["name"]: {"preset": row["preset"], "workflow": row["workflow"]} for row in endpoints.every(database())
+    }
+    for name, local in durable().endpoints.items():
+        known[name] = {"preset": local.preset, "workflow": local.workflow.name}
+    return [
+        {"name": name, "path": f"/hooks/{name}", "is_served": name in durable().endpoints, **known[name]}
+        for name in sorted(known)
+    ]
+
+
+def _workflow(row: Row) -> Document:
+    return {
+        "name": row["name"],
+        "version": row["version"],
+        "queue": row["queue"],
+        "schema": value(row["schema"]),
+        "options": value(row["options"]),
+        "registered_at": moment(row["registered_at"]),
+        "is_deliverable": row["is_deliverable"],
+    }
+
+
+def _queue(row: Row, queued: dict[str, int]) -> Document:
+    return {
+        "name": row["name"],
+        "concurrency": row["concurrency"],
+        "declared_by": row["declared_by"],
+        "slots": row["slots"],
+        "queued": queued.get(row["name"], 0),
+    }
+
+
+def _schedule(row: Row) -> Document:
+    return {
+        "id": public("sch", row["id"]),
+        "key": row["key"],
+        "workflow": row["workflow"],
+        "kind": row["kind"],
+        "expression": row["expression"],
+        "timezone": row["timezone"],
+        "catch_up": row["catch_up"],
+        "next_due_at": moment(row["next_due_at"]),
+        "last_due_at": moment(row["last_due_at"]),
+        "ticks": row["ticks"],
+    }

@@ -1,0 +1,124 @@
+"""Rows as JSON documents: ids as `run_<hex>`, times as ISO 8601 in UTC, kept JSON texts as what they say."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from ..state.database import Row
+from ..state.deliveries import DeliveryRow
+from ..state.ids import public
+from ..state.runs import RunRow
+from ..state.steps import StepRow
+
+Document = dict[str, Any]
+
+
+def run(row: RunRow) -> Document:
+    return {
+        "id": public("run", row.id),
+        "workflow": row.workflow,
+        "version": row.version,
+        "status": row.status,
+        "cause": row.cause,
+        "payload": value(row.payload),
+        "output": value(row.output),
+        "error": value(row.error),
+        "attempt": row.attempt,
+        "max_attempts": row.max_attempts,
+        "crashes": row.crashes,
+        "epoch": row.epoch,
+        "queue": row.queue,
+        "concurrency_key": None,
+        "priority": row.priority,
+        "tags": row.tags,
+        "metadata": value(row.metadata),
+        "idempotency_key": row.idempotency_key,
+        "source": row.source,
+        "source_id": row.source_id,
+        "parent_id": identity("run", row.parent_id),
+        "root_id": public("run", row.root_id),
+        "worker_id": identity("wrk", row.worker_id),
+        "created_at": moment(row.created_at),
+        "queued_at": moment(row.queued_at),
+        "started_at": moment(row.started_at),
+        "finished_at": moment(row.finished_at),
+        "run_at": moment(row.run_at),
+        "expires_at": moment(row.expires_at),
+        "cancel_requested_at": moment(row.cancel_requested_at),
+    }
+
+
+def started(row: RunRow) -> Document:
+    """The short form, as a trigger answers."""
+    return {"id": public("run", row.id), "status": row.status, "workflow": row.workflow}
+
+
+def step(row: StepRow) -> Document:
+    """`duration_ms` is the time until its result, all attempts together; None while it has none."""
+    return {
+        "key": row.key,
+        "name": row.name,
+        "kind": row.kind,
+        "status": row.status,
+        "attempt": row.attempts,
+        "epoch": row.epoch,
+        "output": value(row.output),
+        "error": value(row.error),
+        "child_id": identity("run", row.child_id),
+        "wake_at": moment(row.wake_at),
+        "started_at": moment(row.started_at),
+        "finished_at": moment(row.finished_at),
+        "duration_ms": None if row.finished_at is None else milliseconds(row.started_at, row.finished_at),
+    }
+
+
+def move(row: Row) -> Document:
+    """One line of a run's history."""
+    return {
+        "at": moment(row["at"]),
+        "from_status": row["from_status"],
+        "to_status": row["to_status"],
+        "cause": row["cause"],
+        "actor": row["actor"],
+        "attempt": row["attempt"],
+        "epoch": row["epoch"],
+        "worker_id": identity("wrk", row["worker_id"]),
+        "error": value(row["error"]),
+    }
+
+
+def delivery(row: DeliveryRow) -> Document:
+    """Without its body, which may be anything."""
+    return {
+        "id": public("dlv", row.id),
+        "endpoint": row.endpoint,
+        "status": row.status,
+        "reason": row.reason,
+        "event_type": row.event_type,
+        "dedupe_key": row.dedupe_key,
+        "duplicates": row.duplicates,
+        "content_type": row.content_type,
+        "size_bytes": len(row.body),
+        "run_id": identity("run", row.run_id),
+        "received_at": moment(row.received_at),
+        "routed_at": moment(row.routed_at),
+    }
+
+
+def value(text: str | None) -> Any:
+    """What a kept JSON text says; None where there is none."""
+    return None if text is None else json.loads(text)
+
+
+def moment(at: datetime | None) -> str | None:
+    """`2026-11-23T03:52:00.123456Z`"""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def identity(prefix: str, id: UUID | None) -> str | None:
+    return None if id is None else public(prefix, id)
+
+
+def milliseconds(start: datetime, end: datetime) -> float:
+    return round((end - start).total_seconds() * 1000, 3)

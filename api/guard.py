@@ -1,0 +1,101 @@
+"""Who may come in. With an API key: whoever has it. Without one: the loopback interface, and no other site's pages.
+
+The key is a Bearer token for programs; a browser asks for it as the password of HTTP Basic, with any user name, which
+then stands as the actor in the history. Webhooks have signatures instead, and health checks tell nothing.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from flask import Flask, g, request
+
+from ..workflows.settings import Settings
+from .problems import PROGRAMS, Problem
+
+OPEN = ("/hooks/", "/livez", "/readyz")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+ACTOR_LIMIT = 100  # characters
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Makes `app` refuse, before anything else, what may not come in."""
+    app.before_request(guard(settings.api_key))
+
+
+def guard(api_key: str) -> Callable[[], None]:
+    """What refuses a request, by raising Problem 401 or 403."""
+
+    def check() -> None:
+        g.actor = "api" if request.path.startswith(PROGRAMS) else "page"
+        if request.path.startswith(OPEN):
+            return
+        if not api_key:
+            _check_host()
+        elif not request.path.startswith("/static/"):
+            _check_key(api_key)
+        if request.method not in SAFE_METHODS:
+            _check_site()
+
+    return check
+
+
+def _check_key(api_key: str) -> None:
+    given = request.authorization
+    if given is not None and given.type == "bearer" and _equal(given.token or "", api_key):
+        return
+    if given is not None and given.type == "basic" and _equal(given.password or "", api_key):
+        name = "".join(c for c in given.username or "" if c.isprintable())[:ACTOR_LIMIT]
+        g.actor = name or g.actor
+        return
+    scheme = (
+        'Bearer realm="celeriac"' if request.path.startswith(PROGRAMS) else 'Basic realm="celeriac", charset="UTF-8"'
+    )
+    told = "this API key is not the right one" if given is not None else "an API key is needed"
+    detail = f"{told}: send it as Authorization: Bearer <key>"
+    raise Problem(401, detail, "unauthorized", headers={"WWW-Authenticate": scheme})
+
+
+def _check_host() -> None:
+    # A page of any site can have its own name resolve to 127.0.0.1, but then that name is what its requests call.
+    if not _is_loopback(_hostname(request.headers.get("Host", ""))):
+        detail = (
+            "without an API key only requests to localhost are served: open http://localhost, "
+            "or set CELERIAC_API_KEY and send the key"
+        )
+        raise Problem(403, detail, "foreign-host")
+
+
+def _check_site() -> None:
+    """A browser says which site a request comes from; what is no browser says nothing, and holds no one's session."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        is_own = site in ("same-origin", "none")
+    else:
+        is_own = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("Host", "").lower()
+    if not is_own:
+        raise Problem(403, "a page of another site asked for this", "foreign-site")
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(hostname: str) -> bool:
+    if hostname == "localhost":
+        return True
+    try:
+        return ip_address(hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def _equal(given: str, expected: str) -> bool:
+    """In a time that tells neither content nor length."""
+    digests = (hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() for text in (given, expected))
+    return hmac.compare_digest(*digests)

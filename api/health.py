@@ -1,0 +1,52 @@
+"""Health: `/livez` says that the process answers, `/readyz` that it can keep its promises."""
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from ..state import migrate
+from ..state.errors import StateUnavailable
+from ..workflows.buckets import RedisUnavailable
+from .current import database, durable
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/livez")
+def live() -> ResponseReturnValue:
+    """No I/O: a server whose database is away must not be killed for it."""
+    return jsonify(status="alive")
+
+
+@blueprint.get("/readyz")
+def ready() -> ResponseReturnValue:
+    """200 while triggers and webhooks can be stored: `ready`, or `degraded` without Redis. 503: `unavailable`."""
+    checks = {"postgres": _postgres()}
+    checks["schema"] = _schema() if checks["postgres"] == "ok" else "unknown"
+    checks["redis"] = _redis()
+    degraded = [name for name, told in checks.items() if told != "ok"]
+    if checks["schema"] != "ok":
+        return jsonify(status="unavailable", checks=checks, degraded=degraded), 503, {"Retry-After": "1"}
+    return jsonify(status="degraded" if degraded else "ready", checks=checks, degraded=degraded)
+
+
+def _postgres() -> str:
+    try:
+        database().now()
+    except StateUnavailable:
+        return "unreachable"
+    return "ok"
+
+
+def _schema() -> str:
+    try:
+        return "migration pending" if migrate.pending(database()) else "ok"
+    except StateUnavailable:
+        return "unreachable"
+
+
+def _redis() -> str:
+    try:
+        durable().buckets.ping()
+    except RedisUnavailable:
+        return "unreachable"
+    return "ok"

@@ -1,0 +1,96 @@
+"""A list of runs: filters and a cursor from a query string, for the API and for the page alike."""
+
+import binascii
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from werkzeug.datastructures import MultiDict
+
+from ..state import runs
+from ..state.database import Database
+from ..state.runs import Filter, RunRow
+from ..state.status import STATUSES
+from .body import nearest
+from .options import moment
+from .problems import Problem
+
+LIMIT = 50
+LIMIT_MAX = 200
+TEXTS = ("workflow", "tag", "queue", "source")
+MOMENTS = ("created_from", "created_to")
+PARAMETERS = ("status", *TEXTS, *MOMENTS, "limit", "cursor")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page. `next_cursor` None: it is the last one."""
+
+    rows: list[RunRow]
+    next_cursor: str | None
+
+
+def listed(database: Database, query: "MultiDict[str, str]") -> Listing:
+    """The page that a query string asks for. Raises Problem 400 for what it cannot."""
+    for name in query:
+        if name not in PARAMETERS:
+            raise Problem(400, f"{name!r} is no filter of runs{nearest(name, PARAMETERS)}", "usage")
+    limit = _limit(query.get("limit", str(LIMIT)))
+    rows = runs.find(database, filter_of(query), limit + 1)
+    is_last = len(rows) <= limit
+    return Listing(rows[:limit], None if is_last else cursor(rows[limit - 1]))
+
+
+def filter_of(query: "MultiDict[str, str]") -> Filter:
+    """`status` may be repeated, or hold several with commas between. An empty parameter is as good as none."""
+    given: dict[str, Any] = {name: _clean(name, query[name]) for name in TEXTS if query.get(name)}
+    given |= {name: _moment(name, query[name]) for name in MOMENTS if query.get(name)}
+    after = _after(query["cursor"]) if query.get("cursor") else None
+    return Filter(status=statuses(query), after=after, **given)
+
+
+def statuses(query: "MultiDict[str, str]") -> list[str]:
+    """The statuses that are asked for; none means all. Raises Problem 400 for a word that is none."""
+    asked = [word.strip() for text in query.getlist("status") for word in text.split(",") if word.strip()]
+    for word in asked:
+        if word not in STATUSES:
+            raise Problem(400, f"{word!r} is no status{nearest(word, STATUSES)}", "usage")
+    return asked
+
+
+def cursor(last: RunRow) -> str:
+    """What continues after this run. It means nothing to anyone else."""
+    return urlsafe_b64encode(json.dumps([last.created_at.isoformat(), last.id.hex]).encode()).decode().rstrip("=")
+
+
+def _after(text: str) -> tuple[datetime, UUID]:
+    try:
+        at, id = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        parsed = datetime.fromisoformat(at)
+        if parsed.tzinfo is None:
+            raise ValueError("naive")
+        return parsed, UUID(id)
+    except (binascii.Error, ValueError, TypeError, AttributeError):
+        raise Problem(400, "this cursor is not one that was given out: start again without it", "usage") from None
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT_MAX:
+        raise Problem(400, f"limit={text}: give 1 to {LIMIT_MAX}", "usage")
+    return int(text)
+
+
+def _clean(name: str, text: str) -> str:
+    if "\0" in text:
+        raise Problem(400, f"{name}: a NUL character is in no name", "usage")
+    return text
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        return moment(text, name)
+    except Problem as problem:
+        raise Problem(400, problem.detail, "usage") from None

@@ -1,0 +1,172 @@
+"""The monitoring page: plain HTML made here, which works without JavaScript; static/live.js keeps it fresh."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
+
+from ..state import deliveries, ids, runs, schedules, status, steps
+from ..state.runs import RunRow
+from . import wording
+from .catalogue import known_endpoints, known_queues, known_workflows, live_workers
+from .current import database, durable
+from .listing import MOMENTS, TEXTS, listed, statuses
+from .problems import Problem
+from .runs import RETRIABLE, cancelled, retried, run_of
+from .timeline import timeline
+
+blueprint = Blueprint("page", __name__)
+
+NEWEST_DELIVERIES = 50
+NOTICES = {
+    "retried": "Retried: it goes on from its failed step, finished steps are kept.",
+    "cancelled": "Cancelled.",
+    "cancelling": "Asked to cancel: it ends at its next step.",
+    "too-late": "Too late: its status had changed meanwhile.",
+    "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
+}
+FILTERS = ("status", *TEXTS, *MOMENTS)
+
+
+@blueprint.app_context_processor
+def words() -> dict[str, Any]:
+    """What every template can say."""
+    return {"wording": wording, "public": ids.public}
+
+
+@blueprint.get("/")
+def home() -> ResponseReturnValue:
+    """The runs, newest first; the URL is the whole state of the page."""
+    if wanted := request.args.get("id", "").strip():
+        return _jump(wanted)
+    query = MultiDict([(n, v) for n, v in request.args.items(multi=True) if v and n not in ("id", "notice")])
+    found, now = listed(database(), query), database().now()
+    chosen = {name: ",".join(query.getlist(name)) for name in FILTERS if query.get(name)}
+    return _render(
+        "runs.html",
+        now,
+        runs=found.rows,
+        chips=_chips(chosen, statuses(query)),
+        chosen=chosen,
+        is_first=not query.get("cursor"),
+        first=_home(chosen),
+        older=_home({**chosen, "cursor": found.next_cursor}) if found.next_cursor else None,
+        workflows=known_workflows(),
+    )
+
+
+@blueprint.get("/runs/<id>")
+def run(id: str) -> ResponseReturnValue:
+    """One run: how it stands, where its time went, what each step returned."""
+    row, now = run_of(id), database().now()
+    history = runs.history(database(), row.id)
+    until = row.finished_at or now
+    return _render(
+        "run.html",
+        now,
+        run=row,
+        until=until,
+        history=history,
+        timeline=timeline(history, steps.of_run(database(), row.id), until),
+        can_cancel=not row.is_final and row.cancel_requested_at is None,
+        can_retry=row.status in RETRIABLE,
+        curl=_curl(row),
+    )
+
+
+@blueprint.post("/runs/<id>/cancel")
+def cancel(id: str) -> ResponseReturnValue:
+    return _moved(id, lambda: "cancelled" if cancelled(id).is_final else "cancelling")
+
+
+@blueprint.post("/runs/<id>/retry")
+def retry(id: str) -> ResponseReturnValue:
+    return _moved(id, lambda: retried(id) and "retried")
+
+
+@blueprint.get("/workflows")
+def workflows() -> ResponseReturnValue:
+    known = known_workflows()
+    curls = {each["name"]: wording.curl(_url(), quote(each["name"]), _example(each), _has_key()) for each in known}
+    return _render(
+        "workflows.html", database().now(), workflows=known, curls=curls, schedules=schedules.every(database())
+    )
+
+
+@blueprint.get("/workers")
+def workers() -> ResponseReturnValue:
+    return _render("workers.html", database().now(), workers=live_workers(), queues=known_queues())
+
+
+@blueprint.get("/webhooks")
+def webhooks() -> ResponseReturnValue:
+    found = deliveries.newest(database(), NEWEST_DELIVERIES)
+    return _render("webhooks.html", database().now(), endpoints=known_endpoints(), deliveries=found, url=_url())
+
+
+def _render(template: str, now: datetime, **values: Any) -> str:
+    return render_template(
+        template,
+        now=now,
+        ago=partial(wording.ago, now=now),
+        notice=NOTICES.get(request.args.get("notice", "")),
+        **values,
+    )
+
+
+def _jump(wanted: str) -> ResponseReturnValue:
+    try:
+        id = ids.parse("run", wanted)
+    except ValueError:
+        return redirect(url_for("page.home", notice="not-an-id"), 303)
+    return redirect(url_for("page.run", id=ids.public("run", id)), 303)
+
+
+def _moved(id: str, move: Any) -> ResponseReturnValue:
+    try:
+        notice = move()
+    except Problem as problem:
+        if problem.status != 409:
+            raise
+        notice = "too-late"
+    return redirect(url_for("page.run", id=id, notice=notice), 303)
+
+
+def _chips(chosen: dict[str, str], current: list[str]) -> list[dict[str, Any]]:
+    """One for each status: a link that shows only those, and for the current one a link that shows all again."""
+    others = {name: value for name, value in chosen.items() if name != "status"}
+    chips = [{"name": "all", "href": _home(others), "is_current": not current}]
+    for name in (*status.LIVE, *status.FINAL):
+        is_current = name in current
+        href = _home(others if is_current else {**others, "status": name})
+        chips.append({"name": name, "href": href, "is_current": is_current})
+    return chips
+
+
+def _home(parameters: dict[str, Any]) -> str:
+    return f"{url_for('page.home')}?{urlencode(parameters)}" if parameters else url_for("page.home")
+
+
+def _curl(row: RunRow) -> str:
+    return wording.curl(_url(), quote(row.workflow), wording.from_text(row.payload), _has_key())
+
+
+def _example(workflow: dict[str, Any]) -> dict[str, Any]:
+    """A payload to start from: each required parameter, with a value of its type."""
+    properties = workflow["schema"].get("properties", {})
+    samples = {"string": "…", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
+    return {
+        name: samples.get(properties.get(name, {}).get("type"), "…") for name in workflow["schema"].get("required", ())
+    }
+
+
+def _url() -> str:
+    return request.host_url.rstrip("/")
+
+
+def _has_key() -> bool:
+    return bool(durable().settings.api_key)

@@ -1,0 +1,108 @@
+"""How the page words times, ids and documents. Pure functions; times are aware datetimes, durations seconds."""
+
+import json
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from ..state.ids import public
+
+PRETTY_LIMIT = 65_536  # characters of one document that the page shows; the API has the rest
+DASH = "–"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """`4 s ago`, `in 2 h`; a dash where there is none."""
+    if at is None:
+        return DASH
+    seconds = (now - at).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {coarse(-seconds)}" if seconds < 0 else f"{coarse(seconds)} ago"
+
+
+def coarse(seconds: float) -> str:
+    """One number and its unit, rounded down: `59 s`, `3 min`, `5 h`, `12 d`."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def duration(seconds: float | None) -> str:
+    """`8 ms`, `1.25 s`, `2 min 5 s`, `3 h 20 min`, `2 d 1 h`; a dash where there is none."""
+    if seconds is None:
+        return DASH
+    seconds = max(0.0, seconds)
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for (large, size), (small, part) in zip(_UNITS, _UNITS[1:], strict=False):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def between(start: datetime | None, end: datetime | None) -> float | None:
+    """Seconds, or None where one end is missing."""
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
+def exact(at: datetime | None) -> str:
+    """`2026-11-23 03:52:00.123 UTC`"""
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
+
+
+def short(id: UUID) -> str:
+    """The end of an id, which tells runs of one second apart."""
+    return id.hex[-8:]
+
+
+def pretty(text: str | None) -> str:
+    """A kept JSON text with indentation, cut where it is too long to look at."""
+    if text is None:
+        return ""
+    told = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    if len(told) <= PRETTY_LIMIT:
+        return told
+    return f"{told[:PRETTY_LIMIT]}\n… {len(told) - PRETTY_LIMIT:,} more characters: the API has them all"
+
+
+def brief(text: str | None, limit: int = 120) -> str:
+    """A kept JSON text on one line."""
+    if text is None:
+        return ""
+    told = json.dumps(json.loads(text), ensure_ascii=False)
+    return told if len(told) <= limit else told[: limit - 1] + "…"
+
+
+def size(text: str | None) -> str:
+    """The size of a kept text: `86 B`, `12.4 KB`."""
+    count = len((text or "").encode())
+    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} KB"
+
+
+from_text = json.loads
+
+
+def curl(url: str, workflow_path: str, payload: Any, has_key: bool) -> str:
+    """The command that starts a run with this payload."""
+    parts = [f"curl -X POST {shlex.quote(f'{url}/api/v1/workflows/{workflow_path}/trigger')}"]
+    if has_key:
+        parts.append('-H "Authorization: Bearer $CELERIAC_API_KEY"')
+    parts.append("-H 'Content-Type: application/json'")
+    parts.append(f"-d {shlex.quote(json.dumps({'payload': payload}, ensure_ascii=False))}")
+    return " \\\n  ".join(parts)
+
+
+def run_id(id: UUID) -> str:
+    return public("run", id)

@@ -1,0 +1,130 @@
+"""The API over real servers, by Flask's test client, which is a client on the loopback interface."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from celeriac import Celeriac, Event, step, workflow
+from celeriac.api import create_app
+from celeriac.state import runs, steps
+from celeriac.state.ids import new_id, parse
+from celeriac.state.runs import RunRow
+from celeriac.state.steps import Checkpoint
+
+SECRET = "It's a Secret to Everybody"
+
+
+@workflow(name="api-tests.greet")
+def greet(name: str, times: int = 1) -> str:
+    return f"hello {name}" * times
+
+
+@workflow(name="api-tests.anything")
+def anything(**members: Any) -> Any:
+    return members
+
+
+@step
+def look_up(key: str) -> str:
+    return key
+
+
+def hooked(durable: Celeriac) -> Celeriac:
+    """With endpoints: `repository` of GitHub, `plain` of HMAC with two live secrets, `broken` whose mapping raises."""
+
+    @durable.webhook("repository", verify="github", secret=SECRET, workflow=anything)
+    def payload_of(event: Event) -> dict[str, Any]:
+        return {"type": event.type, "body": event.body.decode("latin-1")}
+
+    @durable.webhook("plain", verify="hmac", secret=("new secret", "old secret"), workflow=anything)
+    def body_of(event: Event) -> dict[str, Any]:
+        return {"headers": dict(event.headers)}
+
+    @durable.webhook("broken", verify="hmac", secret="secret", workflow=anything)
+    def raises(event: Event) -> dict[str, Any]:
+        raise RuntimeError("the shop's own mapping is broken")
+
+    return durable
+
+
+@pytest.fixture
+def make_client(make_durable: Callable[..., Celeriac]) -> Callable[..., FlaskClient]:
+    """A client of a new application; keywords are settings."""
+
+    def make(**settings: object) -> FlaskClient:
+        return create_app(hooked(make_durable(**settings))).test_client()
+
+    return make
+
+
+@pytest.fixture
+def durable(make_durable: Callable[..., Celeriac]) -> Celeriac:
+    return hooked(make_durable())
+
+
+@pytest.fixture
+def client(durable: Celeriac) -> Iterator[FlaskClient]:
+    with create_app(durable).test_client() as client:
+        yield client
+
+
+class Worker:
+    """Moves runs as a worker would, without one."""
+
+    def __init__(self, durable: Celeriac):
+        self.database, self.id = durable.database, new_id()
+
+    def claim(self, run_id: str) -> RunRow:
+        id = parse("run", run_id)
+        claimed = runs.claim(self.database, id, worker_id=self.id, worker_pid=1, version="v1", epoch=None)
+        assert claimed is not None
+        return claimed[0]
+
+    def complete(self, run_id: str, output: Any = None) -> RunRow:
+        run = self.claim(run_id)
+        completed = runs.complete(self.database, run.id, run.epoch, json.dumps(output))
+        assert completed is not None
+        return completed
+
+    def checkpoint(self, run: RunRow, key: str, output: Any, seq: int = 1) -> None:
+        made = Checkpoint(
+            key=key, seq=seq, name=key, status=steps.COMPLETED, attempts=1, duration_seconds=0.5,
+            output=json.dumps(output),
+        )  # fmt: skip
+        steps.record(self.database, run.id, run.epoch, made)
+
+    def fail(self, run_id: str, message: str = "no such customer") -> RunRow:
+        run = self.claim(run_id)
+        error = {
+            "type": "ValueError",
+            "message": message,
+            "traceback": f"Traceback\nValueError: {message}",
+            "step": None,
+        }
+        failed = runs.fail(
+            self.database, run.id, run.epoch, json.dumps(error), "the function raised, retries are spent"
+        )
+        assert failed is not None
+        return failed
+
+
+@pytest.fixture
+def worker(durable: Celeriac) -> Worker:
+    return Worker(durable)
+
+
+@pytest.fixture
+def start(client: FlaskClient) -> Callable[..., str]:
+    """Starts a run over the API, and returns its id."""
+
+    def start(payload: Any = None, name: str = "api-tests.greet", **options: Any) -> str:
+        body = {"payload": {"name": "Ada"} if payload is None else payload, "options": options}
+        answer = client.post(f"/api/v1/workflows/{name}/trigger", json=body)
+        assert answer.status_code == 202, answer.text
+        id: str = answer.get_json()["id"]
+        return id
+
+    return start
