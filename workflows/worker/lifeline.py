@@ -47,6 +47,7 @@ class Lifeline(threading.Thread):
         self._lost: queue.SimpleQueue[LostChild] = queue.SimpleQueue()
         self._wake_reader, self._wake_writer = os.pipe()
         self._ending = threading.Event()
+        self._is_in_touch = True
 
     def lost_child(self, pid: int | None, run_id: str, cause: str) -> None:
         """A child died. Does not wait: called on the worker's event loop."""
@@ -68,7 +69,9 @@ class Lifeline(threading.Thread):
             try:
                 self._live()
             except StateUnavailable as error:
-                log.warning("this worker is not in touch with Postgres, its runs go on: %s", error)
+                if self._is_in_touch:
+                    log.warning("this worker is out of touch with Postgres; the steps of its runs go on: %s", error)
+                self._is_in_touch = False
                 self._ending.wait(RECONNECT_SECONDS)
             except Exception:  # a watch that ended by a fault of its own would let a living worker count as lost
                 log.exception("the lifeline of this worker begins again")
@@ -82,6 +85,9 @@ class Lifeline(threading.Thread):
         _sessions.add(session)
         try:
             is_locked = workers.lock(session, worker.id)
+            if not self._is_in_touch:
+                log.warning("this worker is in touch with Postgres again")
+            self._is_in_touch = True
             self._offer_what_waits()
             while not self._ending.is_set():
                 self._rest(session)

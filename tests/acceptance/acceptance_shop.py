@@ -1,0 +1,146 @@
+"""The Celery app that the acceptance tests run in real worker processes.
+
+Every step notes its beginning in the journal, and passes its gate: a file that the test makes.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from celery import Celery
+
+from celeriac import Celeriac, Cron, Every, Queue, Retry, sleep, step, workflow
+
+app = Celery("acceptance_shop")
+durable = Celeriac(app)
+
+JOURNAL = Path(os.environ["JOURNAL"])
+GATES = Path(os.environ["GATES"])
+
+
+def note(line: str) -> None:
+    """One atomic append."""
+    with JOURNAL.open("a", buffering=1) as journal:
+        journal.write(f"{line}\n")
+
+
+def pass_gate(name: str) -> None:
+    while not (GATES / name).exists():
+        time.sleep(0.005)
+
+
+@step
+def numbered(n: int) -> int:
+    note(f"{n} {os.getpid()}")
+    pass_gate(str(n))
+    return n
+
+
+@workflow(name="five-steps", queue=Queue("five"))
+def five_steps() -> list[int]:
+    return [numbered(n) for n in range(1, 6)]
+
+
+@step
+def nothing(n: int) -> None:
+    note(f"nothing {n}")
+    pass_gate(str(n))
+
+
+@workflow(name="steps-that-return-none")
+def steps_that_return_none() -> str:
+    nothing(1)
+    nothing(2)
+    return "done"
+
+
+@step
+def begin_and_end(n: int) -> None:
+    note("begin")
+    time.sleep(0.05)
+    note("end")
+
+
+@workflow(name="limited", queue=Queue("limited", concurrency=3))
+def limited(n: int) -> int:
+    begin_and_end(n)
+    begin_and_end(n)
+    return n
+
+
+@workflow(name="quick")
+def quick(n: int) -> int:
+    return n
+
+
+@step
+def die() -> None:
+    note("die")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@workflow(name="poison", max_crashes=3)
+def poison() -> None:
+    die()
+
+
+@workflow(name="returns-an-object")
+def returns_an_object() -> object:
+    return object()
+
+
+@workflow(name="returns-a-nul")
+def returns_a_nul() -> str:
+    return "a\0b"
+
+
+@workflow(name="returns-a-surrogate")
+def returns_a_surrogate() -> str:
+    return "\ud800"
+
+
+@workflow(name="raises-in-odd-characters")
+def raises_in_odd_characters() -> None:
+    raise ValueError("nul \0 and surrogate \ud800")
+
+
+@step(retry=Retry(max_attempts=3, min_delay=1.5, max_delay=1.5, jitter=False))
+def fails_twice() -> str:
+    note("try")
+    if len(JOURNAL.read_text().split()) < 3:
+        raise ConnectionError("not yet")
+    return "at last"
+
+
+@workflow(name="retries-later")
+def retries_later() -> str:
+    return fails_twice()
+
+
+@workflow(name="sleeps")
+def sleeps() -> str:
+    numbered(1)
+    sleep(0.3)
+    numbered(2)
+    return "rested"
+
+
+@workflow(name="child")
+def child(n: int) -> int:
+    note(f"child {n}")
+    return n
+
+
+@workflow(name="parent")
+def parent() -> None:
+    child.delay(7)
+    numbered(1)
+
+
+@workflow(name="ticking", schedule=[Every(seconds=1), Cron("* * * * *", timezone="Europe/Berlin")])
+def ticking() -> None:
+    note("tick")
+
+
+durable.webhook("github", verify="github", secret="It's a Secret to Everybody")(quick)
