@@ -17,6 +17,8 @@ from .waker import Waker
 
 log = logging.getLogger(__name__)
 
+OUTAGE_SECONDS = 0.5  # between two tries while Postgres or Redis is away
+
 
 def services(durable: Celeriac) -> list[Service]:
     """All services of a beat."""
@@ -59,22 +61,30 @@ class Beat:
                 self._stopping.wait(1.0)
 
     def _serve(self, service: Service) -> None:
+        trouble = ""
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 counts = service.run_once()
-                pause = self._pause(service, time.monotonic() - began)
+                pause_seconds = self._pause(service, time.monotonic() - began)
             except (StateUnavailable, RedisUnavailable) as error:
-                log.warning("%s waits: %s", service.name, error)
-                pause = 1.0
+                if not trouble:
+                    log.warning("%s waits: %s", service.name, error)
+                trouble, pause_seconds = str(error), OUTAGE_SECONDS
             except Exception:  # a fault in one pass must not end the service: nobody else would wake the runs
                 log.exception("%s failed, and tries again", service.name)
-                pause = 1.0
+                pause_seconds = OUTAGE_SECONDS
             else:
-                self.counts[service.name] = counts
-                if any(counts.values()):
-                    log.info("%s: %s", service.name, ", ".join(f"{k} {v}" for k, v in counts.items() if v))
-            self._stopping.wait(pause)
+                if trouble:
+                    log.warning("%s goes on", service.name)
+                trouble = ""
+                self._tell(service, counts)
+            self._stopping.wait(pause_seconds)
+
+    def _tell(self, service: Service, counts: Counts) -> None:
+        self.counts[service.name] = counts
+        if any(counts.values()):
+            log.info("%s: %s", service.name, ", ".join(f"{name} {count}" for name, count in counts.items() if count))
 
     def _pause(self, service: Service, took_seconds: float) -> float:
         """Until the interval has passed, or what is due before. A full pass is followed by another at once."""

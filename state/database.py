@@ -6,9 +6,10 @@ insert. SQLAlchemy opens them, and carries what is more than one statement (`tra
 """
 
 import os
+import select
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, Protocol, cast
 
@@ -79,10 +80,7 @@ class Database:
     def _held(self) -> Iterator[Psycopg2Connection]:
         if self._pid != os.getpid():
             self._leave_to_the_parent()
-        try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._connect()
+        connection = self._idle_connection() or self._connect()
         try:
             yield connection
         except (psycopg2.OperationalError, psycopg2.InterfaceError):
@@ -91,6 +89,17 @@ class Database:
         finally:
             if not connection.closed:
                 self._idle.append(connection)
+
+    def _idle_connection(self) -> Psycopg2Connection | None:
+        while self._idle:
+            with suppress(IndexError):  # another thread took the last one
+                connection = self._idle.pop()
+                # A server that went away said so on the socket: readable, before anything was asked. Nothing may be
+                # sent there to find out, since a statement whose answer is lost cannot simply be repeated.
+                if not select.select([connection], [], [], 0)[0]:
+                    return connection
+                connection.close()
+        return None
 
     def _leave_to_the_parent(self) -> None:
         # After a fork these sockets are the parent's. psycopg2 does not close what another process opened.

@@ -22,6 +22,7 @@ Json = NewType("Json", str)  # the text of one JSON value, as it is stored
 
 PLAIN = ConfigDict(val_json_bytes="base64", arbitrary_types_allowed=True)
 STRICT = ConfigDict(val_json_bytes="base64", arbitrary_types_allowed=True, extra="forbid")
+OPEN_ENDED = ConfigDict(val_json_bytes="base64", arbitrary_types_allowed=True, extra="allow")  # takes **kwargs
 
 
 def encode(value: Any, where: str, limit_bytes: int | None = None) -> Json:
@@ -68,7 +69,7 @@ class PayloadSchema:
             if parameter.kind is not Parameter.VAR_KEYWORD
         }
         shape: Any = _typed_dict("Payload", members)
-        shape.__pydantic_config__ = ConfigDict(STRICT, extra="allow") if len(members) < len(parameters) else STRICT
+        shape.__pydantic_config__ = OPEN_ENDED if len(members) < len(parameters) else STRICT
         self._adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(shape)
 
     def revive(self, text: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from ..state.steps import Checkpoint, StepRow
 from .errors import UsageError
-from .failure import error_document, step_error
+from .failure import ends_the_process, error_document, step_error
 from .outcome import Cancelled, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended
 from .retry import Retry
 from .settings import Settings
@@ -162,6 +162,8 @@ class Execution:
                 result = body()
             output = payload.encode(result, f"the result of step {key!r}", self.settings.output_limit_bytes)
         except (Exception, SystemExit) as error:
+            if ends_the_process(error):
+                raise
             document = error_document(error, key)
             delay_seconds = retry.decide(attempts - spent, error)
             if delay_seconds is None:
@@ -234,6 +236,7 @@ def outlast(write: Callable[[], T], what: str, deadline_seconds: float = float("
         except StateUnavailable as error:
             if time.monotonic() - began > deadline_seconds:
                 raise
-            log.warning("%s waits for Postgres: %s", what, error)
+            if pause_seconds == 0.05:
+                log.warning("%s waits for Postgres: %s", what, error)
         threading.Event().wait(pause_seconds)
         pause_seconds = min(pause_seconds * 2, 1.0)

@@ -8,7 +8,7 @@ from ..state import payload, runs, steps
 from ..state.database import Database
 from ..state.runs import RunRow
 from .execution import Execution, outlast
-from .failure import error_document, failed_step
+from .failure import ends_the_process, error_document, failed_step
 from .outcome import Cancelled, Completed, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended
 from .settings import Settings
 
@@ -39,6 +39,8 @@ def execute(
     except Interruption as interruption:
         outcome = interruption.outcome
     except (Exception, SystemExit) as error:
+        if ends_the_process(error):
+            raise
         outcome = _failed_or_retried(workflow, run, error)
     # Code that swallowed the interruption went on without the right to: what it did after does not count.
     return execution.interrupted or outcome

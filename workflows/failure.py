@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from .errors import StepError
 
 MESSAGE_LIMIT = 10_000  # characters
+SIGNAL_EXIT = -128  # billiard exits with signal number - 256
 TRACEBACK_LIMIT = 40_000  # characters; the middle is left out, both ends tell the most
 
 
@@ -30,6 +31,13 @@ def error_document(error: BaseException, step: str | None = None) -> str:
         "step": step or failed_step(error),
     }
     return json.dumps(document)
+
+
+def ends_the_process(error: BaseException) -> bool:
+    """Whether this is a signal on its way (Celery's pools turn SIGTERM into a SystemExit), not the code's own exit."""
+    if not isinstance(error, SystemExit):
+        return False
+    return type(error) is not SystemExit or (isinstance(error.code, int) and error.code <= SIGNAL_EXIT)
 
 
 def failed_step(error: BaseException | None) -> str | None:

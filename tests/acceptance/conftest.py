@@ -91,6 +91,11 @@ class Shop:
     def lines(self) -> list[str]:
         return self.journal.read_text().splitlines()
 
+    def ticks(self) -> int:
+        """How many runs a schedule has started and a worker has executed."""
+        file = self.journal.with_name("ticks")
+        return len(file.read_text().split()) if file.exists() else 0
+
     def steps(self) -> list[int]:
         """The numbers of the `numbered` steps whose bodies began, in order."""
         return [int(line.split()[0]) for line in self.lines() if line[0].isdigit()]

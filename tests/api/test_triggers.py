@@ -46,7 +46,7 @@ def test_a_payload_keeps_the_order_and_alphabet_of_its_members(client: FlaskClie
 def test_a_payload_that_does_not_fit_is_422_with_a_pointer_to_each_fault(client: FlaskClient) -> None:
     answer = client.post(GREET, json={"payload": {"times": "often", "nam/e": "Ada"}})
     assert answer.status_code == 422
-    assert sorted(pointers(answer)) == ["/payload/nam~1e", "/payload/name", "/payload/times"]
+    assert sorted(pointers(answer)) == ["/payload/name", "/payload/nam~1e", "/payload/times"]
     assert "often" not in answer.text
 
 
@@ -115,10 +115,9 @@ def test_a_chunked_body_above_the_limit_is_413_and_never_cut_off(make_client: Ca
     client = make_client(celeriac_payload_limit_bytes=100)
     answer = client.post(
         ANYTHING,
-        input_stream=Endless(200_000),  # type: ignore[arg-type]
         content_type="application/json",
         headers={"Transfer-Encoding": "chunked"},
-        environ_overrides={"wsgi.input_terminated": True},
+        environ_overrides={"wsgi.input_terminated": True, "wsgi.input": Endless(200_000), "CONTENT_LENGTH": ""},
     )
     assert answer.status_code == 413
     assert client.get("/api/v1/runs").get_json()["runs"] == []
@@ -184,7 +183,8 @@ def test_an_unknown_option_is_400_with_the_nearest_one(client: FlaskClient) -> N
     ],
 )
 def test_an_option_that_cannot_be_is_refused(client: FlaskClient, options: Any, status: int) -> None:
-    answer = client.post(GREET, json={"payload": {"name": "Ada"}, "options": options})
+    body = json.dumps({"payload": {"name": "Ada"}, "options": options})
+    answer = client.post(GREET, data=body, content_type="application/json")
     assert answer.status_code == status, answer.text
     assert answer.get_json()["detail"]
     assert client.get("/api/v1/runs").get_json()["runs"] == []

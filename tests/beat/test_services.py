@@ -1,0 +1,210 @@
+"""One pass of each service, at a `now` that the test chooses."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+
+from celeriac import Celeriac, Every
+from celeriac.beat import services
+from celeriac.beat.dispatcher import DispatcherService
+from celeriac.beat.reaper import Reaper
+from celeriac.beat.scheduler import Scheduler, declare
+from celeriac.beat.waker import Waker
+from celeriac.state import runs, schedules, workers
+from celeriac.workflows.workflow import Workflow
+
+
+def tomorrow() -> datetime:
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+def test_every_service_has_one_shape(durable: Celeriac):
+    assert ["scheduler", "waker", "dispatcher", "reaper", "router"] == [each.name for each in services(durable)]
+    assert all(each.interval_seconds > 0 for each in services(durable))
+
+
+class TestWaker:
+    def test_it_wakes_a_delayed_run_when_its_time_has_come_and_not_before(self, shop, start):
+        run = start(countdown=3600)
+        assert {"woken": 0} == Waker(shop).run_once()
+        assert {"woken": 1} == Waker(shop).run_once(tomorrow())
+        assert "queued" == runs.get(shop.database, run.id).status
+
+    def test_it_knows_when_the_next_one_is_due(self, shop, start):
+        assert Waker(shop).due_in_seconds() is None
+        start(countdown=3600)
+        assert 3590 < Waker(shop).due_in_seconds() <= 3600
+
+    def test_two_wakers_wake_a_run_once(self, shop, start):
+        for _ in range(20):
+            start(countdown=3600)
+        counts, barrier = [], threading.Barrier(2)
+
+        def wake() -> None:
+            barrier.wait()
+            counts.append(Waker(shop).run_once(tomorrow())["woken"])
+
+        threads = [threading.Thread(target=wake) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert 20 == sum(counts)
+
+
+class TestReaper:
+    def test_a_silent_worker_is_lost_after_the_timeout_and_its_runs_are_queued_again(self, shop, start, worker, claim):
+        run = claim(start())
+        assert 0 == Reaper(shop).run_once()["workers_lost"]
+        counts = Reaper(shop).run_once(datetime.now(UTC) + timedelta(seconds=31))
+        assert (1, 1) == (counts["workers_lost"], counts["requeued"])
+        requeued = runs.get(shop.database, run.id)
+        assert ("queued", 1, 1, 1) == (requeued.status, requeued.epoch, requeued.attempt, requeued.crashes)
+        assert "its heartbeat stopped" in requeued.cause
+
+    def test_a_worker_whose_session_lock_fell_is_lost_at_once(self, shop, start, worker, claim):
+        session = shop.database.session()
+        assert workers.lock(session, worker.id)
+        run = claim(start())
+        assert 0 == Reaper(shop).run_once()["workers_lost"]
+        session.close()
+        _until(lambda: Reaper(shop).run_once()["workers_lost"] == 1)
+        assert "its process died" in runs.get(shop.database, run.id).cause
+
+    def test_runs_of_a_worker_that_stopped_in_order_are_queued_again(self, shop, start, worker, claim):
+        run = claim(start())
+        workers.stop(shop.database, worker.id, "it shut down")
+        assert 1 == Reaper(shop).run_once()["requeued"]
+        assert "queued" == runs.get(shop.database, run.id).status
+
+    def test_a_run_that_did_not_start_within_its_ttl_expires(self, shop, start):
+        run = start(expires=60)
+        assert 0 == Reaper(shop).run_once()["expired"]
+        assert 1 == Reaper(shop).run_once(tomorrow())["expired"]
+        assert "expired" == runs.get(shop.database, run.id).status
+
+
+class TestDispatcher:
+    def test_after_flushall_everything_that_is_queued_is_offered_again(self, shop, start, worker):
+        DispatcherService(shop).run_once()
+        for _ in range(10):
+            start()
+        with redis.Redis.from_url(shop.settings.redis_url, decode_responses=True) as client:
+            client.flushall()
+            assert 10 == DispatcherService(shop).run_once()["offered"]
+            assert 4 == client.zcard("celeriac:{beat.noop}:slots")  # 2 slots, and a window of twice as many
+            assert 6 == client.zcard("celeriac:{beat.noop}:ready")
+            assert 4 == client.llen("celery")
+
+    def test_running_runs_take_their_slots_again_before_anything_is_admitted(self, shop, start, worker, claim):
+        claim(start())
+        for _ in range(10):
+            start()
+        with redis.Redis.from_url(shop.settings.redis_url, decode_responses=True) as client:
+            client.flushall()
+            DispatcherService(shop).run_once()
+            assert 4 == client.zcard("celeriac:{beat.noop}:slots")
+            assert 3 == client.llen("celery")
+
+    def test_a_leaked_slot_is_freed(self, shop, start, worker, claim):
+        DispatcherService(shop).run_once()
+        run = start()
+        runs.cancel(shop.database, run.id)
+        with redis.Redis.from_url(shop.settings.redis_url, decode_responses=True) as client:
+            (ticket,) = client.zrange("celeriac:{beat.noop}:slots", 0, -1)
+            assert 0 == DispatcherService(shop).run_once()["freed"]  # it may be about to be released
+            client.zadd("celeriac:{beat.noop}:slots", {ticket: 0})
+            assert 1 == DispatcherService(shop).run_once()["freed"]
+            assert 0 == client.zcard("celeriac:{beat.noop}:slots")
+
+    def test_a_message_that_was_lost_is_published_again(self, shop, start, worker):
+        DispatcherService(shop).run_once()
+        start()
+        with redis.Redis.from_url(shop.settings.redis_url, decode_responses=True) as client:
+            client.delete("celery")
+            (ticket,) = client.zrange("celeriac:{beat.noop}:slots", 0, -1)
+            client.zadd("celeriac:{beat.noop}:slots", {ticket: 0})
+            assert 1 == DispatcherService(shop).run_once()["republished"]
+            assert 1 == client.llen("celery")
+
+    def test_nothing_is_admitted_while_no_worker_lives(self, shop, start):
+        start()
+        DispatcherService(shop).run_once()
+        with redis.Redis.from_url(shop.settings.redis_url) as client:
+            assert 0 == client.llen("celery")
+
+
+class TestScheduler:
+    @pytest.fixture
+    def hourly(self, shop):
+        """`beat.noop`, scheduled each hour from now on, as another module would declare it."""
+        declared_at = shop.database.now()
+
+        def declare_with(catch_up: str = "one", name: str = "beat.noop") -> datetime:
+            scheduled = Workflow(lambda: None, name=name, schedule=Every(seconds=3600, catch_up=catch_up))
+            declare(shop, [scheduled], declared_at)
+            return declared_at
+
+        return declare_with
+
+    def test_a_tick_starts_one_run_that_knows_its_time(self, shop, hourly):
+        declared_at = hourly()
+        assert {"ticks": 0} == Scheduler(shop).run_once()
+        assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=61))
+        (run,) = runs.find(shop.database, runs.Filter(source="schedule"), 10)
+        assert (declared_at + timedelta(hours=1)).isoformat() in run.metadata
+
+    def test_several_schedulers_start_a_tick_once(self, shop, hourly):
+        now = hourly() + timedelta(minutes=61)
+        counts, barrier = [], threading.Barrier(4)
+
+        def fire() -> None:
+            barrier.wait()
+            counts.append(Scheduler(shop).run_once(now)["ticks"])
+
+        threads = [threading.Thread(target=fire) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [0, 0, 0, 1] == sorted(counts)
+
+    @pytest.mark.parametrize(("catch_up", "ticks"), [("skip", 0), ("one", 1), ("all", 5)])
+    def test_missed_ticks_are_made_up_for_as_the_policy_says(self, shop, hourly, catch_up, ticks):
+        declared_at = hourly(catch_up)
+        late = declared_at + timedelta(hours=5, minutes=30)
+        assert {"ticks": ticks} == Scheduler(shop).run_once(late)
+        assert {"ticks": 0} == Scheduler(shop).run_once(late)
+        (schedule,) = schedules.every(shop.database)
+        assert declared_at + timedelta(hours=6) == schedule["next_due_at"]
+
+    def test_a_schedule_that_is_declared_no_more_ticks_no_more(self, shop, hourly):
+        now = hourly() + timedelta(hours=2)
+        declare(shop, [Workflow(lambda: None, name="beat.noop")], now)
+        assert {"ticks": 0} == Scheduler(shop).run_once(now)
+
+    def test_declaring_it_again_does_not_move_its_next_tick(self, shop, hourly):
+        declared_at = hourly()
+        declare(
+            shop,
+            [Workflow(lambda: None, name="beat.noop", schedule=Every(seconds=3600))],
+            declared_at + timedelta(minutes=5),
+        )
+        (schedule,) = schedules.every(shop.database)
+        assert declared_at + timedelta(hours=1) == schedule["next_due_at"]
+
+    def test_a_schedule_whose_workflow_needs_arguments_does_not_stop_the_others(self, shop, hourly):
+        hourly()
+        declared_at = hourly(name="beat.needs-an-argument")
+        assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=61))
+
+
+def _until(holds) -> None:
+    # Postgres frees the lock when its backend has noticed that the socket is closed: a moment later.
+    for _ in range(500):
+        if holds():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("not within 5 s")
