@@ -1,4 +1,4 @@
-"""What is seen: triggers, webhooks, REST and the monitoring page, over Flask. The law of this package is in its README."""
+"""What is seen: triggers, webhooks, REST and the monitoring page, over Flask. Its law is in its README."""
 
 from .app import create_app
 

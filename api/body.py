@@ -13,7 +13,11 @@ CHUNK_BYTES = 65_536
 
 
 def read_body(limit_bytes: int) -> bytes:
-    """The raw body. Raises Problem 413 when it is longer than `limit_bytes`, without reading much more than that."""
+    """The raw body, whole.
+
+    Raises Problem 413 when it is longer than `limit_bytes`, without reading more than that, and 400 when the client
+    hung up within.
+    """
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(limit_bytes)
     chunks: list[bytes] = []
@@ -23,6 +27,8 @@ def read_body(limit_bytes: int) -> bytes:
         size += len(chunk)
         if size > limit_bytes:
             raise _too_large(limit_bytes)
+    if size < (request.content_length or 0):
+        raise Problem(400, f"the body ended after {size:,} of its {request.content_length:,} bytes")
     return b"".join(chunks)
 
 

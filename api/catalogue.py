@@ -1,4 +1,4 @@
-"""What there is besides runs: workflows, workers, queues, schedules, webhook endpoints and their deliveries. Read only."""
+"""What there is besides runs, to read: workflows, workers, queues, schedules, webhook endpoints, deliveries."""
 
 from typing import Any
 

@@ -65,7 +65,7 @@ def _route(endpoint: Endpoint, delivery: DeliveryRow) -> None:
 def _headers() -> dict[str, str]:
     """By lower-case name. A header that came twice is one, joined by a comma, as WSGI hands it over."""
     joined: dict[str, str] = {}
-    for name, value in request.headers.items():
-        name, value = name.lower(), value.replace("\0", "")
+    for given, text in request.headers.items():
+        name, value = given.lower(), text.replace("\0", "")
         joined[name] = f"{joined[name]},{value}" if name in joined else value
     return joined

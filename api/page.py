@@ -35,7 +35,7 @@ FILTERS = ("status", *TEXTS, *MOMENTS)
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
     """What every template can say."""
-    return {"wording": wording, "public": ids.public}
+    return {"wording": wording, "public": ids.public, "moment": datetime.fromisoformat}
 
 
 @blueprint.get("/")

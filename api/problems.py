@@ -15,7 +15,7 @@ from typing import Any
 from flask import Flask, Response, g, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RoutingException
+from werkzeug.routing import RequestRedirect
 
 from ..workflows.errors import (
     CeleriacError,
@@ -99,8 +99,8 @@ def problem_of(error: Exception) -> Problem:
 
 
 def _answer(error: Exception) -> ResponseReturnValue:
-    if isinstance(error, RoutingException):
-        return error  # a redirect
+    if isinstance(error, RequestRedirect):
+        return error.get_response()
     problem = problem_of(error)
     if problem.status == 503:
         log.warning("%s %s: 503: %s", request.method, request.path, error)
@@ -114,11 +114,10 @@ def _answer(error: Exception) -> ResponseReturnValue:
 
 
 def _of_ours(error: CeleriacError) -> Problem:
-    for kind, status, name in KINDS:
-        if isinstance(error, kind):
-            break
-    else:
+    known = next(((status, name) for kind, status, name in KINDS if isinstance(error, kind)), None)
+    if known is None:
         return _internal(error)
+    status, name = known
     if isinstance(error, StateUnavailable):
         # The rest of the message names hosts and users: it is for the log.
         detail = f"{str(error).partition(':')[0]}. Nothing was acknowledged: try again in a moment."

@@ -1,7 +1,7 @@
-"""Where the time of a run went: spans of its statuses, and a scale on which short work beside long waits stays visible.
+"""Where the time of a run went: spans of its statuses, and a scale on which short work beside long waits can be seen.
 
-A day of sleep would flatten three seconds of work to nothing. So the scale is piecewise: waits that are much longer than
-the work are drawn shorter than they were, and marked as broken.
+A day of sleep would flatten three seconds of work to nothing. So the scale is piecewise: waits that are much longer
+than the work are drawn shorter than they were, and marked as broken.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,7 @@ from ..state.database import Row
 from ..state.steps import StepRow
 
 IDLE = (status.DELAYED, status.QUEUED, status.WAITING)
-IDLE_SHARE = 0.6  # a single wait is drawn at most this much longer than all the work together
-SHORTEST_SECONDS = 0.001
+IDLE_SHARE = 1.0  # a single wait is drawn at most this many times as long as all the work together
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,10 @@ def timeline(history: Sequence[Row], steps: Sequence[StepRow], now: datetime) ->
 
 def _spans(history: Sequence[Row], now: datetime) -> list[Span]:
     moves = [(row["to_status"], row["at"]) for row in history]
-    ends = [at for _, at in moves[1:]] + [now]
+    ends = [at for _, at in moves[1:]] + [now] * bool(moves)
     lived = [(name, at, max(at, end)) for (name, at), end in zip(moves, ends, strict=True) if name not in status.FINAL]
     work = sum(_seconds(start, end) for name, start, end in lived if name not in IDLE)
-    idle = [_seconds(start, end) for name, start, end in lived if name in IDLE]
-    longest = max(IDLE_SHARE * work, min(idle, default=0.0), SHORTEST_SECONDS)
+    longest = IDLE_SHARE * work if work else float("inf")
     lengths = [
         min(_seconds(start, end), longest) if name in IDLE else _seconds(start, end) for name, start, end in lived
     ]

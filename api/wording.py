@@ -3,13 +3,15 @@
 import json
 import shlex
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
-from ..state.ids import public
-
 PRETTY_LIMIT = 65_536  # characters of one document that the page shows; the API has the rest
 DASH = "–"
+UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+from_text = json.loads  # what a kept JSON text says
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -24,7 +26,7 @@ def ago(at: datetime | None, now: datetime) -> str:
 
 def coarse(seconds: float) -> str:
     """One number and its unit, rounded down: `59 s`, `3 min`, `5 h`, `12 d`."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+    for unit, size in UNITS[:-1]:
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"
     return f"{int(seconds)} s"
@@ -42,14 +44,11 @@ def duration(seconds: float | None) -> str:
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    for (large, size), (small, part) in zip(_UNITS, _UNITS[1:], strict=False):
+    for (large, size), (small, part) in pairwise(UNITS):
         if whole >= size:
             rest = whole % size // part
             return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
     return f"{whole} s"
-
-
-_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def between(start: datetime | None, end: datetime | None) -> float | None:
@@ -91,9 +90,6 @@ def size(text: str | None) -> str:
     return f"{count} B" if count < 1000 else f"{count / 1000:.1f} KB"
 
 
-from_text = json.loads
-
-
 def curl(url: str, workflow_path: str, payload: Any, has_key: bool) -> str:
     """The command that starts a run with this payload."""
     parts = [f"curl -X POST {shlex.quote(f'{url}/api/v1/workflows/{workflow_path}/trigger')}"]
@@ -102,7 +98,3 @@ def curl(url: str, workflow_path: str, payload: Any, has_key: bool) -> str:
     parts.append("-H 'Content-Type: application/json'")
     parts.append(f"-d {shlex.quote(json.dumps({'payload': payload}, ensure_ascii=False))}")
     return " \\\n  ".join(parts)
-
-
-def run_id(id: UUID) -> str:
-    return public("run", id)

@@ -15,7 +15,7 @@ KEEPALIVE_SECONDS = 5
 RECYCLE_REQUESTS = 50_000  # a leak in the shop's own code does not grow for ever
 
 
-class ApiServer(BaseApplication):  # type: ignore[misc]
+class ApiServer(BaseApplication):
     """Each worker process makes its own app after the fork, and so its own connections."""
 
     def __init__(self, durable: Celeriac, bind: str, workers: int = WORKERS, threads: int = THREADS):

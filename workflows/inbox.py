@@ -26,15 +26,18 @@ def route(durable: "Celeriac", endpoint: Endpoint, delivery: DeliveryRow) -> Run
         event = Event(endpoint.name, delivery.event_type, json.loads(delivery.headers), delivery.body)
         payload = endpoint.mapping(event)
     except Exception as error:  # the shop's own mapping met something it did not expect: a person has to look
-        return _set_aside(durable, delivery, "parked", f"{type(error).__name__}: {error}")
+        _set_aside(durable, delivery, "parked", f"{type(error).__name__}: {error}")
+        return None
     if payload is None:
-        return _set_aside(durable, delivery, "ignored", "its mapping returned None")
+        _set_aside(durable, delivery, "ignored", "its mapping returned None")
+        return None
     try:
         return durable.start_for_delivery(endpoint.workflow, payload, delivery.id)
     except StateUnavailable:
         raise
     except CeleriacError as error:
-        return _set_aside(durable, delivery, "parked", str(error))
+        _set_aside(durable, delivery, "parked", str(error))
+        return None
 
 
 def _set_aside(durable: "Celeriac", delivery: DeliveryRow, status: str, reason: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from celeriac import Celeriac, Event, step, workflow
+from celeriac import Celeriac, Event, workflow
 from celeriac.api import create_app
 from celeriac.state import runs, steps
 from celeriac.state.ids import new_id, parse
@@ -25,11 +25,6 @@ def greet(name: str, times: int = 1) -> str:
 @workflow(name="api-tests.anything")
 def anything(**members: Any) -> Any:
     return members
-
-
-@step
-def look_up(key: str) -> str:
-    return key
 
 
 def hooked(durable: Celeriac) -> Celeriac:

@@ -1,5 +1,6 @@
 """Starting runs over HTTP."""
 
+import io
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,13 @@ def test_a_chunked_body_above_the_limit_is_413_and_never_cut_off(make_client: Ca
     )
     assert answer.status_code == 413
     assert client.get("/api/v1/runs").get_json()["runs"] == []
+
+
+def test_a_body_that_ends_early_is_400_and_not_taken_for_whole(client: FlaskClient) -> None:
+    short = {"wsgi.input": io.BytesIO(b"{}"), "wsgi.input_terminated": True, "CONTENT_LENGTH": "100"}
+    answer = client.post(ANYTHING, content_type="application/json", environ_overrides=short)
+    assert answer.status_code == 400
+    assert "2 of its 100 bytes" in answer.get_json()["detail"]
 
 
 class Endless:
