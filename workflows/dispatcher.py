@@ -2,12 +2,13 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from uuid import UUID
 
 from ..state import queues, runs, status
 from ..state.database import Database, Row
+from ..state.errors import StateUnavailable
 from ..state.runs import RunRow
 from .buckets import Buckets, Holding, RedisUnavailable, Ticket
 from .publisher import Publisher
@@ -42,14 +43,29 @@ class Dispatcher:
         """The slot of this ticket is free; whoever waits for the run `ended` is told, and the next ones start."""
         self._publish(queue, lambda: self._buckets.release(queue, [ticket], ended))
 
-    def move_on(self, run: RunRow, ticket: Ticket) -> None:
-        """After a move that ended an execution: frees its slot, and offers the run again where it is queued."""
-        self.release(run.queue, ticket, ended=run.id if run.is_final else None)
-        self.offer([run])
+    def move_on(self, run: RunRow, ticket: Ticket) -> list[Ticket]:
+        """After a move that ended an execution: frees its slot, and offers the run again where it is queued.
+
+        Returns the tickets that got a slot by that. The caller executes one of them, and publishes the others.
+        """
+        ended = run.id if run.is_final else None
+        admitted = self._admitted(run.queue, lambda: self._buckets.release(run.queue, [ticket], ended))
+        if run.status == status.QUEUED:
+            admitted += self._admitted(run.queue, lambda: self._buckets.offer(run.queue, [run]))
+        return admitted
+
+    def publish(self, tickets: Sequence[Ticket]) -> None:
+        """Sends a message for each ticket; those that cannot be sent now are sent by `heal`."""
+        try:
+            self._publisher.publish(tickets)
+        except RedisUnavailable as error:
+            log.warning("%d runs are not published now, beat makes up for it: %s", len(tickets), error)
+        except Exception:  # the rows are committed: what becomes of a mere hint must not reach their caller
+            log.exception("%d runs are not published now, beat makes up for it", len(tickets))
 
     def publish_again(self, run: RunRow) -> None:
         """Its message was lost with the process that had it."""
-        self._publish(run.queue, lambda: [Ticket.of(run)])
+        self.publish([Ticket.of(run)])
 
     def welcome(self, queue: str) -> None:
         """A worker came that can execute runs of this queue: its window widens, what waits is offered."""
@@ -62,7 +78,7 @@ class Dispatcher:
 
     def take_back(self, run: RunRow) -> None:
         """A run lost its worker: the slot it held is free, and it stands in line again."""
-        self.move_on(run, Ticket.held_by(run))
+        self.publish(self.move_on(run, Ticket.held_by(run)))
 
     def listen(self, run_id: UUID) -> AbstractContextManager[Callable[[float], None]]:
         """See Buckets.listen."""
@@ -112,11 +128,15 @@ class Dispatcher:
         }
 
     def _publish(self, queue: str, admit: Callable[[], list[Ticket] | None]) -> None:
+        self.publish(self._admitted(queue, admit))
+
+    def _admitted(self, queue: str, admit: Callable[[], list[Ticket] | None]) -> list[Ticket]:
         try:
             admitted = admit()
-            self._publisher.publish(self._configured(queue) if admitted is None else admitted)
-        except RedisUnavailable as error:
+            return self._configured(queue) if admitted is None else admitted
+        except (RedisUnavailable, StateUnavailable) as error:
             log.warning("queue %s is not served now, beat makes up for it: %s", queue, error)
+            return []
 
     def _configured(self, queue: str) -> list[Ticket]:
         # Redis came back empty: running runs take their slots again before anything is admitted.

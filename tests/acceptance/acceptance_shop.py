@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from celery import Celery
+from celery import Celery, signals
 
 from celeriac import Celeriac, Cron, Every, Queue, Retry, sleep, step, workflow
 
@@ -17,6 +17,12 @@ durable = Celeriac(app)
 
 JOURNAL = Path(os.environ["JOURNAL"])
 GATES = Path(os.environ["GATES"])
+
+
+@signals.task_prerun.connect
+def note_prerun(task_id: str, **_: object) -> None:
+    with JOURNAL.with_name("preruns").open("a") as preruns:
+        preruns.write(f"{task_id}\n")
 
 
 def note(line: str) -> None:

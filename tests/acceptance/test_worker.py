@@ -61,10 +61,22 @@ def test_a_plain_producer_without_celeriac_starts_a_run(shop, wait_until):
     wait_until(lambda: _outputs(shop) == ["4"])
 
 
-def test_a_thousand_runs_complete(shop):
-    shop.worker()
+def test_a_backlog_of_a_thousand_runs_costs_few_messages_and_each_run_has_its_celery_signals(shop):
+    worker = shop.worker()
     started = shop.durable.start_many("quick", [{"n": n} for n in range(1000)], {})
     assert list(range(1000)) == [run.result(timeout=60) for run in started]
+    messages = worker.log.read_text().count("received")
+    assert messages < 250
+    preruns = shop.journal.with_name("preruns").read_text().split()
+    assert {run.id for run in started} == set(preruns)
+    assert 1000 == len(preruns)
+
+
+def test_without_tail_calls_each_run_costs_a_message(shop):
+    worker = shop.worker(tail_call_seconds=0)
+    started = shop.durable.start_many("quick", [{"n": n} for n in range(50)], {})
+    assert list(range(50)) == [run.result(timeout=60) for run in started]
+    assert 50 == worker.log.read_text().count("received")
 
 
 def _outputs(shop):

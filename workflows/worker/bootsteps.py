@@ -50,10 +50,17 @@ class WatchStep(bootsteps.StartStopStep):
         signals.worker_shutting_down.connect(self._drain, weak=False)
         signals.worker_shutdown.connect(self._end, weak=False)
 
+    def stop(self, worker: Any) -> None:
+        """Before the pool joins: Celery fires timers from a thread then, and two must not look after one pool."""
+        self._cancel_timers()
+
+    def terminate(self, worker: Any) -> None:
+        """As `stop`, for a shutdown that does not wait."""
+        self._cancel_timers()
+
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         """Called at every start of the consumer's loop, so after a reconnect as well."""
-        for timer in self._timers:
-            timer.cancel()
+        self._cancel_timers()
         self._timers = [hub.call_repeatedly(PROGRESS_SECONDS, self._progress)]
         if hasattr(worker.pool, "maintain_pool"):
             self._timers.append(hub.call_repeatedly(MAINTAIN_POOL_SECONDS, worker.pool.maintain_pool))
@@ -64,6 +71,11 @@ class WatchStep(bootsteps.StartStopStep):
         slots = 0 if self._process.is_draining() else int(self._worker.pool.num_processes or 1)
         names = sorted(workflow.name for workflow in self._durable.workflows())
         return Worker(self._process.id, self._worker.hostname, os.getpid(), pool, slots, names)
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = []
 
     def _progress(self) -> None:
         self._progressed_at = time.monotonic()

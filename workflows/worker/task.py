@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celery import Celery, Task
 
@@ -17,6 +17,7 @@ from ..executor import execute, settle
 from ..outcome import Failed
 from ..publisher import EPOCH_HEADER
 from ..trigger import Source
+from .tail import Trace, keep_one, with_tail_calls
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -40,6 +41,15 @@ class WorkflowTask(Task):  # type: ignore[type-arg]
     workflow: "Workflow[..., Any]"
 
     @property
+    def __trace__(self) -> Trace | None:
+        """How Celery executes a message of this task: here, and then the runs that a free slot can go on with."""
+        return self.__dict__.get("_trace")
+
+    @__trace__.setter
+    def __trace__(self, trace: Trace) -> None:
+        self.__dict__["_trace"] = with_tail_calls(self.app, trace)
+
+    @property
     def durable(self) -> "Celeriac":
         return registry.of_app(self.app)
 
@@ -50,7 +60,11 @@ class WorkflowTask(Task):  # type: ignore[type-arg]
         if epoch is None:
             return self._adopt(args, kwargs)
         ticket = Ticket(ids.parse("run", str(self.request.id)), int(epoch), self.workflow.name)
-        return perform(self.durable, self.workflow, ticket)
+        performed = perform(self.durable, self.workflow, ticket)
+        keep_one(self.durable, performed.admitted)
+        if performed.exception is not None:
+            raise performed.exception
+        return performed.status
 
     def apply_async(self, args: Any = None, kwargs: Mapping[str, Any] | None = None, *_: Any, **options: Any) -> Any:
         """Starts a run: `.s(...).apply_async()` comes here as well as `.delay()`."""
@@ -81,17 +95,22 @@ def worker_task(app: Celery, workflow: "Workflow[..., Any]") -> WorkflowTask:
     return type(workflow.function.__name__, (WorkflowTask,), attributes)()  # type: ignore[no-any-return]
 
 
-def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket) -> str:
-    """Claims a run, executes it, settles how it ended, and frees its slot. Returns the status that it has then.
+class Performed(NamedTuple):
+    """What came of a message: the run's status then, who got a slot by it, and what failed the run for good."""
 
-    Raises what the user's code raised where that failed the run, so that Celery's signals and Sentry see it.
-    """
+    status: str
+    admitted: Sequence[Ticket] = ()
+    exception: BaseException | None = None  # raised by the user's code: Celery's signals and Sentry are to see it
+
+
+def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket) -> Performed:
+    """Claims a run, executes it, settles how it ended, and frees its slot."""
     worker = durable.worker
     if worker is None:
         raise UsageError(f"run_{ticket.run_id.hex} can only be executed by a Celery worker")
     claimed = _claim(durable, worker, workflow, ticket)
     if claimed is None:
-        return _pass_over(durable, workflow, ticket)
+        return Performed(_pass_over(durable, workflow, ticket))
     run, has_steps = claimed
     with tracing.continued(run.traceparent):
         outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
@@ -99,11 +118,9 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket)
     if settled is None:
         log.warning("run_%s was taken over: what this worker did after that does not count", run.id.hex)
         durable.dispatcher.release(run.queue, ticket)
-        return "superseded"
-    durable.dispatcher.move_on(settled, ticket)
-    if isinstance(outcome, Failed) and settled.status == status.FAILED:
-        raise outcome.exception
-    return settled.status
+        return Performed("superseded")
+    exception = outcome.exception if isinstance(outcome, Failed) and settled.status == status.FAILED else None
+    return Performed(settled.status, durable.dispatcher.move_on(settled, ticket), exception)
 
 
 def _claim(

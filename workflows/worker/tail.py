@@ -1,0 +1,85 @@
+"""The tail call: a worker slot that just became free takes an admitted run directly, without a message.
+
+At rest a run costs one message; at a backlog almost none. Each run still goes through Celery's own tracing, so that
+its signals fire for each: Django closes its connections there, Sentry names its transactions.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+
+from ...state.ids import public
+from .. import registry
+from ..buckets import Ticket
+from ..publisher import EPOCH_HEADER
+
+if TYPE_CHECKING:
+    from ..application import Celeriac
+
+Trace = Callable[..., Any]  # Celery's tracer of one task: (uuid, args, kwargs, request) -> its result tuple
+
+
+class _Slot(threading.local):
+    """What this thread, one slot of the worker, is about to do."""
+
+    until: float = 0.0  # monotonic; goes on with runs before this moment
+    queue: str = ""  # the Celery queue whose message it works on
+    following: Ticket | None = None
+
+
+_slot = _Slot()
+
+
+def with_tail_calls(app: Celery, trace: Trace) -> Trace:
+    """A tracer that, after the message's own run, goes on with those that `keep_one` kept."""
+
+    def traced(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        base = dict(request) if isinstance(request, dict) else dict(vars(request or object))
+        _slot.queue = (base.get("delivery_info") or {}).get("routing_key", "")
+        _slot.until = time.monotonic() + _seconds(app)
+        answer = trace(uuid, args, kwargs, request)
+        while (ticket := _slot.following) is not None:
+            _slot.following = None
+            _trace_of(app, ticket)(public("run", ticket.run_id), [], {}, _request(base, ticket))
+        _slot.until = 0.0
+        return answer
+
+    traced.plain = trace  # type: ignore[attr-defined]
+    return traced
+
+
+def keep_one(durable: "Celeriac", admitted: Sequence[Ticket]) -> None:
+    """Keeps the first ticket that this slot may go on with, and publishes the others."""
+    others = list(admitted)
+    worker = durable.worker
+    if time.monotonic() < _slot.until and worker is not None and not worker.is_draining():
+        _slot.following = next((ticket for ticket in others if _is_of(durable.app, _slot.queue, ticket)), None)
+        if _slot.following is not None:
+            others.remove(_slot.following)
+    durable.dispatcher.publish(others)
+
+
+def _is_of(app: Celery, queue: str, ticket: Ticket) -> bool:
+    if ticket.workflow not in app.tasks:
+        return False  # its code is at other workers
+    return bool(app.amqp.router.route({}, ticket.workflow)["queue"].name == queue)
+
+
+def _trace_of(app: Celery, ticket: Ticket) -> Trace:
+    task: Any = app.tasks[ticket.workflow]
+    plain: Trace = task.__trace__.plain
+    return plain
+
+
+def _request(base: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
+    """The request that a message for this ticket would have brought."""
+    id = public("run", ticket.run_id)
+    own = {"id": id, "task": ticket.workflow, "root_id": id, "correlation_id": id, EPOCH_HEADER: ticket.epoch}
+    return base | own | {"args": [], "kwargs": {}, "retries": 0, "parent_id": None}
+
+
+def _seconds(app: Celery) -> float:
+    return registry.of_app(app).settings.tail_call_seconds
