@@ -4,13 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check dev clean
+.PHONY: demo test chaos bench check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+chaos: $(READY)
+	$(BIN)/python -m pytest -m chaos
+
+bench: $(READY)
+	$(BIN)/python bench/backlog.py
 
 dev: $(READY)
 	cd examples && ../$(BIN)/celeriac -A shop dev

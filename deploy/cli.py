@@ -26,9 +26,9 @@ from ..state.runs import Filter, RunRow
 from ..workflows import Celeriac
 from ..workflows.errors import UsageError
 from ..workflows.trigger import Source
+from .binaries import EmbeddedError
 from .dev import Dev
 from .doctor import examine
-from .embedded import EmbeddedError
 from .loading import load, of_app
 from .server import ApiServer
 
@@ -246,7 +246,9 @@ def _show(rows: list[RunRow], as_json: bool) -> None:
 def _show_run(durable: Celeriac, run: Any, as_json: bool) -> None:
     if run is None:
         raise click.ClickException("there is no such run")
-    document = documents.run(run.row) | {"steps": [documents.step(s) for s in steps.of_run(durable.database, run.row.id)]}
+    document = documents.run(run.row) | {
+        "steps": [documents.step(s) for s in steps.of_run(durable.database, run.row.id)]
+    }
     if as_json:
         return click.echo(json.dumps(document, indent=2))
     _show([run.row], as_json=False)

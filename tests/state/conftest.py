@@ -46,9 +46,7 @@ class Runs:
         return runs.start(self.database, [NewRun(**given | columns)])[0][0]
 
     def claim(self, run: RunRow, pid: int = 1, epoch: int | None = None) -> RunRow:
-        claimed = runs.claim(
-            self.database, run.id, worker_id=self.worker_id, worker_pid=pid, version="v1", epoch=epoch
-        )
+        claimed = runs.claim(self.database, run.id, worker_id=self.worker_id, worker_pid=pid, version="v1", epoch=epoch)
         assert claimed is not None, f"{run.id} cannot be claimed: {self.row(run.id)}"
         return claimed[0]
 
@@ -106,20 +104,23 @@ def some(row: RunRow | None) -> RunRow:
 
 @pytest.fixture(scope="session")
 def shared_database_url(postgres_url: str) -> Iterator[str]:
+    """One migrated database for the tests that look at nothing but rows of their own: a new one takes a moment each."""
     name = f"state_{uuid4().hex}"
     connection = psycopg2.connect(postgres_url)
     connection.autocommit = True
     connection.cursor().execute(f"create database {name}")
-    yield f"{postgres_url.rpartition('/')[0]}/{name}"
+    url = f"{postgres_url.rpartition('/')[0]}/{name}"
+    database = Database(url)
+    migrate(database)
+    database.close()
+    yield url
     connection.cursor().execute(f"drop database {name} with (force)")
     connection.close()
 
 
 @pytest.fixture(scope="session")
 def shared_database(shared_database_url: str) -> Iterator[Database]:
-    """One database for the tests that look at nothing but rows of their own: a new one takes a moment each."""
     database = Database(shared_database_url)
-    migrate(database)
     yield database
     database.close()
 
@@ -129,7 +130,7 @@ def a_run(shared_database: Database) -> Runs:
     return Runs(shared_database)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def runs_of() -> Callable[[Database], Runs]:
     """The factory on another database."""
     return Runs

@@ -137,9 +137,7 @@ def test_of_two_runs_with_one_idempotency_key_the_second_is_refused(a_run: Any) 
     a_run.new(idempotency_key=key)
     other = a_run.new()
     with pytest.raises(psycopg2.errors.UniqueViolation) as refused:
-        a_run.database.all(
-            "update celeriac.runs set idempotency_key = %(key)s where id = %(id)s", key=key, id=other.id
-        )
+        a_run.database.all("update celeriac.runs set idempotency_key = %(key)s where id = %(id)s", key=key, id=other.id)
     assert "runs_once_by_idempotency_key" == refused.value.diag.constraint_name
 
 

@@ -215,8 +215,6 @@ def test_a_checkpoint_and_a_takeover_that_meet_leave_one_truth(a_run: Any) -> No
 
         with ThreadPoolExecutor(2) as threads:
             is_saved, _ = threads.submit(checkpoint), threads.submit(take_over)
-        held, has_steps = runs.claim(
-            a_run.database, run.id, worker_id=new_id(), worker_pid=1, version="v1", epoch=None
-        )
+        held, has_steps = runs.claim(a_run.database, run.id, worker_id=new_id(), worker_pid=1, version="v1", epoch=None)
         assert is_saved.result() == has_steps
         assert 2 == held.epoch

@@ -103,7 +103,9 @@ def test_a_run_whose_worker_was_lost_too_often_is_crashed_as_the_state_machine_s
     ]
 
 
-@pytest.mark.parametrize(("delay_seconds", "target"), [(None, "queued"), (0.0, "queued"), (-5.0, "queued"), (60.0, "delayed")])
+@pytest.mark.parametrize(
+    ("delay_seconds", "target"), [(None, "queued"), (0.0, "queued"), (-5.0, "queued"), (60.0, "delayed")]
+)
 def test_a_run_starts_queued_or_delayed(a_run: Any, delay_seconds: float | None, target: str) -> None:
     run = a_run.new(delay_seconds=delay_seconds)
     (move,) = [move for move in status.MOVES if (move.source, move.target) == (None, run.status)]

@@ -1,0 +1,190 @@
+"""Workflows that are executed in the test's own process, with the real executor and real servers."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+import pytest
+
+from celeriac import Celeriac, Run, Workflow
+from celeriac.state import runs, status, steps
+from celeriac.state.database import Database
+from celeriac.state.ids import new_id
+from celeriac.state.runs import RunRow
+from celeriac.state.steps import StepRow
+from celeriac.workflows import registry
+from celeriac.workflows.executor import execute, settle
+
+REPLAYS = 50  # executions after which a run that does not end is a fault of the test
+
+
+@pytest.fixture(autouse=True)
+def registry_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workflows that a test defines are forgotten after it."""
+    monkeypatch.setattr(registry, "_workflows", registry.workflows())
+
+
+class Performer:
+    """`perform(workflow, **payload)`: starts a run, and executes it again and again until it has ended."""
+
+    def __init__(self, durable: Celeriac, database: Database):
+        self.durable, self.database, self.worker_id = durable, database, new_id()
+        self.is_draining = False
+
+    def __call__(self, workflow: Workflow[..., Any], *args: Any, **kwargs: Any) -> RunRow:
+        return self.finish(self.start(workflow, *args, **kwargs))
+
+    def start(self, workflow: Workflow[..., Any], *args: Any, **kwargs: Any) -> RunRow:
+        run: Run = workflow.delay(*args, **kwargs)
+        return run.row
+
+    def finish(self, run: RunRow) -> RunRow:
+        for _ in range(REPLAYS):
+            if run.is_final:
+                return run
+            run = self.once(run)
+        raise AssertionError(f"{run.id} does not end: {run.status}, {run.cause}")
+
+    def once(self, run: RunRow) -> RunRow:
+        """One execution, after waking what sleeps: the row as it is then."""
+        held, has_steps = self.claim(self.woken(run))
+        workflow = registry.get(held.workflow)
+        outcome = execute(
+            self.durable.database, self.durable.settings, workflow, held, has_steps, lambda: self.is_draining
+        )
+        settle(self.durable.database, held, outcome)
+        return self.row(run.id)
+
+    def claim(self, run: RunRow) -> tuple[RunRow, bool]:
+        claimed = runs.claim(
+            self.database, run.id, worker_id=self.worker_id, worker_pid=1, version="v1", epoch=run.epoch
+        )
+        assert claimed is not None, f"{run.id} is {run.status}: {run.cause}"
+        return claimed
+
+    def woken(self, run: RunRow) -> RunRow:
+        if run.status in (status.DELAYED, status.WAITING):
+            assert run.run_at is not None
+            runs.wake(self.database, run.run_at + timedelta(milliseconds=1))
+        return self.row(run.id)
+
+    def lose_worker(self) -> None:
+        """What beat does when the worker of these runs is dead."""
+        runs.requeue(self.database, self.worker_id, "killed")
+
+    def row(self, id: UUID) -> RunRow:
+        row = runs.get(self.database, id)
+        assert row is not None
+        return row
+
+    def steps(self, run: RunRow) -> dict[str, StepRow]:
+        """The checkpoints of a run, in the order the code asked for them."""
+        return {step.key: step for step in steps.of_run(self.database, run.id)}
+
+    def causes(self, run: RunRow) -> list[str]:
+        return [line["cause"] for line in runs.history(self.database, run.id)]
+
+
+@pytest.fixture
+def perform(durable: Celeriac) -> Performer:
+    return Performer(durable, durable.database)
+
+
+class Proxy:
+    """A wire to a server that can be cut and mended; `refused` is set when someone met the cut."""
+
+    def __init__(self, host: str, port: int):
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._is_cut = False
+        self._forgotten = b""
+        self.refused = threading.Event()
+        self.forgot = 0  # answers that were lost on the way
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        self._is_cut = True
+        for pair in self._pairs:
+            _close(*pair)
+        self._pairs.clear()
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+    def mend_once_refused(self) -> None:
+        def wait() -> None:
+            self.refused.wait(30)
+            self.mend()
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def forget_answer_to(self, words: str) -> None:
+        """The next statement with these words is executed, and its answer is lost together with the connection."""
+        self._forgotten = words.encode()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._is_cut:
+                self.refused.set()
+                _close(client)
+                continue
+            server = socket.create_connection(self._target)
+            self._pairs.append((client, server))
+            lost = threading.Event()
+            threading.Thread(target=self._pump, args=(client, server, None, lost), daemon=True).start()
+            threading.Thread(target=self._pump, args=(server, client, lost, None), daemon=True).start()
+
+    def _pump(
+        self, source: socket.socket, sink: socket.socket, is_lost: threading.Event | None, lost: threading.Event | None
+    ) -> None:
+        try:
+            while data := source.recv(65536):
+                if lost is not None and self._forgotten and self._forgotten in data:
+                    self._forgotten = b""
+                    lost.set()
+                if is_lost is not None and is_lost.is_set():
+                    self.forgot += 1
+                    break
+                sink.sendall(data)
+        except OSError:
+            pass
+        _close(source, sink)
+
+
+def _close(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
+
+
+@pytest.fixture
+def wire(database_url: str) -> Iterator[Proxy]:
+    """The wire between `far_perform` and Postgres."""
+    parts = urlsplit(database_url)
+    proxy = Proxy(parts.hostname or "", parts.port or 5432)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def far_perform(wire: Proxy, database_url: str, make_durable: Callable[..., Celeriac], database: Database) -> Performer:
+    """As `perform`, with executions behind `wire`; what the test itself does goes another way."""
+    parts = urlsplit(database_url)
+    far = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{wire.port}")
+    return Performer(make_durable(celeriac_database_url=urlunsplit(far)), database)
