@@ -11,7 +11,7 @@ from ..workflows.buckets import RedisUnavailable
 from .dispatcher import DispatcherService
 from .reaper import Reaper
 from .router import Router
-from .scheduler import Scheduler, declare
+from .scheduler import Scheduler
 from .service import Counts, Service
 from .waker import Waker
 
@@ -54,8 +54,7 @@ class Beat:
     def _declare(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._durable.register()
-                return declare(self._durable, self._durable.workflows(), self._durable.database.now())
+                return self._durable.register()
             except StateUnavailable as error:
                 log.warning("beat waits for Postgres: %s", error)
                 self._stopping.wait(1.0)

@@ -2,30 +2,26 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from celery import Celery
 
-from ..state import deliveries, endpoints, payload, queues, runs, schedules, workflows
-from ..state.database import Database, Executor
-from ..state.endpoints import EndpointDeclaration
-from ..state.ids import public
+from ..state import payload, runs
+from ..state.database import Database
 from ..state.payload import Json
-from ..state.queues import QueueDeclaration
-from ..state.runs import RunRow
-from ..state.workflows import WorkflowDeclaration
+from ..state.runs import NewRun, RunRow
 from . import registry
 from .buckets import Buckets
+from .declaration import register, target_of
 from .dispatcher import Dispatcher
 from .errors import UsageError
 from .publisher import Publisher
 from .run import Run
 from .settings import Settings
 from .step import return_annotation
-from .trigger import Options, Source, Target, new_run, parent_execution, start, start_child
+from .trigger import Options, Source, new_run, parent_execution, start, start_child
 from .webhook import Endpoint, declare_endpoint
 from .worker import install, worker_task
 from .workflow import Workflow
@@ -93,11 +89,11 @@ class Celeriac:
         source: Source | None = None,
     ) -> Run:
         """Starts a run. Inside a run, and unless `source` says otherwise, it is a child of that run."""
-        target, text, parsed = self._target(workflow), self._text(workflow, payload_), Options.of(options)
-        execution = parent_execution()
+        parsed, execution = Options.of(options), parent_execution()
         if execution is not None and source is None:
-            return self._handle(start_child(self, execution, target, text, parsed))
-        return self._start([(target, text)], parsed, source or Source())[0]
+            new = self.prepare(workflow, payload_, parsed, Source("parent", execution.id))
+            return self._handle(start_child(self, execution, new))
+        return self.offer(start(self.database, [self.prepare(workflow, payload_, parsed, source or Source())]))[0]
 
     def start_many(
         self,
@@ -109,39 +105,26 @@ class Celeriac:
         """Starts a run for each payload: one INSERT, one call to Redis for each queue."""
         if parent_execution() is not None and source is None:
             return [self.start(workflow, each, options) for each in payloads]
-        target, parsed = self._target(workflow), Options.of(options)
+        parsed = Options.of(options)
         if parsed.idempotency_key is not None and len(payloads) > 1:
             raise UsageError("one idempotency key cannot stand for several runs: start them one by one")
-        return self._start([(target, self._text(workflow, each)) for each in payloads], parsed, source or Source())
+        new = [self.prepare(workflow, each, parsed, source or Source()) for each in payloads]
+        return self.offer(start(self.database, new))
 
-    def start_for_delivery(
-        self, workflow: Workflow[..., Any], payload_: Mapping[str, Any], delivery_id: UUID
-    ) -> Run | None:
-        """Starts the run of a webhook delivery in one transaction with the delivery's own move. None: it had one."""
-        target, text = self._target(workflow), self._text(workflow, payload_)
-        source = Source("webhook", public("dlv", delivery_id))
-        new = new_run(target, text, Options(), source, self.settings.idempotency_ttl_seconds)
-        with self.database.transaction() as transaction:
-            if not deliveries.route(transaction, delivery_id, new.id):
-                return None
-            started = start(transaction, [new])
-        self.dispatcher.offer(row for row, is_offered in started if is_offered)
-        return self._handle(started[0][0])
+    def prepare(
+        self, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any], options: Options, source: Source
+    ) -> NewRun:
+        """The row of a run to be started, checked and not yet there: for those who start it in a transaction of theirs.
 
-    def start_for_tick(
-        self, transaction: Executor, workflow: str, text: str, schedule_id: UUID, due_at: datetime
-    ) -> RunRow | None:
-        """Starts the run of a schedule's tick, within the transaction that advances the schedule; the caller offers it
-        after the commit. None: this tick has fired before."""
-        target = self._target(workflow)
-        if workflow in registry.workflows():
-            registry.get(workflow).check(Json(text))
-        options = Options(metadata={"scheduled_for": due_at.isoformat()})
-        source = Source("schedule", public("sch", schedule_id))
-        new = new_run(target, Json(text), options, source, self.settings.idempotency_ttl_seconds)
-        if not schedules.tick(transaction, schedule_id, due_at, new.id):
-            return None
-        return start(transaction, [new])[0][0]
+        Raises UnknownWorkflow, PayloadInvalid, NotSerializable, TooLarge.
+        """
+        target, text = target_of(self, workflow), self._text(workflow, payload_)
+        return new_run(target, text, options, source, self.settings.idempotency_ttl_seconds)
+
+    def offer(self, started: Sequence[tuple[RunRow, bool]]) -> list[Run]:
+        """Offers committed runs to Redis, where a live worker knows their workflow, and returns their handles."""
+        self.dispatcher.offer(row for row, is_deliverable in started if is_deliverable)
+        return [self._handle(row) for row, _ in started]
 
     def get(self, id: UUID) -> Run | None:
         """The run of this id, or None."""
@@ -171,14 +154,8 @@ class Celeriac:
         return list(registry.workflows().values())
 
     def register(self) -> None:
-        """Tells Postgres what this process can execute: workflows and queues (schedules: `beat` and workers do)."""
-        known = self.workflows()
-        if known:
-            queues.declare(self.database, [*{each.queue.name: _queue(each) for each in known}.values()])
-            workflows.register(self.database, [self._declaration(each) for each in known])
-        if self.endpoints:
-            declared = [EndpointDeclaration(e.name, e.preset, e.workflow.name) for e in self.endpoints.values()]
-            endpoints.register(self.database, declared)
+        """Tells Postgres what the code of this process declares. Raises StateUnavailable."""
+        register(self)
 
     def close(self) -> None:
         """Closes what was opened. Workflows no longer start their runs through it."""
@@ -186,12 +163,6 @@ class Celeriac:
         for opened in ("dispatcher", "database", "buckets"):
             if opened in self.__dict__:
                 getattr(self, opened).close()
-
-    def _start(self, wanted: Sequence[tuple[Target, Json]], options: Options, source: Source) -> list[Run]:
-        ttl = self.settings.idempotency_ttl_seconds
-        started = start(self.database, [new_run(target, text, options, source, ttl) for target, text in wanted])
-        self.dispatcher.offer(row for row, is_offered in started if is_offered)
-        return [self._handle(row) for row, _ in started]
 
     def _handle(self, row: RunRow) -> Run:
         known = registry.workflows().get(row.workflow)
@@ -206,30 +177,6 @@ class Celeriac:
             workflow.check(text)
         return text
 
-    def _target(self, workflow: Workflow[..., Any] | str) -> Target:
-        known = registry.workflows().get(workflow) if isinstance(workflow, str) else workflow
-        if known is not None:
-            return Target(name=known.name, queue=known.queue.name, **self._options(known))
-        registered = {row["name"]: row for row in workflows.every(self.database)}
-        if workflow not in registered:
-            raise registry.unknown(str(workflow), [*registry.workflows(), *registered])
-        row = registered[str(workflow)]
-        return Target(name=row["name"], queue=row["queue"], **payload.decode(row["options"]))
-
-    def _options(self, workflow: Workflow[..., Any]) -> dict[str, Any]:
-        return {
-            "max_attempts": workflow.retry.max_attempts,
-            "max_crashes": workflow.max_crashes or self.settings.max_crashes,
-            "priority": workflow.priority,
-            "ttl_seconds": workflow.ttl,
-        }
-
-    def _declaration(self, workflow: Workflow[..., Any]) -> WorkflowDeclaration:
-        schema = workflow.schema.json_schema()
-        return WorkflowDeclaration(
-            workflow.name, workflow.version, workflow.queue.name, schema, self._options(workflow)
-        )
-
     def _bind_all(self, *_: Any, **__: Any) -> None:
         for workflow in self.workflows():
             self.bind(workflow)
@@ -242,10 +189,6 @@ class Celeriac:
         if self.settings.redis_url or broker.startswith(("redis://", "rediss://", "unix://")):
             return self.settings.redis_url or broker
         return self.settings.need("redis_url")
-
-
-def _queue(workflow: Workflow[..., Any]) -> QueueDeclaration:
-    return QueueDeclaration(workflow.queue.name, workflow.queue.concurrency, workflow.name)
 
 
 def trigger(name: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Run:

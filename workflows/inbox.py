@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from ..state import deliveries
 from ..state.deliveries import DeliveryRow
 from ..state.errors import StateUnavailable
+from ..state.ids import public
 from .errors import CeleriacError
 from .run import Run
+from .trigger import Options, Source, start
 from .webhook import Endpoint, Event
 
 if TYPE_CHECKING:
@@ -32,7 +34,13 @@ def route(durable: "Celeriac", endpoint: Endpoint, delivery: DeliveryRow) -> Run
         _set_aside(durable, delivery, "ignored", "its mapping returned None")
         return None
     try:
-        return durable.start_for_delivery(endpoint.workflow, payload, delivery.id)
+        source = Source("webhook", public("dlv", delivery.id))
+        new = durable.prepare(endpoint.workflow, payload, Options(), source)
+        with durable.database.transaction() as transaction:
+            if not deliveries.route(transaction, delivery.id, new.id):
+                return None
+            started = start(transaction, [new])
+        return durable.offer(started)[0]
     except StateUnavailable:
         raise
     except CeleriacError as error:

@@ -4,7 +4,7 @@ import difflib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +76,10 @@ class Options:
             raise UsageError("countdown and eta are two ways to say one thing: give one of them")
         if self.max_attempts is not None and self.max_attempts < 1:
             raise UsageError(f"max_attempts={self.max_attempts}: it takes at least 1, the first attempt")
-        if isinstance(self.tags, str) or any(not isinstance(tag, str) or not 0 < len(tag) <= 200 for tag in self.tags):
-            raise UsageError("tags: give a list of strings of 1 to 200 characters")
-        if self.idempotency_key is not None and not 0 < len(self.idempotency_key) <= 500:
-            raise UsageError("idempotency_key: give 1 to 500 characters")
+        if not isinstance(self.tags, list | tuple) or not all(_is_word(tag, 200) for tag in self.tags):
+            raise UsageError("tags: give a list of strings of 1 to 200 printable characters")
+        if self.idempotency_key is not None and not _is_word(self.idempotency_key, 500):
+            raise UsageError("idempotency_key: give 1 to 500 printable characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +91,29 @@ class Source:
     actor: str | None = None
 
 
-def new_run(
-    target: Target, text: Json, options: Options, source: Source, settings_ttl_seconds: float, **given: Any
-) -> NewRun:
-    """The row to be. `given` overrides fields, for runs with a parent."""
+def new_run(target: Target, text: Json, options: Options, source: Source, idempotency_ttl_seconds: float) -> NewRun:
+    """The row to be."""
     moment, delay_seconds = _when(options)
-    return NewRun(**{
-        "id": new_id(),
-        "workflow": target.name,
-        "queue": target.queue,
-        "payload": text,
-        "source": source.kind,
-        "source_id": source.id,
-        "actor": source.actor,
-        "max_attempts": options.max_attempts or target.max_attempts,
-        "max_crashes": target.max_crashes,
-        "priority": target.priority if options.priority is None else options.priority,
-        "tags": list(options.tags),
-        "metadata": payload.encode(options.metadata or {}, "metadata"),
-        "idempotency_key": options.idempotency_key,
-        "idempotency_ttl_seconds": options.idempotency_ttl or settings_ttl_seconds,
-        "traceparent": traceparent(),
-        "run_at": moment,
-        "delay_seconds": delay_seconds,
-        "ttl_seconds": _ttl_seconds(options, target),
-        **given,
-    })  # fmt: skip
+    return NewRun(
+        id=new_id(),
+        workflow=target.name,
+        queue=target.queue,
+        payload=text,
+        source=source.kind,
+        source_id=source.id,
+        actor=source.actor,
+        max_attempts=options.max_attempts or target.max_attempts,
+        max_crashes=target.max_crashes,
+        priority=target.priority if options.priority is None else options.priority,
+        tags=list(options.tags),
+        metadata=payload.encode(options.metadata or {}, "metadata"),
+        idempotency_key=options.idempotency_key,
+        idempotency_ttl_seconds=options.idempotency_ttl or idempotency_ttl_seconds,
+        traceparent=traceparent(),
+        run_at=moment,
+        delay_seconds=delay_seconds,
+        ttl_seconds=_ttl_seconds(options, target),
+    )
 
 
 def start(db: Executor, new: Sequence[NewRun]) -> list[tuple[RunRow, bool]]:
@@ -128,15 +125,13 @@ def start(db: Executor, new: Sequence[NewRun]) -> list[tuple[RunRow, bool]]:
     return [started.get(run.id) or _of_key(db, run) for run in new]
 
 
-def start_child(durable: "Celeriac", execution: Execution, target: Target, text: Json, options: Options) -> RunRow:
+def start_child(durable: "Celeriac", execution: Execution, new: NewRun) -> RunRow:
     """Starts a child of the run that is executing, once however often the line is replayed."""
 
     def prepare(key: str) -> NewRun:
-        lineage = {"parent_id": execution.run.id, "parent_step": key, "root_id": execution.run.root_id}
-        ttl = durable.settings.idempotency_ttl_seconds
-        return new_run(target, text, options, Source("parent", execution.id), ttl, **lineage)
+        return replace(new, parent_id=execution.run.id, parent_step=key, root_id=execution.run.root_id)
 
-    id, row, is_deliverable = execution.child(target.name, prepare)
+    id, row, is_deliverable = execution.child(new.workflow, prepare)
     if row is not None and is_deliverable:
         durable.dispatcher.offer([row])
     if row is None:
@@ -181,6 +176,10 @@ def _ttl_seconds(options: Options, target: Target) -> float | None:
         moment = options.expires if options.expires.tzinfo else options.expires.replace(tzinfo=UTC)
         return max(0.0, (moment - datetime.now(UTC)) / timedelta(seconds=1))
     return target.ttl_seconds if options.expires is None else options.expires
+
+
+def _is_word(value: Any, limit: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= limit and value.isprintable()
 
 
 def _check_kind(name: str, value: Any, kinds: tuple[type, ...]) -> None:

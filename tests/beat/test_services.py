@@ -10,9 +10,10 @@ from celeriac import Celeriac, Every
 from celeriac.beat import services
 from celeriac.beat.dispatcher import DispatcherService
 from celeriac.beat.reaper import Reaper
-from celeriac.beat.scheduler import Scheduler, declare
+from celeriac.beat.scheduler import Scheduler
 from celeriac.beat.waker import Waker
 from celeriac.state import runs, schedules, workers
+from celeriac.workflows.declaration import declare_schedules
 from celeriac.workflows.workflow import Workflow
 
 
@@ -144,7 +145,7 @@ class TestScheduler:
 
         def declare_with(catch_up: str = "one", name: str = "beat.noop") -> datetime:
             scheduled = Workflow(lambda: None, name=name, schedule=Every(seconds=3600, catch_up=catch_up))
-            declare(shop, [scheduled], declared_at)
+            declare_schedules(shop, [scheduled], declared_at)
             return declared_at
 
         return declare_with
@@ -182,12 +183,12 @@ class TestScheduler:
 
     def test_a_schedule_that_is_declared_no_more_ticks_no_more(self, shop, hourly):
         now = hourly() + timedelta(hours=2)
-        declare(shop, [Workflow(lambda: None, name="beat.noop")], now)
+        declare_schedules(shop, [Workflow(lambda: None, name="beat.noop")], now)
         assert {"ticks": 0} == Scheduler(shop).run_once(now)
 
     def test_declaring_it_again_does_not_move_its_next_tick(self, shop, hourly):
         declared_at = hourly()
-        declare(
+        declare_schedules(
             shop,
             [Workflow(lambda: None, name="beat.noop", schedule=Every(seconds=3600))],
             declared_at + timedelta(minutes=5),
