@@ -25,6 +25,12 @@ NETWORK_TIMEOUT_MS = 15_000  # unacknowledged data after which a connection coun
 
 Row = dict[str, Any]
 
+_NO_TABLES = (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName)
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
 
 class Executor(Protocol):
     """What a statement needs: the Database itself, or one open transaction of it."""
@@ -96,7 +102,7 @@ class Database:
                 connection = self._idle.pop()
                 # A server that went away said so on the socket: readable, before anything was asked. Nothing may be
                 # sent there to find out, since a statement whose answer is lost cannot simply be repeated.
-                if not select.select([connection], [], [], 0)[0]:
+                if not is_readable(connection, 0):
                     return connection
                 connection.close()
         return None
@@ -180,6 +186,13 @@ class Session:
         os.close(null)
 
 
+def is_readable(socket: HasFileno, timeout_seconds: float) -> bool:
+    """Whether there is something to read within so many seconds; also where file descriptors are beyond select()."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(timeout_seconds * 1000))
+
+
 def _fetch(connection: Psycopg2Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
@@ -195,8 +208,10 @@ def _translated() -> Iterator[None]:
         yield
     except (psycopg2.OperationalError, psycopg2.InterfaceError, sqlalchemy.exc.OperationalError) as error:
         raise StateUnavailable(f"Postgres does not answer: {str(error).strip()}") from error
-    except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName) as error:
-        raise StateUnavailable("the database has no Celeriac tables yet: run `celeriac migrate`") from error
+    except (psycopg2.ProgrammingError, sqlalchemy.exc.ProgrammingError) as error:
+        if isinstance(getattr(error, "orig", error), _NO_TABLES):
+            raise StateUnavailable("the database has no Celeriac tables yet: run `celeriac migrate`") from error
+        raise
 
 
 def _with_driver(url: str) -> str:

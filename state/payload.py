@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from inspect import Parameter, Signature
+from inspect import BoundArguments, Parameter, Signature
 from typing import Any, NewType, NotRequired
 
 import typing_extensions
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
@@ -32,6 +32,7 @@ def encode(value: Any, where: str, limit_bytes: int | None = None) -> Json:
     """
     try:
         encoded = to_json(value, bytes_mode="base64")
+        from_json(encoded)  # what could not be read again must not be written: nested too deeply, a number too long
     except (PydanticSerializationError, UnicodeError, RecursionError, ValueError) as error:
         raise _not_serializable(value, where, str(error)) from error
     if b"NaN" in encoded or b"Infinity" in encoded or rb"\u0000" in encoded:
@@ -97,27 +98,22 @@ def payload_of(workflow: str, signature: Signature, args: tuple[Any, ...], kwarg
     payload = dict(bound.arguments)
     for name, parameter in signature.parameters.items():
         if parameter.kind is Parameter.VAR_KEYWORD:
-            payload.update(payload.pop(name, {}))
+            others = payload.pop(name, {})
+            if hidden := others.keys() & payload.keys():
+                detail = f"{', '.join(sorted(hidden))} can only be given by position"
+                raise PayloadInvalid(workflow, [{"pointer": "", "detail": detail}])
+            payload.update(others)
     return payload
 
 
-def arguments_of(signature: Signature, payload: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The way back: the positional and the keyword arguments that `payload` stands for."""
-    remaining = dict(payload)
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    for name, parameter in signature.parameters.items():
-        if name not in remaining:
-            continue
-        if parameter.kind is Parameter.VAR_POSITIONAL:
-            args.extend(remaining.pop(name))
-        elif parameter.kind is Parameter.POSITIONAL_ONLY or (
-            parameter.kind is Parameter.POSITIONAL_OR_KEYWORD and _leads_to_varargs(signature)
-        ):
-            args.append(remaining.pop(name))
-        elif parameter.kind is not Parameter.VAR_KEYWORD:
-            kwargs[name] = remaining.pop(name)
-    return args, kwargs | remaining
+def arguments_of(signature: Signature, payload: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The way back: the positional and the keyword arguments that `payload` stands for, defaults included."""
+    known = {name for name, p in signature.parameters.items() if p.kind is not Parameter.VAR_KEYWORD}
+    named = {name: value for name, value in payload.items() if name in known}
+    others = {name: value for name, value in payload.items() if name not in known}
+    bound = BoundArguments(signature, named)
+    bound.apply_defaults()
+    return bound.args, bound.kwargs | others
 
 
 def _typed_dict(name: str, members: dict[str, Any]) -> Any:
@@ -135,14 +131,12 @@ def _member(parameter: Parameter) -> Any:
     return annotation if parameter.default is Parameter.empty else NotRequired[annotation]
 
 
-def _leads_to_varargs(signature: Signature) -> bool:
-    return any(p.kind is Parameter.VAR_POSITIONAL for p in signature.parameters.values())
-
-
 @lru_cache(maxsize=2048)
 def _adapter_of(annotation: Any) -> TypeAdapter[list[Any]] | None:
     try:
-        return TypeAdapter(list[annotation], config=PLAIN)
+        adapter = TypeAdapter(list[annotation], config=PLAIN)
+        adapter.validate_json("[]")  # says now if a name in the annotation is not defined
+        return adapter
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, TypeError, NameError):
         return None  # an annotation that pydantic cannot read revives nothing
 
@@ -189,6 +183,9 @@ def _faults(value: Any, path: str) -> Iterator[tuple[str, str]]:
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             yield from _faults(getattr(value, field.name), f"{path}.{field.name}")
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _faults(getattr(value, name), f"{path}.{name}")
     elif isinstance(value, float) and not math.isfinite(value):
         yield path, f"{value}, which JSON has no word for,"
     elif isinstance(value, str):

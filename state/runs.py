@@ -95,7 +95,8 @@ class NewRun:
     traceparent: str | None = None
     run_at: datetime | None = None
     delay_seconds: float | None = None
-    ttl_seconds: float | None = None
+    expires_at: datetime | None = None
+    ttl_seconds: float | None = None  # after it may start, where expires_at is not given
 
 
 @dataclass(frozen=True, slots=True)

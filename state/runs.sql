@@ -15,12 +15,12 @@ with started as (
         r.idempotency_key, now() + r.idempotency_ttl_seconds * interval '1 second',
         r.parent_id, r.parent_step, coalesce(r.root_id, r.id), r.source, r.source_id, r.traceparent,
         later.run_at, case when later.run_at is null then now() end,
-        coalesce(later.run_at, now()) + r.ttl_seconds * interval '1 second'
+        coalesce(r.expires_at, coalesce(later.run_at, now()) + r.ttl_seconds * interval '1 second')
     from json_to_recordset(%(runs)s::json) as r (
         id uuid, workflow text, actor text, max_attempts int, max_crashes int, queue text, priority int, payload text,
         tags text[], metadata text, idempotency_key text, idempotency_ttl_seconds float8, parent_id uuid,
         parent_step text, root_id uuid, source text, source_id text, traceparent text, run_at timestamptz,
-        delay_seconds float8, ttl_seconds float8)
+        delay_seconds float8, expires_at timestamptz, ttl_seconds float8)
     cross join lateral (values (
         nullif(greatest(r.run_at, now() + r.delay_seconds * interval '1 second', now()), now()))) as later (run_at)
     where r.parent_id is null or exists (
@@ -68,12 +68,12 @@ returning *;
 
 -- name: postpone
 -- It raised and is tried again later: a step after its own delay (`next_attempt` is this attempt), or the run from
--- its failed step, which then gets fresh attempts.
+-- its failed step, which then gets fresh attempts. A run whose cancellation was asked for is not tried again.
 with postponed as (
     update celeriac.runs set
         status = 'delayed', cause = %(cause)s, error = %(error)s::json, attempt = %(next_attempt)s,
         run_at = now() + %(delay_seconds)s * interval '1 second', worker_id = null, worker_pid = null
-    where id = %(id)s and status = 'running' and epoch = %(epoch)s
+    where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
     returning *
 ), reopened as (
     update celeriac.steps set status = 'retrying', finished_at = null, spent = attempts
@@ -83,12 +83,13 @@ with postponed as (
 select * from postponed;
 
 -- name: suspend
--- The function sleeps: the checkpoint with the time it wakes, and the run that holds nothing until then.
+-- The function sleeps: the checkpoint with the time it wakes, and the run that holds nothing until then. A run whose
+-- cancellation was asked for does not fall asleep.
 with suspended as (
     update celeriac.runs set
         status = 'waiting', cause = %(cause)s, worker_id = null, worker_pid = null,
         run_at = coalesce(%(wake_at)s::timestamptz, now() + %(delay_seconds)s * interval '1 second')
-    where id = %(id)s and status = 'running' and epoch = %(epoch)s
+    where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
     returning *
 ), written as (
     insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, wake_at, started_at)

@@ -28,10 +28,8 @@ def register(durable: "Celeriac") -> None:
     """Tells Postgres what this process declares. Safe to repeat. Raises StateUnavailable."""
     database, known = durable.database, durable.workflows()
     if known:
-        declared = {
-            each.queue.name: QueueDeclaration(each.queue.name, each.queue.concurrency, each.name) for each in known
-        }
-        queues.declare(database, list(declared.values()))
+        declared = {each.queue: each.name for each in known}
+        queues.declare(database, [QueueDeclaration(q.name, q.concurrency, by) for q, by in declared.items()])
         workflows.register(database, [_workflow(durable, each) for each in known])
         declare_schedules(durable, known, database.now())
     if durable.endpoints:

@@ -23,7 +23,7 @@ from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from ..state.steps import Checkpoint, StepRow
 from .errors import UsageError
-from .failure import ends_the_process, error_document, step_error
+from .failure import ends_the_process, error_document, step_error, words_of
 from .outcome import Cancelled, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended
 from .retry import Retry
 from .settings import Settings
@@ -170,7 +170,7 @@ class Execution:
                 record(steps.FAILED, error=document)
                 raise step_error(key, document) from error
             record(steps.RETRYING, error=document)
-            log.warning("step %s of %s failed, attempt %d: %s", key, self.id, attempts, error)
+            log.warning("step %s of %s failed, attempt %d: %s", key, self.id, attempts, words_of(error))
             self._pause(key, delay_seconds, document)
             return None
         record(steps.COMPLETED, output=output)

@@ -8,7 +8,7 @@ from ..state import payload, runs, steps
 from ..state.database import Database
 from ..state.runs import RunRow
 from .execution import Execution, outlast
-from .failure import ends_the_process, error_document, failed_step
+from .failure import ends_the_process, error_document, failed_step, words_of
 from .outcome import Cancelled, Completed, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended
 from .settings import Settings
 
@@ -48,14 +48,17 @@ def execute(
 
 def settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     """Writes the outcome down, and returns the new row, or None where the run was someone else's already."""
-    return outlast(lambda: _settle(database, run, outcome), f"the outcome of run {run.id.hex}")
+    # Nothing comes back also where its cancellation was asked for meanwhile: then that is how it ends.
+    return outlast(
+        lambda: _settle(database, run, outcome) or runs.end_cancelled(database, run.id, run.epoch),
+        f"the outcome of run {run.id.hex}",
+    )
 
 
 def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     match outcome:
         case Completed(output):
-            # Nothing comes back also when its cancellation was asked for meanwhile: then that is how it ends.
-            return runs.complete(database, run.id, run.epoch, output) or runs.end_cancelled(database, run.id, run.epoch)
+            return runs.complete(database, run.id, run.epoch, output)
         case Failed(error, cause):
             return runs.fail(database, run.id, run.epoch, error, cause)
         case RetryAt(error, cause, delay_seconds, next_attempt, step):
@@ -94,7 +97,7 @@ def _failed_or_retried(workflow: "Workflow[..., Any]", run: RunRow, error: BaseE
     delay_seconds = workflow.retry.decide(run.attempt, error, run.max_attempts)
     if delay_seconds is None:
         return Failed(document, _why_final(run), error)
-    log.warning("run %s failed, attempt %d of %d: %s", run.id.hex, run.attempt, run.max_attempts, error)
+    log.warning("run %s failed, attempt %d of %d: %s", run.id.hex, run.attempt, run.max_attempts, words_of(error))
     cause = f"attempt {run.attempt} of {run.max_attempts} failed, it is tried again later"
     return RetryAt(document, cause, delay_seconds, run.attempt + 1, failed_step(error))
 

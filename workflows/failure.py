@@ -4,9 +4,9 @@ import json
 import sys
 import traceback
 from functools import cache
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
-from .errors import StepError
+from .errors import RetryAfter, StepError
 
 MESSAGE_LIMIT = 10_000  # characters
 SIGNAL_EXIT = -128  # billiard exits with signal number - 256
@@ -14,23 +14,34 @@ TRACEBACK_LIMIT = 40_000  # characters; the middle is left out, both ends tell t
 
 
 class ErrorDocument(TypedDict):
-    """An error as JSON. `step` is the key of the step it came from, where it came from one."""
+    """An error as JSON. `step` is the key of the step it came from, `retry_after_seconds` what a RetryAfter said."""
 
     type: str
     message: str
     traceback: str | None
     step: str | None
+    retry_after_seconds: NotRequired[float]
 
 
 def error_document(error: BaseException, step: str | None = None) -> str:
     """The JSON text of an exception that is being handled."""
     document: ErrorDocument = {
         "type": _name_of(error),
-        "message": _clean(str(error), MESSAGE_LIMIT),
+        "message": words_of(error),
         "traceback": _clean("".join(traceback.format_exception(error)), TRACEBACK_LIMIT),
         "step": step or failed_step(error),
     }
+    if isinstance(error, RetryAfter):
+        document["retry_after_seconds"] = error.seconds
     return json.dumps(document)
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says, whatever it holds, and also where it fails to say it."""
+    try:
+        return _clean(str(error), MESSAGE_LIMIT)
+    except Exception as failure:  # the user's own __str__
+        return f"a {type(error).__name__} that cannot be printed ({type(failure).__name__})"
 
 
 def ends_the_process(error: BaseException) -> bool:
@@ -59,9 +70,15 @@ def step_error(step: str, document: str) -> StepError:
     """
     recorded: dict[str, Any] = json.loads(document)
     kind = _both(_loaded_class(recorded["type"]) or StepError)  # type: ignore[arg-type]  # classes are hashable
-    error = kind.__new__(kind)
+    built_in: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
+    try:
+        error = built_in.__new__(kind)  # a __new__ or __init__ in Python may want what was not kept
+    except TypeError:
+        error = StepError()  # a class that cannot be made of nothing, as ExceptionGroup
     error.args = (recorded["message"],)
     error.step, error.type, error.message = step, recorded["type"], recorded["message"]
+    if isinstance(error, RetryAfter):
+        error.seconds = recorded["retry_after_seconds"]
     return error
 
 
@@ -75,6 +92,10 @@ def _both(original: type[Exception]) -> type[StepError]:
         "__module__": original.__module__,
         "__qualname__": original.__qualname__,
         "__str__": lambda self: self.message,
+        "step": "",  # plain attributes, whatever the original makes of these names
+        "type": "",
+        "message": "",
+        "args": BaseException.args,
         "__reduce__": lambda self: (StepError, (self.message,)),
     }
     try:

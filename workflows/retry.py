@@ -7,6 +7,8 @@ from .errors import Abort, NotSerializable, PayloadInvalid, RetryAfter, UsageErr
 
 HOPELESS = (Abort, NotSerializable, PayloadInvalid, UsageError)  # the next attempt would meet them again
 
+SECONDS_LIMIT = 100 * 366 * 86_400.0  # a longer delay is no delay
+
 Exceptions = tuple[type[BaseException], ...]
 
 
@@ -40,13 +42,18 @@ class Retry:
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise UsageError(f"Retry(max_attempts={self.max_attempts}): it takes at least 1, the first attempt")
-        if self.min_delay < 0 or self.max_delay < self.min_delay or self.factor < 1:
+        if not (0 <= self.min_delay <= self.max_delay < float("inf") and 1 <= self.factor < float("inf")):
             raise UsageError(f"{self}: wants 0 <= min_delay <= max_delay and factor >= 1")
+        for kinds in (self.retry_on, self.give_up_on):
+            if not isinstance(kinds, tuple) or not all(isinstance(kind, type) for kind in kinds):
+                raise UsageError(f"{self}: retry_on and give_up_on take a tuple of exception classes, (ValueError,)")
 
     def delay_seconds(self, attempt: int) -> float:
         """How long to wait after failed attempt `attempt` (1 is the first)."""
-        growth = self.factor ** min(attempt - 1, 1000 / max(self.factor, 2))  # no overflow at attempt 10,000
-        delay: float = min(self.max_delay, self.min_delay * growth)
+        try:
+            delay = min(self.max_delay, self.min_delay * float(self.factor) ** (attempt - 1))
+        except OverflowError:  # attempt 10,000
+            delay = self.max_delay if self.min_delay else 0.0
         return delay * random.uniform(0.5, 1.0) if self.jitter else delay
 
     def decide(self, attempt: int, error: BaseException, max_attempts: int | None = None) -> float | None:
@@ -54,7 +61,7 @@ class Retry:
         if isinstance(error, HOPELESS) or attempt >= (max_attempts or self.max_attempts):
             return None
         if isinstance(error, RetryAfter):
-            return max(0.0, error.seconds)
+            return max(0.0, error.seconds) if error.seconds <= SECONDS_LIMIT else None
         if isinstance(error, self.give_up_on) or not isinstance(error, self.retry_on):
             return None
         return self.delay_seconds(attempt)

@@ -87,7 +87,10 @@ class Run:
     def cancel(self, actor: str | None = None) -> "Run":
         """Cancels it: at once, or at its next step when it is running. One that has ended stays as it is."""
         row = self._durable.cancel(self.row.id, actor)
-        return self.refresh() if row is None else self
+        if row is None:
+            return self.refresh()
+        self.row = row
+        return self
 
 
 @dataclass(frozen=True, slots=True)

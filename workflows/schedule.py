@@ -12,6 +12,7 @@ from croniter import CroniterError, croniter
 from .errors import UsageError
 
 CATCH_UP = ("skip", "one", "all")
+LONGEST_SECONDS = 10 * 366 * 86_400.0
 MISSED_AFTER = timedelta(minutes=1)  # `skip` starts a tick that is late by less
 NEVER = datetime.max.replace(tzinfo=UTC)
 CATCH_UP_LIMIT = 1000  # missed ticks that `all` makes up for, the newest ones
@@ -44,12 +45,21 @@ class Cron:
 
     def after(self, moment: datetime, anchor: datetime) -> Iterator[datetime]:
         """The times after `moment`, in UTC. `anchor` is not needed: cron hangs on the calendar."""
-        times = croniter(self.expression, moment.astimezone(ZoneInfo(self.timezone)))
+        zone = ZoneInfo(self.timezone)
+        times = croniter(self.expression, moment.astimezone(zone))
         try:
             while True:
-                yield times.get_next(datetime).astimezone(UTC)
+                tick = times.get_next(datetime).astimezone(UTC)
+                if not (self._is_at_fixed_times and tick.astimezone(zone).fold):
+                    yield tick
         except CroniterError:
             return  # no such day any more, e.g. 30 February
+
+    @property
+    def _is_at_fixed_times(self) -> bool:
+        # In the hour that happens twice, "every 30 minutes" goes on and "at 02:30" happens once, as in Debian's cron.
+        minute, hour, *_ = self.expression.split()
+        return not minute.startswith("*") and not hour.startswith("*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +75,8 @@ class Every:
 
     def __post_init__(self) -> None:
         _check_catch_up(self, self.catch_up)
-        if self.seconds < 1:
-            raise UsageError(f"Every(seconds={self.seconds:g}): the shortest distance is 1 second")
+        if not 1 <= self.seconds <= LONGEST_SECONDS:
+            raise UsageError(f"Every(seconds={self.seconds:g}): give 1 second to 10 years")
 
     @property
     def expression(self) -> str:

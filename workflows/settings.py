@@ -63,6 +63,8 @@ def _value(name: str, value: Any) -> Any:
         near = difflib.get_close_matches(name, _KINDS, n=1)
         hint = f": did you mean {PREFIX}{near[0]}?" if near else f". Known: {', '.join(PREFIX + k for k in _KINDS)}"
         raise UsageError(f"{PREFIX}{name} is no setting{hint}")
+    if value is None and _KINDS[name] is str:
+        return ""  # as os.environ.get(...) leaves it
     try:
         return _KINDS[name](value)
     except (TypeError, ValueError):

@@ -5,6 +5,8 @@ from datetime import datetime
 from .errors import UsageError
 from .execution import Execution, current_execution
 
+SECONDS_LIMIT = 100 * 366 * 86_400.0
+
 
 def sleep(
     seconds: float = 0,
@@ -22,8 +24,8 @@ def sleep(
     >>> sleep(hours=1)
     """
     total = seconds + milliseconds / 1000 + 60 * (minutes + 60 * (hours + 24 * (days + 7 * weeks)))
-    if total < 0:
-        raise UsageError(f"sleep({total:g} seconds): a time cannot be negative")
+    if not 0 <= total <= SECONDS_LIMIT:
+        raise UsageError(f"sleep({total:g} seconds): a time cannot be negative, or longer than a hundred years")
     _execution("sleep").sleep(f"it sleeps {total:g} s", delay_seconds=total, wake_at=None)
 
 

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..state import payload, runs
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .application import Celeriac
 
 log = logging.getLogger(__name__)
+
+SECONDS_LIMIT = 100 * 366 * 86_400.0  # a hundred years
+INTEGER_LIMIT = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class Options:
 
     countdown: float | None = None  # seconds from now until it may start
     eta: datetime | None = None  # or the moment, aware (naive: UTC, as in Celery)
-    expires: float | datetime | None = None  # seconds, or a moment: if it has not started by then, it never does
+    expires: float | datetime | None = None  # a moment, or seconds after it may start: after that it never does
     priority: int | None = None  # seconds of head start in its queue
     idempotency_key: str | None = None  # of several triggers with one key, one starts a run; the others return it
     idempotency_ttl: float | None = None  # seconds for which the key is remembered; default 30 days
@@ -64,18 +67,16 @@ class Options:
         return options
 
     def _check(self) -> None:
-        _check_kind("countdown", self.countdown, (int, float))
         _check_kind("eta", self.eta, (datetime,))
-        _check_kind("expires", self.expires, (int, float, datetime))
-        _check_kind("idempotency_ttl", self.idempotency_ttl, (int, float))
-        _check_kind("priority", self.priority, (int,))
         _check_kind("metadata", self.metadata, (Mapping,))
-        _check_kind("max_attempts", self.max_attempts, (int,))
-        _check_kind("idempotency_key", self.idempotency_key, (str,))
+        _check_number("countdown", self.countdown, -SECONDS_LIMIT, SECONDS_LIMIT)
+        _check_number("idempotency_ttl", self.idempotency_ttl, 0, SECONDS_LIMIT)
+        if not isinstance(self.expires, datetime):
+            _check_number("expires", self.expires, 0, SECONDS_LIMIT)
+        _check_whole("priority", self.priority, -INTEGER_LIMIT, INTEGER_LIMIT)
+        _check_whole("max_attempts", self.max_attempts, 1, INTEGER_LIMIT)
         if self.countdown is not None and self.eta is not None:
             raise UsageError("countdown and eta are two ways to say one thing: give one of them")
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise UsageError(f"max_attempts={self.max_attempts}: it takes at least 1, the first attempt")
         if not isinstance(self.tags, list | tuple) or not all(_is_word(tag, 200) for tag in self.tags):
             raise UsageError("tags: give a list of strings of 1 to 200 printable characters")
         if self.idempotency_key is not None and not _is_word(self.idempotency_key, 500):
@@ -93,7 +94,7 @@ class Source:
 
 def new_run(target: Target, text: Json, options: Options, source: Source, idempotency_ttl_seconds: float) -> NewRun:
     """The row to be."""
-    moment, delay_seconds = _when(options)
+    expires = options.expires
     return NewRun(
         id=new_id(),
         workflow=target.name,
@@ -110,9 +111,10 @@ def new_run(target: Target, text: Json, options: Options, source: Source, idempo
         idempotency_key=options.idempotency_key,
         idempotency_ttl_seconds=options.idempotency_ttl or idempotency_ttl_seconds,
         traceparent=traceparent(),
-        run_at=moment,
-        delay_seconds=delay_seconds,
-        ttl_seconds=_ttl_seconds(options, target),
+        run_at=_aware(options.eta) if options.eta else None,
+        delay_seconds=options.countdown,
+        expires_at=_aware(expires) if isinstance(expires, datetime) else None,
+        ttl_seconds=target.ttl_seconds if expires is None or isinstance(expires, datetime) else expires,
     )
 
 
@@ -165,21 +167,23 @@ def _of_key(db: Executor, new: NewRun) -> tuple[RunRow, bool]:
     raise UsageError(f"a run of workflow {new.workflow!r} for this {new.source} ({new.source_id}) exists already")
 
 
-def _when(options: Options) -> tuple[datetime | None, float | None]:
-    if options.eta is not None:
-        return options.eta if options.eta.tzinfo else options.eta.replace(tzinfo=UTC), None
-    return None, options.countdown
-
-
-def _ttl_seconds(options: Options, target: Target) -> float | None:
-    if isinstance(options.expires, datetime):
-        moment = options.expires if options.expires.tzinfo else options.expires.replace(tzinfo=UTC)
-        return max(0.0, (moment - datetime.now(UTC)) / timedelta(seconds=1))
-    return target.ttl_seconds if options.expires is None else options.expires
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # naive: UTC, as in Celery
 
 
 def _is_word(value: Any, limit: int) -> bool:
     return isinstance(value, str) and 0 < len(value) <= limit and value.isprintable()
+
+
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    _check_kind(name, value, (int, float))
+    if value is not None and not least <= value <= most:  # also refuses nan
+        raise UsageError(f"{name}={value!r} is out of range: {least:g} to {most:g}")
+
+
+def _check_whole(name: str, value: Any, least: int, most: int) -> None:
+    _check_kind(name, value, (int,))
+    _check_number(name, value, least, most)
 
 
 def _check_kind(name: str, value: Any, kinds: tuple[type, ...]) -> None:

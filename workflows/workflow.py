@@ -85,7 +85,7 @@ class Workflow(Generic[P, R]):
         """The arguments of a call as one object. Raises PayloadInvalid where they do not fit the signature."""
         return payload.payload_of(self.name, self.signature_, args, kwargs)
 
-    def arguments(self, text: str) -> tuple[list[Any], dict[str, Any]]:
+    def arguments(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments that a stored payload stands for, revived. Raises PayloadInvalid."""
         return payload.arguments_of(self.signature_, self.schema.revive(text))
 

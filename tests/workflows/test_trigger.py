@@ -18,6 +18,7 @@ from celeriac.state import runs, workflows
 from celeriac.state.ids import new_id
 from celeriac.state.runs import NewRun
 from celeriac.state.workflows import WorkflowDeclaration
+from celeriac.workflows import registry
 from celeriac.workflows.errors import (
     CeleriacError,
     IdempotencyConflict,
@@ -32,6 +33,7 @@ from celeriac.workflows.errors import (
     UnknownWorkflow,
     UsageError,
 )
+from celeriac.workflows.trigger import Options
 
 CLOSED_PORT = 9
 TO_COME = datetime(2300, 1, 1, 12, tzinfo=UTC)
@@ -132,11 +134,14 @@ def test_an_unknown_option_is_refused_with_the_nearest_known_one(
     ],
     ids=str,
 )
-def test_an_option_that_cannot_be_is_refused_before_anything_is_written(
-    durable: Celeriac, greet: Any, options: dict[str, Any]
-) -> None:
+def test_an_option_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        greet.apply_async(("Ada",), **options)
+        Options.of(options)
+
+
+def test_an_option_is_refused_before_anything_is_written(durable: Celeriac, greet: Any) -> None:
+    with pytest.raises(UsageError):
+        greet.apply_async(("Ada",), countdown="60")
     assert 0 == count(durable)
 
 
@@ -304,8 +309,6 @@ def test_a_workflow_whose_code_is_elsewhere_is_started_as_its_workers_registered
     durable: Celeriac, greet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     durable.register()
-    from celeriac.workflows import registry
-
     monkeypatch.setattr(registry, "_workflows", {})
     row = trigger("greet", {"name": "Ada"}).row
     assert ("greet", "crm", 5, 4, 7) == (row.workflow, row.queue, row.priority, row.max_attempts, row.max_crashes)

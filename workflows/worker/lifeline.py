@@ -10,10 +10,9 @@ import os
 import queue
 import select
 import threading
-import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...state import ids, runs, status, workers
 from ...state.database import Session
@@ -104,12 +103,13 @@ class Lifeline(threading.Thread):
 
     def _rest(self, session: Session) -> None:
         """Until the next heartbeat, a wake-up, or the moment that the session's connection breaks."""
-        deadline = time.monotonic() + self._durable.settings.heartbeat_seconds
-        watched: list[Any] = [self._wake_reader, session]
-        ready, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
+        poll = select.poll()
+        for watched in (self._wake_reader, session.fileno()):
+            poll.register(watched, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(self._durable.settings.heartbeat_seconds * 1000)}
         if self._wake_reader in ready:
             os.read(self._wake_reader, 4096)
-        if session in ready:
+        if session.fileno() in ready:
             session.one("select 1")  # raises StateUnavailable where the connection is gone
 
     def _report_lost_children(self, worker: Worker) -> None:

@@ -112,7 +112,7 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket)
     if claimed is None:
         return Performed(_pass_over(durable, workflow, ticket))
     run, has_steps = claimed
-    with tracing.continued(run.traceparent):
+    with worker.holding(run.id), tracing.continued(run.traceparent):
         outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
     settled = settle(durable.database, run, outcome)
     if settled is None:
@@ -126,21 +126,38 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket)
 def _claim(
     durable: "Celeriac", worker: "WorkerProcess", workflow: "Workflow[..., Any]", ticket: Ticket
 ) -> tuple[RunRow, bool] | None:
+    is_answer_lost = False
+
     def claim() -> tuple[RunRow, bool] | None:
-        return runs.claim(
-            durable.database,
-            ticket.run_id,
-            worker_id=worker.id,
-            worker_pid=os.getpid(),
-            version=workflow.version,
-            epoch=ticket.epoch,
-        )
+        nonlocal is_answer_lost
+        try:
+            claimed = runs.claim(
+                durable.database,
+                ticket.run_id,
+                worker_id=worker.id,
+                worker_pid=os.getpid(),
+                version=workflow.version,
+                epoch=ticket.epoch,
+            )
+            return claimed or (_own_claim(durable, worker, ticket) if is_answer_lost else None)
+        except StateUnavailable:
+            is_answer_lost = True
+            raise
 
     try:
         return outlast(claim, f"the claim of run_{ticket.run_id.hex}", CLAIM_DEADLINE_SECONDS)
     except StateUnavailable:
         log.error("run_%s stays queued: Postgres does not answer; beat publishes it again", ticket.run_id.hex)
         return None
+
+
+def _own_claim(durable: "Celeriac", worker: "WorkerProcess", ticket: Ticket) -> tuple[RunRow, bool] | None:
+    """The run, where this process holds it and does not know, because the answer to its claim was lost."""
+    run = runs.get(durable.database, ticket.run_id)
+    if run is None or ticket.run_id in worker.executing:
+        return None
+    held = (status.RUNNING, ticket.epoch + 1, worker.id, os.getpid())
+    return (run, True) if (run.status, run.epoch, run.worker_id, run.worker_pid) == held else None
 
 
 def _pass_over(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket) -> str:
