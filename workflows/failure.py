@@ -72,7 +72,7 @@ def step_error(step: str, document: str) -> StepError:
     kind = _both(_loaded_class(recorded["type"]) or StepError)  # type: ignore[arg-type]  # classes are hashable
     built_in: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
     try:
-        error = built_in.__new__(kind)  # a __new__ or __init__ in Python may want what was not kept
+        error: StepError = built_in.__new__(kind)  # a __new__ or __init__ in Python may want what was not kept
     except TypeError:
         error = StepError()  # a class that cannot be made of nothing, as ExceptionGroup
     error.args = (recorded["message"],)
