@@ -47,8 +47,8 @@ class Crm:
         if self._dice.random() < self._failures:
             status, document = 503, {"error": "try again"}
         elif method == "POST":
-            status, document = 200, {"mailed": True}
-            path = f"{path} {json.loads(body)['to']}"
+            status, document = 200, {"done": True}
+            path = f"{path} {json.loads(body)['id']}"
         else:
             customer = self.customers.get(path.rpartition("/")[2])
             status, document = (200, customer) if customer else (404, {"error": "no such customer"})

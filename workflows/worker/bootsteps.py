@@ -37,6 +37,7 @@ class WatchStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self._worker = worker
         self._durable = registry.of_app(worker.app)
+        self._durable.settings.need("database_url")  # a worker without Postgres is refused where it starts
         self._process = WorkerProcess()
         self._durable.worker = self._process
         self._progressed_at = time.monotonic()

@@ -74,7 +74,7 @@ class Lifeline(threading.Thread):
                 self._ending.wait(RECONNECT_SECONDS)
             except Exception:  # a watch that ended by a fault of its own would let a living worker count as lost
                 log.exception("the lifeline of this worker begins again")
-                self._ending.wait(RECONNECT_SECONDS)
+                self._ending.wait(self._durable.settings.heartbeat_seconds)
 
     def _live(self) -> None:
         database, worker = self._durable.database, self._describe()
