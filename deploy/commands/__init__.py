@@ -1,0 +1,73 @@
+"""One command a module. What they share: the Celeriac they work on, errors as exit codes, and tables."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import click
+
+from ...workflows import Celeriac
+from ...workflows.errors import CeleriacError, UsageError
+from ..binaries import EmbeddedError
+from ..loading import load, of_app
+
+CELL_LIMIT = 80  # characters that a column is padded to
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def command(*options: Callable[..., Any], name: str | None = None) -> Callable[[Callable[..., None]], click.Command]:
+    """Makes a function a command. It gets the Celeriac first; what it raises becomes an exit code."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        @click.pass_context
+        @wraps(function)
+        def guarded(context: click.Context, /, **given: Any) -> None:
+            try:
+                function(_durable(context), **given)
+            except UsageError as error:
+                raise click.UsageError(str(error)) from error
+            except (CeleriacError, EmbeddedError) as error:
+                raise click.ClickException(str(error)) from error
+
+        decorated: Any = guarded
+        for option in reversed(options):
+            decorated = option(decorated)
+        return click.command(name=name or function.__name__)(decorated)
+
+    return decorate
+
+
+def show(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+    """Rows as a table of these columns, or whole as JSON."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, default=str))
+        return
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [min(max(map(len, column)), CELL_LIMIT) for column in zip(columns, *cells, strict=True)]
+    for line in [list(columns), *cells] if rows else [["none"]]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip())
+
+
+def fail() -> None:
+    """Exit code 1: it was done, and the answer is no."""
+    sys.exit(1)
+
+
+def log_to_terminal(loglevel: str) -> None:
+    """The log of a process that is not Celery's own."""
+    logging.basicConfig(level=loglevel.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else " ".join(str(value).split())
+
+
+def _durable(context: click.Context) -> Celeriac:
+    if "app" in context.obj:
+        return of_app(context.obj["app"])
+    return load(context.obj["app_name"])

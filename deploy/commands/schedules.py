@@ -1,0 +1,13 @@
+"""`celeriac schedules`."""
+
+from ...state import schedules
+from ...workflows import Celeriac
+from . import as_json, show
+from . import command as make
+
+
+@make(as_json, name="schedules")
+def command(durable: Celeriac, as_json: bool) -> None:
+    """List schedules, the next due first."""
+    columns = ("workflow", "kind", "expression", "timezone", "next_due_at", "last_due_at", "ticks")
+    show(schedules.every(durable.database), columns, as_json)

@@ -1,0 +1,43 @@
+"""`celeriac trigger`."""
+
+import json
+
+import click
+
+from ...api import documents
+from ...state import status
+from ...workflows import Celeriac
+from ...workflows.errors import UsageError
+from ...workflows.trigger import Source
+from . import as_json, fail, show
+from . import command as make
+from .runs import COLUMNS
+
+
+@make(
+    click.argument("name"),
+    click.argument("payload", default="{}"),
+    click.option("--wait", type=float, metavar="SECONDS", help="Wait for the result."),
+    click.option("--idempotency-key"),
+    as_json,
+    name="trigger",
+)
+def command(
+    durable: Celeriac, name: str, payload: str, wait: float | None, idempotency_key: str | None, as_json: bool
+) -> None:
+    """Start a run of workflow NAME with a JSON PAYLOAD."""
+    try:
+        document = json.loads(payload)
+    except ValueError as error:
+        raise UsageError(f"the payload is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise UsageError('the payload is a JSON object, a member for each parameter: {"customer_id": "c1"}')
+    run = durable.start(name, document, {"idempotency_key": idempotency_key}, Source("cli"))
+    try:
+        if wait is not None:
+            run.wait(wait)
+    except TimeoutError as error:
+        raise click.ClickException(str(error)) from None
+    show([documents.run(run.row)], COLUMNS, as_json)
+    if wait is not None and run.status != status.COMPLETED:
+        fail()

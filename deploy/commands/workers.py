@@ -1,0 +1,12 @@
+"""`celeriac workers`."""
+
+from ...state import workers
+from ...workflows import Celeriac
+from . import as_json, show
+from . import command as make
+
+
+@make(as_json, name="workers")
+def command(durable: Celeriac, as_json: bool) -> None:
+    """List the workers that are alive."""
+    show(workers.alive(durable.database), ("name", "pid", "pool", "slots", "busy", "heartbeat_at"), as_json)
