@@ -140,11 +140,13 @@ def test_a_lock_of_another_database_is_no_sign_of_life(database: Database, share
 def test_a_worker_that_was_buried_hears_it_at_its_next_beat_and_lives_again_when_it_registers(
     database: Database,
 ) -> None:
-    worker = registered(database)
+    worker, session = registered(database), database.session()
+    workers.lock(session, worker.id)
     assert workers.beat(database, worker.id, slots=2, is_consuming=True) is True
     buried(database, later(database, TIMEOUT_SECONDS + 1))
     assert workers.beat(database, worker.id, slots=2, is_consuming=True) is False
     assert [] == workers.alive(database)
+    session.close()  # it registers on a new connection, and is not buried for the lock that fell with the old one
     workers.register(database, worker)
     assert workers.beat(database, worker.id, slots=2, is_consuming=True) is True
     (row,) = workers.alive(database)

@@ -132,7 +132,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._is_cut = False
-        self._forgotten = b""
+        self._forgotten, self._cuts_then = b"", False
         self.refused = threading.Event()
         self.forgot = 0  # answers that were lost on the way
         threading.Thread(target=self._accept, daemon=True).start()
@@ -153,9 +153,9 @@ class Proxy:
 
         threading.Thread(target=wait, daemon=True).start()
 
-    def forget_answer_to(self, words: str) -> None:
+    def forget_answer_to(self, words: str, and_cut: bool = False) -> None:
         """The next statement with these words is executed, and its answer is lost together with the connection."""
-        self._forgotten = words.encode()
+        self._forgotten, self._cuts_then = words.encode(), and_cut
 
     def close(self) -> None:
         self._listener.close()
@@ -187,6 +187,7 @@ class Proxy:
                     lost.set()
                 if is_lost is not None and is_lost.is_set():
                     self.forgot += 1
+                    self._is_cut = self._cuts_then
                     break
                 sink.sendall(data)
         except OSError:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -71,6 +72,7 @@ def test_offering_again_changes_nothing(buckets: Buckets, client: Any) -> None:
     scores = client.zrange("celeriac:{crm}:ready", 0, -1, withscores=True)
     for _ in range(3):
         assert [] == buckets.offer("crm", [held, waiting])
+        assert [] == buckets.offer("crm", [replace(waiting, priority=99)])  # its place is that of the first offer
     assert {Ticket.of(held)} == holders(buckets)
     assert [(str(Ticket.of(waiting)), float(score_ms(waiting)))] == scores
     assert scores == client.zrange("celeriac:{crm}:ready", 0, -1, withscores=True)

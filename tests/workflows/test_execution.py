@@ -15,7 +15,7 @@ from celeriac import Abort, Celeriac, Retry, RetryAfter, current_run, sleep, sle
 from celeriac.state import runs, status, steps
 from celeriac.workflows.buckets import Ticket
 from celeriac.workflows.errors import StepError, UsageError
-from celeriac.workflows.worker import WorkerProcess
+from celeriac.workflows.worker import WorkerProcess, task
 from celeriac.workflows.worker.task import perform as perform_message
 
 HOUR = timedelta(hours=1)
@@ -679,6 +679,21 @@ def test_retry_after_an_impossible_time_fails_the_run_and_does_not_lose_it(perfo
     assert perform.once(perform.start(sync)).status in (status.FAILED, status.DELAYED)
 
 
+@pytest.mark.parametrize("seconds", ["30", None, math.nan, math.inf, -math.inf, b"30"], ids=str)
+@pytest.mark.parametrize("place", ["step", "workflow"])
+def test_retry_after_what_is_no_time_ends_the_execution_and_does_not_lose_the_run(
+    perform: Any, seconds: Any, place: str
+) -> None:
+    def limited() -> None:
+        raise RetryAfter(seconds, "slow down")  # e.g. what a header said, as text
+
+    @workflow(name="sync", retry=Retry(max_attempts=2))
+    def sync() -> None:
+        step(name="limited", retry=Retry(max_attempts=2))(limited)() if place == "step" else limited()
+
+    assert perform.once(perform.start(sync)).status in (status.FAILED, status.DELAYED)
+
+
 def test_the_workers_loss_in_the_middle_of_a_step_uses_up_no_attempt(perform: Any) -> None:
     bodies: list[int] = []
 
@@ -1144,6 +1159,26 @@ def test_a_claim_whose_answer_was_lost_leaves_no_run_that_is_held_by_nobody(far_
     assert 1 == wire.forgot
     assert status.RUNNING != far_perform.row(run.id).status
     assert '"done"' == far_perform.finish(far_perform.row(run.id)).output
+
+
+def test_a_claim_whose_answer_was_lost_in_a_long_outage_leaves_no_run_that_is_held_by_nobody(
+    far_perform: Any, wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "CLAIM_DEADLINE_SECONDS", 0.01, raising=False)
+    durable = far_perform.durable
+    durable.worker = WorkerProcess()
+
+    @workflow(name="sync")
+    def sync() -> str:
+        return "done"
+
+    run = far_perform.start(sync)
+    durable.database.one("select 1")
+    wire.forget_answer_to("'a worker took it'", and_cut=True)
+    wire.mend_once_refused()
+    perform_message(durable, sync, Ticket.of(run))
+    assert wire.refused.is_set()
+    assert status.RUNNING != far_perform.row(run.id).status
 
 
 def test_a_second_message_of_a_run_that_is_being_executed_takes_nothing(perform: Any, durable: Celeriac) -> None:
