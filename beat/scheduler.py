@@ -27,7 +27,7 @@ class Scheduler:
         self._durable = durable
 
     def run_once(self, now: datetime | None = None) -> Counts:
-        started: list[tuple[RunRow, bool]] = []
+        started: list[RunRow] = []
         with self._durable.database.transaction() as transaction:
             for row in schedules.due(transaction, now):
                 started += self._fire(transaction, row)
@@ -37,9 +37,9 @@ class Scheduler:
     def due_in_seconds(self) -> float | None:
         return schedules.due_in_seconds(self._durable.database)
 
-    def _fire(self, transaction: Executor, row: Row) -> list[tuple[RunRow, bool]]:
+    def _fire(self, transaction: Executor, row: Row) -> list[RunRow]:
         ticks, following = due_ticks(_schedule(row), row["anchor_at"], row["next_due_at"], row["now"])
-        started: list[tuple[RunRow, bool]] = []
+        started: list[RunRow] = []
         for due_at in ticks:
             try:
                 new = self._prepare(row, due_at)

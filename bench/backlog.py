@@ -26,16 +26,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        with EmbeddedPostgres(Path(folder) / "postgres") as postgres, EmbeddedRedis(Path(folder) / "redis") as redis:
-            os.environ |= {
-                "CELERIAC_DATABASE_URL": postgres.url,
-                "CELERIAC_REDIS_URL": redis.url,
-                "CELERY_BROKER_URL": redis.url,
-            }
-            migrate(Database(postgres.url))
-            sys.path.insert(0, str(HERE))
-            compare(options.runs, options.rounds)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddedPostgres(Path(folder) / "postgres") as postgres,
+        EmbeddedRedis(Path(folder) / "redis") as redis,
+    ):
+        os.environ |= {"CELERIAC_DATABASE_URL": postgres.url, "CELERIAC_REDIS_URL": redis.url}
+        os.environ["CELERY_BROKER_URL"] = redis.url
+        migrate(Database(postgres.url))
+        sys.path.insert(0, str(HERE))
+        compare(options.runs, options.rounds)
 
 
 def compare(count: int, rounds: int) -> None:

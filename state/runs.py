@@ -113,12 +113,12 @@ class Filter:
     after: tuple[datetime, UUID] | None = field(default=None)
 
 
-def start(db: Executor, new: Sequence[NewRun]) -> list[tuple[RunRow, bool]]:
-    """Starts many runs in one statement: each with whether a live worker knows its workflow."""
+def start(db: Executor, new: Sequence[NewRun]) -> list[RunRow]:
+    """Starts many runs in one statement; those that are there already (same idempotency key) are left out."""
     return _start(db, new, parent_epoch=0, parent_seq=0)
 
 
-def start_child(db: Executor, new: NewRun, parent_epoch: int, parent_seq: int) -> tuple[RunRow, bool] | None:
+def start_child(db: Executor, new: NewRun, parent_epoch: int, parent_seq: int) -> RunRow | None:
     """Starts a child together with its parent's checkpoint. None: it was started before, or the parent was lost."""
     started = _start(db, [new], parent_epoch, parent_seq)
     return started[0] if started else None
@@ -296,14 +296,14 @@ def find(db: Executor, filter: Filter, limit: int) -> list[RunRow]:
     )
 
 
-def _start(db: Executor, new: Sequence[NewRun], parent_epoch: int, parent_seq: int) -> list[tuple[RunRow, bool]]:
+def _start(db: Executor, new: Sequence[NewRun], parent_epoch: int, parent_seq: int) -> list[RunRow]:
     rows = db.all(
         SQL.start,
         runs=json.dumps([asdict(run) for run in new], default=str),
         parent_epoch=parent_epoch,
         parent_seq=parent_seq,
     )
-    return [(RunRow.of(row), row["is_deliverable"]) for row in rows]
+    return [RunRow.of(row) for row in rows]
 
 
 def _one(db: Executor, statement: str, /, **values: Any) -> RunRow | None:

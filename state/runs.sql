@@ -33,10 +33,7 @@ with started as (
     select parent_id, parent_step, %(parent_seq)s, workflow, 'child', 'completed', %(parent_epoch)s, id, now(), now()
     from started where parent_id is not null
 )
-select started.*, exists (
-    select from celeriac.workers as w
-    where w.stopped_at is null and started.workflow = any (w.workflows)) as is_deliverable
-from started;
+select * from started;
 
 -- name: claim
 -- A worker takes a queued run: the epoch rises, and every earlier holder is fenced off. A message that carries the

@@ -21,6 +21,3 @@ select is_cancel_requested, exists (select from written) as is_first from held;
 
 -- name: of_run
 select * from celeriac.steps where run_id = %(run_id)s order by seq, started_at;
-
--- name: get
-select * from celeriac.steps where run_id = %(run_id)s and key = %(key)s;

@@ -66,5 +66,10 @@ def stopped_with_runs(db: Executor) -> list[Row]:
     return db.all(SQL.stopped_with_runs)
 
 
+def workflows_served(db: Executor) -> frozenset[str]:
+    """The names of the workflows that some live worker can execute."""
+    return frozenset(row["name"] for row in db.all(SQL.workflows_served))
+
+
 def alive(db: Executor) -> list[Row]:
     return db.all(SQL.alive)

@@ -50,6 +50,10 @@ select w.* from celeriac.workers as w
 where w.stopped_at is not null
     and exists (select from celeriac.runs as r where r.status = 'running' and r.worker_id = w.id);
 
+-- name: workflows_served
+-- The workflows that some live worker can execute.
+select distinct unnest(workflows) as name from celeriac.workers where stopped_at is null;
+
 -- name: alive
 select w.*, (select count(*) from celeriac.runs as r where r.status = 'running' and r.worker_id = w.id) as busy
 from celeriac.workers as w where w.stopped_at is null order by w.name;

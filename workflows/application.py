@@ -121,10 +121,10 @@ class Celeriac:
         target, text = target_of(self, workflow), self._text(workflow, payload_)
         return new_run(target, text, options, source, self.settings.idempotency_ttl_seconds)
 
-    def offer(self, started: Sequence[tuple[RunRow, bool]]) -> list[Run]:
-        """Offers committed runs to Redis, where a live worker knows their workflow, and returns their handles."""
-        self.dispatcher.offer(row for row, is_deliverable in started if is_deliverable)
-        return [self._handle(row) for row, _ in started]
+    def offer(self, started: Sequence[RunRow]) -> list[Run]:
+        """Offers committed runs to Redis, and returns their handles."""
+        self.dispatcher.offer(started)
+        return [self._handle(row) for row in started]
 
     def get(self, id: UUID) -> Run | None:
         """The run of this id, or None."""

@@ -1,12 +1,13 @@
 """From a queued row to a worker: offered to Redis, admitted to a slot, published to Celery. And how all that heals."""
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from uuid import UUID
 
-from ..state import queues, runs, status
+from ..state import queues, runs, status, workers
 from ..state.database import Database, Row
 from ..state.errors import StateUnavailable
 from ..state.runs import RunRow
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PAGE = 1000  # queued runs that are offered again in one call
 SETTLING_MS = 2_000  # a ticket whose run has moved on may be about to be released by the worker that moved it
+SERVED_SECONDS = 0.5  # for so long it is remembered which workflows have a live worker
 PUBLISH_AGAIN_MS = 10_000  # a run that is admitted and was not claimed by then: its message may be lost
 
 
@@ -27,12 +29,16 @@ class Dispatcher:
 
     def __init__(self, database: Database, buckets: Buckets, publisher: Publisher, settings: Settings):
         self._database, self._buckets, self._publisher, self._settings = database, buckets, publisher, settings
+        self._served: frozenset[str] = frozenset()
+        self._served_until = 0.0
 
     def offer(self, queued: Iterable[RunRow]) -> None:
-        """Queued runs stand in line, and start where a slot is free. Others are passed over."""
+        """Queued runs stand in line, and start where a slot is free. Others are passed over, and so are those that no
+        live worker can execute: `welcome` offers them when one comes. Their messages would be dropped, and hold a slot.
+        """
         by_queue: dict[str, list[RunRow]] = defaultdict(list)
         for run in queued:
-            if run.status == status.QUEUED:
+            if run.status == status.QUEUED and self._is_served(run.workflow):
                 by_queue[run.queue].append(run)
         for queue, members in by_queue.items():
             for first in range(0, len(members), PAGE):
@@ -50,7 +56,7 @@ class Dispatcher:
         """
         ended = run.id if run.is_final else None
         admitted = self._admitted(run.queue, lambda: self._buckets.release(run.queue, [ticket], ended))
-        if run.status == status.QUEUED:
+        if run.status == status.QUEUED and self._is_served(run.workflow):
             admitted += self._admitted(run.queue, lambda: self._buckets.offer(run.queue, [run]))
         return admitted
 
@@ -69,6 +75,7 @@ class Dispatcher:
 
     def welcome(self, queue: str) -> None:
         """A worker came that can execute runs of this queue: its window widens, what waits is offered."""
+        self._served_until = 0.0
         self._publish(queue, lambda: None)
         self.refill(queue)
 
@@ -144,6 +151,15 @@ class Dispatcher:
         limit = self._limit(known["concurrency"], known["slots"]) if known else 0
         running = runs.running_of(self._database, queue)
         return self._buckets.configure(queue, limit, [Ticket.held_by(run) for run in running])
+
+    def _is_served(self, workflow: str) -> bool:
+        if time.monotonic() > self._served_until:
+            try:
+                self._served = workers.workflows_served(self._database)
+            except StateUnavailable:
+                return False  # its row is committed: `heal` offers it
+            self._served_until = time.monotonic() + SERVED_SECONDS
+        return workflow in self._served
 
     def _limit(self, concurrency: int | None, worker_slots: int) -> int:
         window = round(worker_slots * self._settings.dispatch_window_factor)

@@ -105,25 +105,22 @@ class Execution:
             self._interrupt(Suspended(key, seq, "sleep", cause, wake_at=recorded.wake_at))
         self.replayed += 1
 
-    def child(self, name: str, prepare: Callable[[str], NewRun]) -> tuple[UUID, RunRow | None, bool]:
+    def child(self, name: str, prepare: Callable[[str], NewRun]) -> tuple[UUID, RunRow | None]:
         """A child run, started once however often its line is replayed.
 
-        Returns its id, its row if it was started just now, and whether a live worker knows its workflow. `prepare`
-        makes the new run from its key.
+        Returns its id, and its row if it was not recorded before. `prepare` makes the new run from its key.
         """
         key, seq = self._next_key(name)
         recorded = self._boundary(key, "child")
         if recorded is not None and recorded.child_id is not None:
             self.replayed += 1
-            return recorded.child_id, None, False
+            return recorded.child_id, None
         new = prepare(key)
         started = self._outlast(lambda: runs.start_child(self.database, new, self.run.epoch, seq))
-        if started is not None:
-            return started[0].id, started[0], started[1]
-        adopted = self._outlast(lambda: runs.of_parent_step(self.database, self.run.id, key))
-        if adopted is None:
+        row = started or self._outlast(lambda: runs.of_parent_step(self.database, self.run.id, key))
+        if row is None:
             self._interrupt(Lost())
-        return adopted.id, adopted, True
+        return row.id, row
 
     def check(self) -> None:
         """Raises the interruption that the code swallowed, or one that is due now."""

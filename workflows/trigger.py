@@ -118,26 +118,31 @@ def new_run(target: Target, text: Json, options: Options, source: Source, idempo
     )
 
 
-def start(db: Executor, new: Sequence[NewRun]) -> list[tuple[RunRow, bool]]:
-    """Starts the runs, or finds those that their idempotency keys stand for: each row, and whether to offer it.
+def start(db: Executor, new: Sequence[NewRun]) -> list[RunRow]:
+    """Starts the runs, or finds those that their idempotency keys stand for.
 
     Raises IdempotencyConflict when a key was used with another payload.
     """
-    started = {row.id: (row, is_deliverable) for row, is_deliverable in runs.start(db, new)}
+    started = {row.id: row for row in runs.start(db, new)}
     return [started.get(run.id) or _of_key(db, run) for run in new]
 
 
 def start_child(durable: "Celeriac", execution: Execution, new: NewRun) -> RunRow:
     """Starts a child of the run that is executing, once however often the line is replayed."""
+    if new.idempotency_key is not None:
+        raise UsageError(
+            f"{execution.id} gives its child {new.workflow!r} an idempotency key: inside a run a child is started once "
+            "anyway, however often the line is replayed. Leave the key out."
+        )
 
     def prepare(key: str) -> NewRun:
         return replace(new, parent_id=execution.run.id, parent_step=key, root_id=execution.run.root_id)
 
-    id, row, is_deliverable = execution.child(new.workflow, prepare)
-    if row is not None and is_deliverable:
+    id, row = execution.child(new.workflow, prepare)
+    if row is not None:
         durable.dispatcher.offer([row])
-    if row is None:
-        row = runs.get(durable.database, id)
+        return row
+    row = runs.get(durable.database, id)
     if row is None:
         raise UsageError(f"the child {id} of {execution.id} was deleted while its parent still runs")
     return row
@@ -149,7 +154,7 @@ def parent_execution() -> Execution | None:
     return execution if execution is not None and execution.step_inside is None else None
 
 
-def _of_key(db: Executor, new: NewRun) -> tuple[RunRow, bool]:
+def _of_key(db: Executor, new: NewRun) -> RunRow:
     while new.idempotency_key is not None:
         found = runs.of_idempotency_key(db, new.workflow, new.idempotency_key)
         if found is not None and not found[1]:
@@ -159,7 +164,7 @@ def _of_key(db: Executor, new: NewRun) -> tuple[RunRow, bool]:
                     f"idempotency key {new.idempotency_key!r} of workflow {new.workflow!r} was used with another "
                     f"payload, by run_{row.id.hex}. Send that payload again, or choose a new key."
                 )
-            return row, False
+            return row
         if found is not None:
             runs.free_idempotency_key(db, found[0].id)
         if again := runs.start(db, [new]):

@@ -20,6 +20,7 @@ import pytest
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
+CELERIAC = [sys.executable, "-m", "celeriac.deploy", "-A", "chaos_shop"]
 HERE = Path(__file__).parent
 STORM_SECONDS = 40
 RUNS = 60
@@ -37,8 +38,7 @@ class Storm:
             port = probe.getsockname()[1]
         self._log = (folder / "dev.log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "celeriac.deploy", "-A", "chaos_shop", "dev", "--port", str(port)]
-            + ["--concurrency", "4", "--data-dir", str(self._data)],
+            [*CELERIAC, "dev", "--port", str(port), "--concurrency", "4", "--data-dir", str(self._data)],
             cwd=HERE,
             env=os.environ | {"JOURNAL": str(self.journal)},
             stdout=self._log,
@@ -67,7 +67,9 @@ class Storm:
         name = self._dice.choice(["child", "child", "worker", "worker", "api", "beat", "redis", "postgres"])
         pid = pids["worker" if name == "child" else name]
         if name == "child":
-            found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+            found = subprocess.run(
+                ["pgrep", "-P", str(pid)], check=False, capture_output=True, text=True
+            ).stdout.split()
             pid = int(self._dice.choice(found)) if found else 0
         if pid:
             try:

@@ -43,7 +43,7 @@ class Runs:
     def new(self, **columns: Any) -> RunRow:
         """A run that was just started."""
         given = {"id": new_id(), "workflow": "greet", "queue": "greet", "payload": "{}", "source": "python"}
-        return runs.start(self.database, [NewRun(**given | columns)])[0][0]
+        return runs.start(self.database, [NewRun(**given | columns)])[0]
 
     def claim(self, run: RunRow, pid: int = 1, epoch: int | None = None) -> RunRow:
         claimed = runs.claim(self.database, run.id, worker_id=self.worker_id, worker_pid=pid, version="v1", epoch=epoch)

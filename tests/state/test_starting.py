@@ -32,7 +32,7 @@ def moment(database: Database, expression: str) -> datetime:
 
 def test_many_runs_start_in_one_statement_and_come_back_in_their_order(a_run: Any) -> None:
     wanted = [new(payload=f'{{"n": {n}}}', priority=n, tags=[f"t{n}"]) for n in range(1000)]
-    started = [row for row, _ in runs.start(a_run.database, wanted)]
+    started = runs.start(a_run.database, wanted)
     assert [run.id for run in wanted] == [row.id for row in started]
     assert [f'{{"n": {n}}}' for n in range(1000)] == [row.payload for row in started]
     assert [[f"t{n}"] for n in range(1000)] == [row.tags for row in started]
@@ -48,7 +48,7 @@ def test_a_run_remembers_what_it_was_started_with(a_run: Any) -> None:
         actor="ada", source="webhook", source_id="dlv_1", max_attempts=3, max_crashes=7, priority=-5, tags=["a", "ü{}"],
         metadata='{"k": [1]}', idempotency_key=new_id().hex, traceparent="00-aa-bb-01", payload='{"z": 1, "a": 1.0}',
     )  # fmt: skip
-    row = a_run.row(runs.start(a_run.database, [wanted])[0][0].id)
+    row = a_run.row(runs.start(a_run.database, [wanted])[0].id)
     for column in ("actor", "source", "source_id", "max_attempts", "max_crashes", "priority", "tags", "payload",
                    "idempotency_key", "traceparent", "workflow", "queue"):  # fmt: skip
         assert getattr(wanted, column) == getattr(row, column)
@@ -167,9 +167,8 @@ def test_a_sleep_that_is_asked_for_again_keeps_the_time_of_the_first(a_run: Any)
 
 def test_a_child_starts_together_with_the_checkpoint_of_its_parent(a_run: Any) -> None:
     parent = a_run(status.RUNNING)
-    started = runs.start_child(a_run.database, child_of(parent), parent.epoch, 4)
-    assert started is not None
-    child = started[0]
+    child = runs.start_child(a_run.database, child_of(parent), parent.epoch, 4)
+    assert child is not None
     assert (parent.id, "greet", parent.root_id) == (child.parent_id, child.parent_step, child.root_id)
     (step,) = steps.of_run(a_run.database, parent.id)
     assert ("greet", "child", "completed", 4, child.id) == (step.key, step.kind, step.status, step.seq, step.child_id)
@@ -207,17 +206,13 @@ def test_a_child_whose_key_another_run_has_does_not_start(a_run: Any) -> None:
     assert [] == steps.of_run(a_run.database, parent.id)
 
 
-def test_a_run_is_deliverable_where_a_live_worker_knows_its_workflow(a_run: Any) -> None:
+def test_a_workflow_is_served_while_a_live_worker_knows_it(a_run: Any) -> None:
     name, worker = new_id().hex, Worker(new_id(), "celery@host", 1, "prefork", 2, [])
-
-    def is_deliverable() -> bool:
-        return runs.start(a_run.database, [new(workflow=name)])[0][1]
-
-    assert is_deliverable() is False
+    assert name not in workers.workflows_served(a_run.database)
     workers.register(a_run.database, Worker(worker.id, worker.name, 1, "prefork", 2, [name, "other"]))
-    assert is_deliverable() is True
+    assert name in workers.workflows_served(a_run.database)
     workers.stop(a_run.database, worker.id, "it shut down")
-    assert is_deliverable() is False
+    assert name not in workers.workflows_served(a_run.database)
 
 
 def test_ids_are_ordered_by_creation() -> None:
