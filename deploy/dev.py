@@ -49,7 +49,7 @@ class Dev:
         try:
             database_url, redis_url = self._start_servers()
             self._environ |= {"CELERIAC_DATABASE_URL": database_url, "CELERIAC_REDIS_URL": redis_url}
-            self._environ |= {"CELERIAC_API_URL": self.address, "PYTHONUNBUFFERED": "1"}
+            self._environ["PYTHONUNBUFFERED"] = "1"
             self._environ.setdefault("CELERY_BROKER_URL", str(self._durable.app.conf.broker_url or redis_url))
             migrate(Database(database_url))
             for name in self._commands():

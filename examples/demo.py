@@ -262,6 +262,10 @@ def show_one_run(shop: Shop, checkpointed: set[tuple[str, str]]) -> None:
 
 def totals(shop: Shop, crm: Crm, began: float) -> None:
     tell(8, "Totals")
+    deadline = time.monotonic() + FINISH_SECONDS
+    while shop.query("select 1 from celeriac.runs where finished_at is null limit 1"):
+        require(time.monotonic() < deadline, "a run did not end")
+        time.sleep(0.1)
     for workflow, status, count in shop.query(
         "select workflow, status, count(*) from celeriac.runs group by 1, 2 order by 1"
     ):

@@ -7,6 +7,9 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 from celery import Celery
@@ -20,7 +23,21 @@ CRM_URL = os.environ.get("CRM_URL", "http://127.0.0.1:8585")
 GITHUB_SECRET = os.environ.get("GITHUB_SECRET", "It's a Secret to Everybody")
 
 
-@step(retry=Retry(max_attempts=8, min_delay=0.2, max_delay=2.0, give_up_on=(Abort,)))
+@contextmanager
+def shop_database() -> Iterator[Any]:
+    """A cursor on the shop's own table, which lives beside Celeriac's. What the block does is committed at its end."""
+    connection = psycopg2.connect(durable.settings.database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "create table if not exists customers (id text primary key, name text, email text, city text)"
+            )
+            yield cursor
+    finally:
+        connection.close()
+
+
+@step(retry=Retry(max_attempts=8, min_delay=0.2, max_delay=2.0))
 def fetch_customer(customer_id: str) -> dict[str, str]:
     """Asks the CRM, which answers 503 now and then."""
     try:
@@ -47,13 +64,12 @@ def normalize(customer: dict[str, str]) -> dict[str, str]:
 @step(retry=Retry(max_attempts=5))
 def upsert_customer(customer: dict[str, str]) -> None:
     """Writes the shop's own table. Safe to repeat, as every step should be that changes something outside."""
-    with psycopg2.connect(durable.settings.database_url) as connection, connection.cursor() as cursor:
+    with shop_database() as cursor:
         cursor.execute(
             "insert into customers (id, name, email, city) values (%(id)s, %(name)s, %(email)s, %(city)s)"
             " on conflict (id) do update set name = excluded.name, email = excluded.email, city = excluded.city",
             customer,
         )
-    connection.close()
 
 
 @step(retry=Retry(max_attempts=8, min_delay=0.2, max_delay=2.0))
@@ -90,11 +106,10 @@ def sync_customer_data(customer_id: str) -> dict[str, str]:
 
 @step
 def count_customers() -> int:
-    with psycopg2.connect(durable.settings.database_url) as connection, connection.cursor() as cursor:
+    with shop_database() as cursor:
         cursor.execute("select count(*) from customers")
         row = cursor.fetchone()
-    connection.close()
-    return int(row[0]) if row else 0
+        return int(row[0]) if row else 0
 
 
 @workflow(name="report-customers", schedule=Cron("* * * * *"))

@@ -42,8 +42,7 @@ class Dispatcher:
                 by_queue[run.queue].append(run)
         for queue, members in by_queue.items():
             for first in range(0, len(members), PAGE):
-                page = members[first : first + PAGE]
-                self._publish(queue, lambda queue=queue, page=page: self._buckets.offer(queue, page))  # type: ignore[misc]
+                self._offer(queue, members[first : first + PAGE])
 
     def release(self, queue: str, ticket: Ticket, ended: UUID | None = None) -> None:
         """The slot of this ticket is free; whoever waits for the run `ended` is told, and the next ones start."""
@@ -75,7 +74,6 @@ class Dispatcher:
 
     def welcome(self, queue: str) -> None:
         """A worker came that can execute runs of this queue: its window widens, what waits is offered."""
-        self._served_until = 0.0
         self._publish(queue, lambda: None)
         self.refill(queue)
 
@@ -111,7 +109,7 @@ class Dispatcher:
         """Offers every queued run of a queue again, in pages. Those that Redis knows keep their place."""
         after, offered = None, 0
         while page := runs.queued(self._database, queue, after, PAGE):
-            self.offer(page)
+            self._offer(queue, page)
             offered += len(page)
             last = page[-1]
             assert last.queued_at is not None
@@ -134,6 +132,9 @@ class Dispatcher:
             "offered": self.refill(name) if queued > holding.ready + held else 0,
         }
 
+    def _offer(self, queue: str, page: Sequence[RunRow]) -> None:
+        self._publish(queue, lambda: self._buckets.offer(queue, page))
+
     def _publish(self, queue: str, admit: Callable[[], list[Ticket] | None]) -> None:
         self.publish(self._admitted(queue, admit))
 
@@ -153,7 +154,7 @@ class Dispatcher:
         return self._buckets.configure(queue, limit, [Ticket.held_by(run) for run in running])
 
     def _is_served(self, workflow: str) -> bool:
-        if time.monotonic() > self._served_until:
+        if workflow not in self._served or time.monotonic() > self._served_until:
             try:
                 self._served = workers.workflows_served(self._database)
             except StateUnavailable:

@@ -21,6 +21,8 @@
 Control flow (a run that suspends, is cancelled or handed off) is no error: see `celeriac.workflows.outcome`.
 """
 
+import math
+
 from ..state.errors import (
     CeleriacError,
     IdempotencyConflict,
@@ -71,8 +73,13 @@ class RetryAfter(CeleriacError):
     """
 
     def __init__(self, seconds: float, why: str = ""):
-        super().__init__(why or f"try again in {seconds:g} s")
-        self.seconds = seconds
+        try:
+            self.seconds = float(seconds)  # also what a Retry-After header says
+        except (TypeError, ValueError):
+            self.seconds = math.nan
+        if not math.isfinite(self.seconds):
+            raise UsageError(f"RetryAfter({seconds!r}): give the seconds until the next attempt")
+        super().__init__(why or f"try again in {self.seconds:g} s")
 
     def __reduce__(self) -> tuple[type, tuple[float, str]]:
         return type(self), (self.seconds, str(self))

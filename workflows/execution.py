@@ -221,18 +221,16 @@ def current_execution() -> Execution | None:
     return _current.get()
 
 
-def outlast(write: Callable[[], T], what: str, deadline_seconds: float = float("inf")) -> T:
+def outlast(write: Callable[[], T], what: str) -> T:
     """Repeats `write` until Postgres answers, so that work that is done need not be done again.
 
-    Raises StateUnavailable after `deadline_seconds`, and at once whatever else `write` raises.
+    Raises at once whatever `write` raises but StateUnavailable.
     """
-    began, pause_seconds = time.monotonic(), 0.05
+    pause_seconds = 0.05
     while True:
         try:
             return write()
         except StateUnavailable as error:
-            if time.monotonic() - began > deadline_seconds:
-                raise
             if pause_seconds == 0.05:
                 log.warning("%s waits for Postgres: %s", what, error)
         threading.Event().wait(pause_seconds)

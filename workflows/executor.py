@@ -48,11 +48,14 @@ def execute(
 
 def settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     """Writes the outcome down, and returns the new row, or None where the run was someone else's already."""
-    # Nothing comes back also where its cancellation was asked for meanwhile: then that is how it ends.
-    return outlast(
-        lambda: _settle(database, run, outcome) or runs.end_cancelled(database, run.id, run.epoch),
-        f"the outcome of run {run.id.hex}",
-    )
+    what = f"the outcome of run {run.id.hex}"
+    try:
+        # Nothing comes back also where its cancellation was asked for meanwhile: then that is how it ends.
+        return outlast(lambda: _settle(database, run, outcome) or runs.end_cancelled(database, run.id, run.epoch), what)
+    except Exception as error:  # an outcome that Postgres refuses must not leave its run held for ever
+        log.exception("%s was refused", what)
+        document = error_document(error)
+        return outlast(lambda: runs.fail(database, run.id, run.epoch, document, "its outcome was refused"), what)
 
 
 def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:

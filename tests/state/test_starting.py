@@ -75,7 +75,7 @@ def test_one_key_starts_one_run_within_a_batch_too(a_run: Any) -> None:
 def test_a_key_is_of_one_workflow(a_run: Any) -> None:
     key = new_id().hex
     started = runs.start(a_run.database, [new(idempotency_key=key), new(idempotency_key=key, workflow="other")])
-    assert ["greet", "other"] == [row.workflow for row, _ in started]
+    assert ["greet", "other"] == [row.workflow for row in started]
 
 
 def test_the_run_of_a_key_is_found_with_whether_its_time_is_over(a_run: Any) -> None:

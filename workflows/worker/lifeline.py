@@ -47,6 +47,7 @@ class Lifeline(threading.Thread):
         self._wake_reader, self._wake_writer = os.pipe()
         self._ending = threading.Event()
         self._is_in_touch = True
+        self._is_declared = False
 
     def lost_child(self, pid: int | None, run_id: str, cause: str) -> None:
         """A child died. Does not wait: called on the worker's event loop."""
@@ -78,7 +79,9 @@ class Lifeline(threading.Thread):
 
     def _live(self) -> None:
         database, worker = self._durable.database, self._describe()
-        self._durable.register()
+        if not self._is_declared:  # once: after an outage an old worker must not put old declarations back
+            self._durable.register()
+            self._is_declared = True
         workers.register(database, worker)
         session = database.session()
         _sessions.add(session)

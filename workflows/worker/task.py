@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CLAIM_DEADLINE_SECONDS = 30.0  # a message outlasts so long an outage of Postgres; after that beat publishes it again
 CANVAS = ("link", "link_error", "chain", "chord", "group_id", "reply_to", "callbacks", "errbacks")
 
 
@@ -144,11 +143,8 @@ def _claim(
             is_answer_lost = True
             raise
 
-    try:
-        return outlast(claim, f"the claim of run_{ticket.run_id.hex}", CLAIM_DEADLINE_SECONDS)
-    except StateUnavailable:
-        log.error("run_%s stays queued: Postgres does not answer; beat publishes it again", ticket.run_id.hex)
-        return None
+    # However long it takes: a claim whose answer was lost may have made this process the holder.
+    return outlast(claim, f"the claim of run_{ticket.run_id.hex}")
 
 
 def _own_claim(durable: "Celeriac", worker: "WorkerProcess", ticket: Ticket) -> tuple[RunRow, bool] | None:
