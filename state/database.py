@@ -25,6 +25,8 @@ NETWORK_TIMEOUT_MS = 15_000  # unacknowledged data after which a connection coun
 
 Row = dict[str, Any]
 
+# The last one is a server that was the primary: after a failover the next connection finds the new one.
+_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
 _NO_TABLES = (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName)
 
 
@@ -89,7 +91,7 @@ class Database:
         connection = self._idle_connection() or self._connect()
         try:
             yield connection
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+        except _AWAY:
             connection.close()
             raise
         finally:
@@ -206,7 +208,7 @@ def _fetch(connection: Psycopg2Connection, statement: str, values: Mapping[str, 
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (psycopg2.OperationalError, psycopg2.InterfaceError, sqlalchemy.exc.OperationalError) as error:
+    except (*_AWAY, sqlalchemy.exc.OperationalError) as error:
         raise StateUnavailable(f"Postgres does not answer: {str(error).strip()}") from error
     except (psycopg2.ProgrammingError, sqlalchemy.exc.ProgrammingError) as error:
         if isinstance(getattr(error, "orig", error), _NO_TABLES):

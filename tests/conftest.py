@@ -16,20 +16,22 @@ from celeriac.state.database import Database
 from celeriac.state.migrate import migrate
 
 TEMPLATE = "celeriac_template"
+# Taken out of the environment, where every CELERIAC_* is a setting.
+GIVEN_DATABASE_URL = os.environ.pop("CELERIAC_TEST_DATABASE_URL", "")
+GIVEN_REDIS_URL = os.environ.pop("CELERIAC_TEST_REDIS_URL", "")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_of_the_developer() -> None:
-    for name in [name for name in os.environ if name.startswith("CELERIAC_") and not name.startswith("CELERIAC_TEST_")]:
+    for name in [name for name in os.environ if name.startswith("CELERIAC_")]:
         del os.environ[name]
 
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the migrated database `celeriac_template`."""
-    given = os.environ.get("CELERIAC_TEST_DATABASE_URL")
-    server = None if given else EmbeddedPostgres(tmp_path_factory.mktemp("postgres")).start()
-    url = given or server.url
+    server = None if GIVEN_DATABASE_URL else EmbeddedPostgres(tmp_path_factory.mktemp("postgres")).start()
+    url = server.url if server else GIVEN_DATABASE_URL
     _admin(url, f"drop database if exists {TEMPLATE}", f"create database {TEMPLATE}")
     template = Database(_sibling(url, TEMPLATE))
     migrate(template)
@@ -57,9 +59,8 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def redis_server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    given = os.environ.get("CELERIAC_TEST_REDIS_URL")
-    server = None if given else EmbeddedRedis(tmp_path_factory.mktemp("redis"), appendonly=False).start()
-    yield given or server.url
+    server = None if GIVEN_REDIS_URL else EmbeddedRedis(tmp_path_factory.mktemp("redis"), appendonly=False).start()
+    yield server.url if server else GIVEN_REDIS_URL
     if server:
         server.stop()
 

@@ -97,7 +97,10 @@ def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
 
 def _failed_or_retried(workflow: "Workflow[..., Any]", run: RunRow, error: BaseException) -> Outcome:
     document = error_document(error)
-    delay_seconds = workflow.retry.decide(run.attempt, error, run.max_attempts)
+    try:
+        delay_seconds = workflow.retry.decide(run.attempt, error, run.max_attempts)
+    except Exception as fault:  # a class of the user's own, with an __instancecheck__ or a `seconds` that raises
+        return Failed(error_document(fault), "whether to try it again could not be decided", error)
     if delay_seconds is None:
         return Failed(document, _why_final(run), error)
     log.warning("run %s failed, attempt %d of %d: %s", run.id.hex, run.attempt, run.max_attempts, words_of(error))

@@ -215,6 +215,12 @@ def test_a_workflow_is_served_while_a_live_worker_knows_it(a_run: Any) -> None:
     assert name not in workers.workflows_served(a_run.database)
 
 
+def test_ids_of_one_millisecond_are_in_order_and_different() -> None:
+    ids = [new_id() for _ in range(10_000)]
+    assert sorted(ids) == ids
+    assert len(ids) == len(set(ids))
+
+
 def test_ids_are_ordered_by_creation() -> None:
     ids = [new_id() for _ in range(1000)]
     assert [7] == sorted({id.version for id in ids})

@@ -113,7 +113,7 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket)
     run, has_steps = claimed
     with worker.holding(run.id), tracing.continued(run.traceparent):
         outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
-    settled = settle(durable.database, run, outcome)
+        settled = settle(durable.database, run, outcome)
     if settled is None:
         log.warning("run_%s was taken over: what this worker did after that does not count", run.id.hex)
         durable.dispatcher.release(run.queue, ticket)
