@@ -9,7 +9,7 @@ from ..api import create_app
 from ..workflows import Celeriac
 
 WORKERS = 2  # processes: one may restart while the other answers
-THREADS = 8  # each: requests that wait for Postgres, or for the end of a run (?wait=)
+THREADS = 32  # each: most of them wait, for Postgres or for the end of a run (?wait=)
 GRACEFUL_SECONDS = 30  # a stop lets requests that were taken end
 KEEPALIVE_SECONDS = 5
 RECYCLE_REQUESTS = 50_000  # a leak in the shop's own code does not grow for ever
