@@ -107,7 +107,7 @@ class Buckets:
     @contextmanager
     def listen(self, run_id: UUID) -> Iterator[Callable[[float], None]]:
         """Within: a function that returns when the run has ended, or after so many seconds."""
-        pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+        pubsub: Any = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         try:
             with _translated():
                 pubsub.subscribe(_channel(run_id))
