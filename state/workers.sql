@@ -28,7 +28,7 @@ returning *;
 
 -- name: bury_lost
 -- Workers whose session lock fell (their process died), or that did not beat for `timeout_seconds` (their host did).
--- After a restart of Postgres every lock is gone: workers get `grace_seconds` to take theirs again.
+-- After a restart of Postgres every lock is gone: workers that had theirs before get `grace_seconds` to take it again.
 update celeriac.workers as w set stopped_at = now(), stop_cause = case
     when w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
     then 'its heartbeat stopped' else 'its process died' end
@@ -36,7 +36,8 @@ where w.stopped_at is null and (
     w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
     or (
         w.locked_at is not null
-        and pg_postmaster_start_time() < now() - %(grace_seconds)s * interval '1 second'
+        and (w.locked_at > pg_postmaster_start_time()
+            or pg_postmaster_start_time() < now() - %(grace_seconds)s * interval '1 second')
         and not exists (
             select from pg_locks as l
             where l.locktype = 'advisory' and l.granted and l.objsubid = 2

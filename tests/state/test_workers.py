@@ -92,9 +92,22 @@ def test_after_a_restart_of_postgres_workers_get_a_moment_to_lock_again(
     backend = session.one("select pg_backend_pid() as pid")
     session.close()
     wait_for_the_end_of(database, backend)
+    database.all("update celeriac.workers set locked_at = pg_postmaster_start_time() - interval '1 second'")
     monkeypatch.setattr(workers, "RESTART_GRACE_SECONDS", 86_400.0)  # as if Postgres had started just now
     assert {} == buried(database)
     monkeypatch.setattr(workers, "RESTART_GRACE_SECONDS", 0.0)
+    assert {worker.id: "its process died"} == buried(database)
+
+
+def test_a_worker_that_locked_since_the_restart_needs_no_moment(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "RESTART_GRACE_SECONDS", 86_400.0)
+    worker, session = registered(database), database.session()
+    workers.lock(session, worker.id)
+    backend = session.one("select pg_backend_pid() as pid")
+    session.close()
+    wait_for_the_end_of(database, backend)
     assert {worker.id: "its process died"} == buried(database)
 
 
