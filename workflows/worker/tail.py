@@ -7,6 +7,7 @@ its signals fire for each: Django closes its connections there, Sentry names its
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -65,7 +66,14 @@ def keep_one(durable: "Celeriac", admitted: Sequence[Ticket]) -> None:
 def _is_of(app: Celery, queue: str, ticket: Ticket) -> bool:
     if ticket.workflow not in app.tasks:
         return False  # its code is at other workers
-    return bool(app.amqp.router.route({}, ticket.workflow)["queue"].name == queue)
+    return _celery_queue(app, ticket.workflow) == queue
+
+
+@lru_cache(maxsize=1024)
+def _celery_queue(app: Celery, workflow: str) -> str:
+    """The Celery queue that messages of a workflow go to, as the app's routes say."""
+    name: str = app.amqp.router.route({}, workflow)["queue"].name
+    return name
 
 
 def _trace_of(app: Celery, ticket: Ticket) -> Trace:
