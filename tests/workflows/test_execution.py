@@ -1048,6 +1048,20 @@ def test_a_worker_that_lost_its_run_stops_at_the_next_checkpoint_and_changes_not
     assert {} == perform.steps(after)
 
 
+def test_a_child_with_an_idempotency_key_is_refused_and_its_parent_does_not_hang(perform: Any) -> None:
+    @workflow(name="mail")
+    def mail() -> None: ...
+
+    @workflow(name="sync")
+    def sync() -> None:
+        mail.apply_async((), idempotency_key="k")
+
+    mail.apply_async((), idempotency_key="k")  # another run has the key already
+    run = perform.once(perform.start(sync))
+    assert status.FAILED == run.status
+    assert "Leave the key out" in error_of(run)["message"]
+
+
 def test_a_worker_that_lost_its_run_starts_no_child(perform: Any) -> None:
     bodies: list[str] = []
 
