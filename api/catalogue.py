@@ -86,11 +86,8 @@ def live_workers() -> list[Document]:
 def known_queues() -> list[Document]:
     """`queued` counts the runs that a live worker could take, `slots` what the live workers offer."""
     queued = runs.count_queued(database())
-    known = {row["name"]: _queue(row, queued) for row in queues.every(database(), durable().settings.deaf_seconds)}
-    for local in durable().workflows():
-        row = {"name": local.queue.name, "concurrency": local.queue.concurrency, "declared_by": local.name}
-        known.setdefault(local.queue.name, _queue({**row, "slots": 0}, queued))
-    return [known[name] for name in sorted(known)]
+    found = queues.every(database(), durable().settings.deaf_seconds)
+    return [documents.queue(row) | {"queued": queued.get(row.name, 0)} for row in found]
 
 
 def known_endpoints() -> list[Document]:
@@ -115,16 +112,6 @@ def _workflow(row: Row) -> Document:
         "options": value(row["options"]),
         "registered_at": moment(row["registered_at"]),
         "is_deliverable": row["is_deliverable"],
-    }
-
-
-def _queue(row: Row, queued: dict[str, int]) -> Document:
-    return {
-        "name": row["name"],
-        "concurrency": row["concurrency"],
-        "declared_by": row["declared_by"],
-        "slots": row["slots"],
-        "queued": queued.get(row["name"], 0),
     }
 
 

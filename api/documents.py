@@ -8,8 +8,10 @@ from uuid import UUID
 from ..state.database import Row
 from ..state.deliveries import DeliveryRow
 from ..state.ids import public
+from ..state.queues import QueueRow
 from ..state.runs import RunRow
 from ..state.steps import StepRow
+from ..workflows.why import Why
 
 Document = dict[str, Any]
 
@@ -29,7 +31,7 @@ def run(row: RunRow) -> Document:
         "crashes": row.crashes,
         "epoch": row.epoch,
         "queue": row.queue,
-        "concurrency_key": None,
+        "concurrency_key": row.concurrency_key or None,
         "priority": row.priority,
         "tags": row.tags,
         "metadata": value(row.metadata),
@@ -86,6 +88,46 @@ def move(row: Row) -> Document:
         "worker_id": identity("wrk", row["worker_id"]),
         "error": value(row["error"]),
     }
+
+
+def queue(row: QueueRow) -> Document:
+    """`limits` holds: what the code declared, and the overrides over it. `slots` is what live workers offer."""
+    return {
+        "name": row.name,
+        "limits": {name: value for name, value in row.limits.items() if value is not None},
+        "overrides": row.overrides,
+        "declared": row.declared,
+        "declared_by": row.declared_by,
+        "workflows": row.workflows,
+        "slots": row.slots,
+        "is_paused": row.paused_at is not None,
+        "paused_at": moment(row.paused_at),
+        "paused_by": row.paused_by,
+        "pause_note": row.pause_note,
+        "is_draining": row.draining_at is not None,
+        "draining_at": moment(row.draining_at),
+        "draining_by": row.draining_by,
+    }
+
+
+def queue_change(row: Row) -> Document:
+    """One line of a queue's history."""
+    return {
+        "at": moment(row["at"]),
+        "action": row["action"],
+        "actor": row["actor"],
+        "note": row["note"],
+        "limits": value(row["limits"]),
+    }
+
+
+def why(found: Why) -> Document:
+    """What a run waits for, gate by gate; `values` are the numbers that `detail` tells in words."""
+    gates = [
+        {"gate": gate.name, "is_open": gate.is_open, "detail": gate.detail, "values": gate.values}
+        for gate in found.gates
+    ]
+    return {"run_id": found.run_id, "status": found.status, "summary": found.summary, "gates": gates}
 
 
 def delivery(row: DeliveryRow) -> Document:

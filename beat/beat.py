@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from ..state.errors import StateUnavailable
 from ..workflows import Celeriac
-from ..workflows.buckets import RedisUnavailable
+from ..workflows.buckets import LOST, RedisUnavailable
 from .dispatcher import DispatcherService
+from .pacer import Pacer
 from .reaper import Reaper
 from .router import Router
 from .scheduler import Scheduler
@@ -18,11 +19,19 @@ from .waker import Waker
 log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 0.5  # between two tries while Postgres or Redis is away
+NUDGE_SECONDS = 1.0  # after so long without a nudge it is looked whether beat stops
 
 
 def services(durable: Celeriac) -> list[Service]:
     """All services of a beat."""
-    return [Scheduler(durable), Waker(durable), DispatcherService(durable), Reaper(durable), Router(durable)]
+    return [
+        Scheduler(durable),
+        Waker(durable),
+        DispatcherService(durable),
+        Pacer(durable),
+        Reaper(durable),
+        Router(durable),
+    ]
 
 
 class Beat:
@@ -35,6 +44,7 @@ class Beat:
         self._durable = durable
         self._services = running if running is not None else services(durable)
         self._stopping = threading.Event()
+        self._nudged = {service.name: threading.Event() for service in self._services}
         self.counts: dict[str, Counts] = {}
 
     def run(self) -> None:
@@ -43,6 +53,7 @@ class Beat:
             threading.Thread(target=self._serve, args=(service,), name=f"celeriac-{service.name}")
             for service in self._services
         ]
+        threading.Thread(target=self._pass_nudges_on, name="celeriac-nudges", daemon=True).start()
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -50,6 +61,8 @@ class Beat:
 
     def stop(self) -> None:
         self._stopping.set()
+        for nudged in self._nudged.values():
+            nudged.set()
 
     def _declare(self) -> None:
         while not self._stopping.is_set():
@@ -78,7 +91,19 @@ class Beat:
                     log.warning("%s goes on", service.name)
                 trouble = ""
                 self._tell(service, counts)
-            self._stopping.wait(pause_seconds)
+            self._nudged[service.name].wait(pause_seconds)
+            self._nudged[service.name].clear()
+
+    def _pass_nudges_on(self) -> None:
+        """A nudge is a hint through Redis, and may be lost: the intervals of the services are what can be relied on."""
+        while not self._stopping.is_set():
+            with self._durable.buckets.nudges() as heard:
+                while not self._stopping.is_set():
+                    name = heard(NUDGE_SECONDS)
+                    if name in self._nudged:
+                        self._nudged[name].set()
+                    elif name == LOST:
+                        break
 
     def _tell(self, service: Service, counts: Counts) -> None:
         self.counts[service.name] = counts

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from ..state import payload, schedules
-from ..state.database import Executor, Row
+from ..state.database import Row, Transactional
 from ..state.ids import public
 from ..state.runs import NewRun, RunRow
 from ..workflows import Celeriac
@@ -37,7 +37,7 @@ class Scheduler:
     def due_in_seconds(self) -> float | None:
         return schedules.due_in_seconds(self._durable.database)
 
-    def _fire(self, transaction: Executor, row: Row) -> list[RunRow]:
+    def _fire(self, transaction: Transactional, row: Row) -> list[RunRow]:
         ticks, following = due_ticks(_schedule(row), row["anchor_at"], row["next_due_at"], row["now"])
         started: list[RunRow] = []
         for due_at in ticks:

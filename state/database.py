@@ -9,7 +9,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, Protocol, cast
 
@@ -39,6 +39,12 @@ class Executor(Protocol):
 
     def all(self, statement: str, /, **values: Any) -> list[Row]: ...
     def one(self, statement: str, /, **values: Any) -> Row | None: ...
+
+
+class Transactional(Executor, Protocol):
+    """What several statements need that belong together: the Database, or a transaction that is open already."""
+
+    def transaction(self) -> AbstractContextManager["Transaction"]: ...
 
 
 class Database:
@@ -152,6 +158,10 @@ class Transaction:
     def one(self, statement: str, /, **values: Any) -> Row | None:
         rows = self.all(statement, **values)
         return rows[0] if rows else None
+
+    def transaction(self) -> AbstractContextManager["Transaction"]:
+        """This one: what wants a transaction becomes part of it."""
+        return nullcontext(self)
 
 
 class Session:

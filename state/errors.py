@@ -63,3 +63,26 @@ class PayloadInvalid(CeleriacError):
 
 class IdempotencyConflict(CeleriacError):
     """This idempotency key was used before with another payload. Send the same payload, or choose a new key."""
+
+
+class Refused(CeleriacError):
+    """The queue takes no run now. Nothing was stored. Attribute: `queue`."""
+
+    def __init__(self, message: str, queue: str):
+        super().__init__(message)
+        self.queue = queue
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self), self.queue)
+
+
+class QueueFull(Refused):
+    """As many runs wait in the queue as its `max_queued` allows. Try again later."""
+
+
+class QueueDraining(Refused):
+    """An operator has the queue worked off; it takes no new runs until it is resumed."""
+
+
+class KeyFull(Refused):
+    """The concurrency key has as many live runs as it may, and its queue says `when_full="reject"`."""

@@ -1,32 +1,114 @@
-"""The queues that the code declared, and how many slots workers offer them."""
+"""The queues: what the code declared, what operators changed at run time, and how many slots workers offer them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
 
 from .database import Executor, Row
 from .queries import Queries
 
 SQL = Queries("queues.sql")
+HISTORY_LIMIT = 100  # changes of one queue that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDeclaration:
-    """`concurrency` None: as many as workers have slots. `declared_by` is the workflow that said so."""
+    """What the code says of a queue: its limits, who says so, and the workflows whose runs stand in it."""
 
     name: str
-    concurrency: int | None
+    declared: Mapping[str, Any]
     declared_by: str
+    workflows: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """One row of `celeriac.queues`. `limits` holds: declared, and `overrides` over it. See 0002_queues.sql."""
+
+    name: str
+    declared: dict[str, Any]
+    overrides: dict[str, Any]
+    limits: dict[str, Any]
+    declared_by: str
+    workflows: list[str]
+    paused_at: datetime | None
+    paused_by: str | None
+    pause_note: str | None
+    draining_at: datetime | None
+    draining_by: str | None
+    slots: int  # of the live workers that execute its runs; 0 where it was not asked for
+
+    @classmethod
+    def of(cls, row: Row) -> "QueueRow":
+        documents = {name: json.loads(row[name]) for name in ("declared", "overrides", "limits")}
+        plain = ("name", "declared_by", "workflows", "paused_at", "paused_by", "pause_note", "draining_at")
+        return cls(
+            **documents,
+            **{name: row[name] for name in plain},
+            draining_by=row["draining_by"],
+            slots=row.get("slots", 0),
+        )
 
 
 def declare(db: Executor, queues: Sequence[QueueDeclaration]) -> None:
+    """Makes the queues what the code says; overrides stay."""
     db.all(SQL.declare, queues=json.dumps([asdict(queue) for queue in queues]))
 
 
-def every(db: Executor, deaf_seconds: float) -> list[Row]:
-    """All queues with `concurrency` and the `slots` of the live workers that execute one of their workflows."""
-    return db.all(SQL.all, name=None, deaf_seconds=deaf_seconds)
+def join(db: Executor, name: str, workflow: str) -> QueueRow | None:
+    """Notes that runs of a workflow stand in this queue. None: there is no such queue."""
+    return _one(db, SQL.join, name=name, workflow=workflow)
 
 
-def get(db: Executor, name: str, deaf_seconds: float) -> Row | None:
-    return db.one(SQL.all, name=name, deaf_seconds=deaf_seconds)
+def every(db: Executor, deaf_seconds: float) -> list[QueueRow]:
+    """All queues, with the `slots` of the live workers that execute one of their workflows."""
+    return [QueueRow.of(row) for row in db.all(SQL.all, name=None, deaf_seconds=deaf_seconds)]
+
+
+def get(db: Executor, name: str, deaf_seconds: float) -> QueueRow | None:
+    return _one(db, SQL.all, name=name, deaf_seconds=deaf_seconds)
+
+
+def remember_configured(db: Executor, name: str) -> bool:
+    """Redis knows the queue from now on. True: it did before, so that what it lacks now was lost."""
+    row = db.one(SQL.remember_configured, name=name)
+    return bool(row and row["was_configured"])
+
+
+def pause(db: Executor, name: str, actor: str | None, note: str | None) -> QueueRow | None:
+    return _one(db, SQL.pause, name=name, actor=actor, note=note)
+
+
+def drain(db: Executor, name: str, actor: str | None, note: str | None) -> QueueRow | None:
+    return _one(db, SQL.drain, name=name, actor=actor, note=note)
+
+
+def resume(db: Executor, name: str, actor: str | None, note: str | None) -> QueueRow | None:
+    return _one(db, SQL.resume, name=name, actor=actor, note=note)
+
+
+def limit(
+    db: Executor, name: str, overrides: Mapping[str, Any], actor: str | None, note: str | None
+) -> QueueRow | None:
+    """Overrides these members of its limits; None as a value is "no limit"."""
+    return _one(db, SQL.limit, name=name, overrides=json.dumps(overrides), actor=actor, note=note)
+
+
+def reset(
+    db: Executor, name: str, members: Iterable[str] | None, actor: str | None, note: str | None
+) -> QueueRow | None:
+    """Forgets the overrides of these members, or all."""
+    chosen = None if members is None else list(members)
+    return _one(db, SQL.reset, name=name, members=chosen, actor=actor, note=note)
+
+
+def history(db: Executor, name: str) -> list[Row]:
+    """The changes of a queue, newest first."""
+    return db.all(SQL.history, name=name, limit=HISTORY_LIMIT)
+
+
+def _one(db: Executor, statement: str, /, **values: Any) -> QueueRow | None:
+    row = db.one(statement, **values)
+    return QueueRow.of(row) if row else None

@@ -1,19 +1,111 @@
 -- name: declare
--- What the code says of its queues, when a worker starts.
-insert into celeriac.queues (name, concurrency, declared_by)
-select q.name, q.concurrency, q.declared_by
-from json_to_recordset(%(queues)s::json) as q (name text, concurrency int, declared_by text)
-on conflict (name) do update set
-    concurrency = excluded.concurrency, declared_by = excluded.declared_by, registered_at = now();
+-- What the code says of its queues, when a worker starts. Overrides stay. A change stands in the history.
+with said as (
+    select q.name, q.declared, q.declared_by,
+        array(select jsonb_array_elements_text(q.workflows)) as workflows
+    from jsonb_to_recordset(%(queues)s::jsonb) as q (name text, declared jsonb, declared_by text, workflows jsonb)
+), before as (
+    select name, declared from celeriac.queues where name in (select name from said)
+), declared as (
+    insert into celeriac.queues as q (name, declared, declared_by, workflows)
+    select name, declared, declared_by, workflows from said order by name
+    on conflict (name) do update set
+        declared = excluded.declared, declared_by = excluded.declared_by, registered_at = now(),
+        workflows = array(select unnest(q.workflows) union select unnest(excluded.workflows) order by 1)
+    returning name, declared, declared_by, limits
+)
+insert into celeriac.queue_history (queue, action, note, limits)
+select d.name, 'declare', 'by ' || d.declared_by, d.limits
+from declared as d left join before as b on b.name = d.name
+where b.declared is distinct from d.declared;
+
+-- name: join
+-- A workflow whose run names this queue at its trigger. Nothing comes back where there is no such queue.
+update celeriac.queues set
+    workflows = case when %(workflow)s = any (workflows) then workflows else array_append(workflows, %(workflow)s) end
+where name = %(name)s
+returning *;
 
 -- name: all
--- Each queue with its limit and with the slots of the live workers that execute one of its workflows. A worker whose
--- consumer made no progress for `deaf_seconds` gets no more runs.
+-- Each queue with the slots of the live workers that execute one of its workflows; where it has none yet, of all. A
+-- worker whose consumer made no progress for `deaf_seconds` gets no more runs.
 select q.*, coalesce((
     select sum(w.slots) from celeriac.workers as w
     where w.stopped_at is null and w.consumed_at > now() - %(deaf_seconds)s * interval '1 second'
-        and exists (
-            select from celeriac.workflows as f where f.queue = q.name and f.name = any (w.workflows))), 0)::int as slots
+        and (q.workflows && w.workflows or q.workflows = '{}')), 0)::int as slots
 from celeriac.queues as q
 where %(name)s::text is null or q.name = %(name)s
 order by q.name;
+
+-- name: remember_configured
+-- Redis knows it from now on. What comes back is whether it did before: then an empty Redis has lost something.
+with before as (select name, configured_at from celeriac.queues where name = %(name)s), set_now as (
+    update celeriac.queues set configured_at = now() where name = %(name)s and configured_at is null
+)
+select configured_at is not null as was_configured from before;
+
+-- name: pause
+-- Nothing of it starts any more. What runs goes on to its end, or to its next wait.
+with paused as (
+    update celeriac.queues set paused_at = coalesce(paused_at, now()), paused_by = %(actor)s, pause_note = %(note)s
+    where name = %(name)s
+    returning *
+), remembered as (
+    insert into celeriac.queue_history (queue, action, actor, note, limits)
+    select name, 'pause', %(actor)s, %(note)s, limits from paused
+)
+select * from paused;
+
+-- name: drain
+-- It takes no new runs, and works off those it has.
+with draining as (
+    update celeriac.queues set draining_at = coalesce(draining_at, now()), draining_by = %(actor)s
+    where name = %(name)s
+    returning *
+), remembered as (
+    insert into celeriac.queue_history (queue, action, actor, note, limits)
+    select name, 'drain', %(actor)s, %(note)s, limits from draining
+)
+select * from draining;
+
+-- name: resume
+-- Neither paused nor draining any more.
+with resumed as (
+    update celeriac.queues set
+        paused_at = null, paused_by = null, pause_note = null, draining_at = null, draining_by = null
+    where name = %(name)s
+    returning *
+), remembered as (
+    insert into celeriac.queue_history (queue, action, actor, note, limits)
+    select name, 'resume', %(actor)s, %(note)s, limits from resumed
+)
+select * from resumed;
+
+-- name: limit
+-- Members of `overrides` win over what the code says, until they are reset.
+with limited as (
+    update celeriac.queues set overrides = overrides || %(overrides)s::jsonb
+    where name = %(name)s
+    returning *
+), remembered as (
+    insert into celeriac.queue_history (queue, action, actor, note, limits)
+    select name, 'limit', %(actor)s, %(note)s, limits from limited
+)
+select * from limited;
+
+-- name: reset
+-- What the code says holds again: for these members, or for all.
+with reset as (
+    update celeriac.queues set
+        overrides = case when %(members)s::text[] is null then '{}' else overrides - %(members)s::text[] end
+    where name = %(name)s
+    returning *
+), remembered as (
+    insert into celeriac.queue_history (queue, action, actor, note, limits)
+    select name, 'reset', %(actor)s, %(note)s, limits from reset
+)
+select * from reset;
+
+-- name: history
+-- The newest changes first.
+select * from celeriac.queue_history where queue = %(name)s order by id desc limit %(limit)s;

@@ -19,6 +19,27 @@ BATCH = 500  # runs that one sweep moves at most
 
 
 @dataclass(frozen=True, slots=True)
+class QueuedRow:
+    """What the ready queue needs to know of a run. `started_attempt`: the attempt that it was last claimed for."""
+
+    id: UUID
+    epoch: int
+    workflow: str
+    status: str
+    queue: str
+    concurrency_key: str
+    priority: int
+    queued_at: datetime | None
+    attempt: int
+    started_attempt: int | None
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether this attempt has started before: it slept, waited, or lost its worker."""
+        return self.started_attempt == self.attempt
+
+
+@dataclass(frozen=True, slots=True)
 class RunRow:
     """One row of `celeriac.runs`. Documents (payload, output, error, metadata) are JSON text."""
 
@@ -31,9 +52,11 @@ class RunRow:
     actor: str | None
     attempt: int
     max_attempts: int
+    started_attempt: int | None
     crashes: int
     max_crashes: int
     queue: str
+    concurrency_key: str
     priority: int
     payload: str
     output: str | None
@@ -62,6 +85,11 @@ class RunRow:
     def is_final(self) -> bool:
         return self.status in status.FINAL
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether this attempt has started before: it slept, waited, or lost its worker."""
+        return self.started_attempt == self.attempt
+
     @classmethod
     def of(cls, row: Row) -> "RunRow":
         """Columns that this version of the code does not know are left out: a newer one may have migrated already."""
@@ -84,10 +112,13 @@ class NewRun:
     source_id: str | None = None
     max_attempts: int = 1
     max_crashes: int = 5
+    concurrency_key: str = ""
+    is_exclusive: bool = False  # its queue has a policy for a full key
     priority: int = 0
     tags: Sequence[str] = ()
     metadata: str = "{}"
     idempotency_key: str | None = None
+    idempotency_scope: str | None = None  # within which the key is unique; default its workflow
     idempotency_ttl_seconds: float | None = None
     parent_id: UUID | None = None
     parent_step: str | None = None
@@ -97,6 +128,10 @@ class NewRun:
     delay_seconds: float | None = None
     expires_at: datetime | None = None
     ttl_seconds: float | None = None  # after it may start, where expires_at is not given
+    debounce_key: str | None = None
+    debounce_mode: str | None = None
+    debounce_seconds: float | None = None
+    debounce_cap_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +141,7 @@ class Filter:
     status: Sequence[str] = ()
     workflow: str | None = None
     queue: str | None = None
+    concurrency_key: str | None = None
     source: str | None = None
     tag: str | None = None
     created_from: datetime | None = None
@@ -122,6 +158,21 @@ def start_child(db: Executor, new: NewRun, parent_epoch: int, parent_seq: int) -
     """Starts a child together with its parent's checkpoint. None: it was started before, or the parent was lost."""
     started = _start(db, [new], parent_epoch, parent_seq)
     return started[0] if started else None
+
+
+def debounce(db: Executor, new: NewRun) -> RunRow | None:
+    """Starts the run, or returns the one that stands for its debounce key. None: its queue takes none."""
+    return _one(db, SQL.debounce, runs=_json([new]))
+
+
+def lock_key(transaction: Executor, queue: str, concurrency_key: str) -> None:
+    """Until the end of the transaction nobody else starts a run of this key."""
+    transaction.all(SQL.lock_key, queue=queue, concurrency_key=concurrency_key)
+
+
+def live_of_key(db: Executor, queue: str, concurrency_key: str) -> list[RunRow]:
+    """The exclusive runs of a key that have not ended, oldest first."""
+    return _many(db, SQL.live_of_key, queue=queue, concurrency_key=concurrency_key)
 
 
 def claim(
@@ -213,6 +264,13 @@ def retry(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
     return _one(db, SQL.retry, id=id, actor=actor)
 
 
+def reschedule(
+    db: Executor, id: UUID, *, run_at: datetime | None, delay_seconds: float | None, actor: str | None
+) -> RunRow | None:
+    """Gives a delayed run another time. None: it is not delayed."""
+    return _one(db, SQL.reschedule, id=id, run_at=run_at, delay_seconds=delay_seconds, actor=actor)
+
+
 def wake(db: Executor, now: datetime | None = None) -> list[RunRow]:
     return _many(db, SQL.wake, now=now, limit=BATCH)
 
@@ -231,9 +289,9 @@ def get(db: Executor, id: UUID) -> RunRow | None:
     return _one(db, SQL.get, id=id)
 
 
-def of_idempotency_key(db: Executor, workflow: str, key: str) -> tuple[RunRow, bool] | None:
+def of_idempotency_key(db: Executor, scope: str, key: str) -> tuple[RunRow, bool] | None:
     """The run that holds the key, and whether its time to hold it is over."""
-    row = db.one(SQL.of_idempotency_key, workflow=workflow, idempotency_key=key)
+    row = db.one(SQL.of_idempotency_key, scope=scope, idempotency_key=key)
     return (RunRow.of(row), bool(row["is_over"])) if row else None
 
 
@@ -254,15 +312,28 @@ def count_queued(db: Executor) -> dict[str, int]:
     return {row["queue"]: row["queued"] for row in db.all(SQL.count_queued)}
 
 
-def queued(db: Executor, queue: str, after: tuple[datetime, UUID] | None, limit: int) -> list[RunRow]:
-    """A page of the queued runs of one queue, oldest first; `after` is queued_at and id of the last one seen."""
-    after_at, after_id = after or ("-infinity", UUID(int=0))
-    return _many(db, SQL.queued, queue=queue, after_at=after_at, after_id=after_id, limit=limit)
+def queued(db: Executor, queue: str, after: QueuedRow | None, limit: int) -> list[QueuedRow]:
+    """A page of the queued runs of one queue, line by line; `after` is the last one seen."""
+    rows = db.all(
+        SQL.queued,
+        queue=queue,
+        after_key=after.concurrency_key if after else "",
+        after_priority=after.priority if after else -(2**31),
+        after_at=after.queued_at if after else "-infinity",
+        after_id=after.id if after else UUID(int=0),
+        limit=limit,
+    )
+    return [QueuedRow(**row) for row in rows]
 
 
-def running_of(db: Executor, queue: str) -> list[RunRow]:
+def elders(db: Executor, id: UUID, limit: int) -> list[QueuedRow]:
+    """The runs that stand before this one in its line."""
+    return [QueuedRow(**row) for row in db.all(SQL.elders, id=id, limit=limit)]
+
+
+def running_of(db: Executor, queue: str) -> list[QueuedRow]:
     """The running runs of a queue."""
-    return _many(db, SQL.running_of, queue=queue)
+    return [QueuedRow(**row) for row in db.all(SQL.running_of, queue=queue)]
 
 
 def holders(db: Executor, ids: Iterable[UUID]) -> dict[UUID, tuple[str, int]]:
@@ -276,6 +347,7 @@ def find(db: Executor, filter: Filter, limit: int) -> list[RunRow]:
         "status = any (%(status)s)": list(filter.status) or None,
         "workflow = %(workflow)s": filter.workflow,
         "queue = %(queue)s": filter.queue,
+        "concurrency_key = %(concurrency_key)s": filter.concurrency_key,
         "source = %(source)s": filter.source,
         "%(tag)s = any (tags)": filter.tag,
         "created_at >= %(created_from)s": filter.created_from,
@@ -299,11 +371,15 @@ def find(db: Executor, filter: Filter, limit: int) -> list[RunRow]:
 def _start(db: Executor, new: Sequence[NewRun], parent_epoch: int, parent_seq: int) -> list[RunRow]:
     rows = db.all(
         SQL.start,
-        runs=json.dumps([asdict(run) for run in new], default=str),
+        runs=_json(new),
         parent_epoch=parent_epoch,
         parent_seq=parent_seq,
     )
     return [RunRow.of(row) for row in rows]
+
+
+def _json(new: Sequence[NewRun]) -> str:
+    return json.dumps([asdict(run) for run in new], default=str)
 
 
 def _one(db: Executor, statement: str, /, **values: Any) -> RunRow | None:

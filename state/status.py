@@ -31,6 +31,7 @@ MOVES = (
     Move(None, "start", QUEUED, "triggered"),
     Move(None, "start", DELAYED, "triggered for later"),
     Move(DELAYED, "wake", QUEUED, "its time has come"),
+    Move(DELAYED, "reschedule", QUEUED, "its time was moved, to now"),
     Move(WAITING, "wake", QUEUED, "what it waited for has come"),
     Move(QUEUED, "claim", RUNNING, "a worker took it"),
     Move(RUNNING, "complete", COMPLETED, "the function returned"),

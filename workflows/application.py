@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,15 +16,19 @@ from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
 from .buckets import Buckets
-from .declaration import register, target_of
+from .connection import connect, is_redis
+from .control import QueueControl
+from .declaration import register, target_of, when_full_of
 from .dispatcher import Dispatcher
 from .errors import UsageError
 from .publisher import Publisher
+from .queue import Queue
 from .run import Run
 from .settings import Settings
 from .step import return_annotation
 from .trigger import Options, Source, new_run, parent_execution, start, start_child
 from .webhook import Endpoint, declare_endpoint
+from .why import Why, explain
 from .worker import install, worker_task
 from .workflow import Workflow
 
@@ -36,11 +42,13 @@ class Celeriac:
     """Binds the workflows of this process to a Celery app, as tasks of their names.
 
     `durable = Celeriac(app)`, anywhere before the worker starts. It reads its settings (`CELERIAC_DATABASE_URL`,
-    `CELERIAC_REDIS_URL`, ... or `app.conf.celeriac_*`) when they are first needed, and connects only then.
+    `CELERIAC_REDIS_URL`, ... or `app.conf.celeriac_*`) when they are first needed, and connects only then. `queues` are
+    those that no workflow has as its own, and triggers name: `Celeriac(app, queues=[Queue("bulk", concurrency=2)])`.
     """
 
-    def __init__(self, app: Celery):
+    def __init__(self, app: Celery, queues: Sequence[Queue] = ()):
         self.app = app
+        self.queues = {queue.name: queue for queue in queues}  # that no workflow has, for triggers that name them
         self.worker: WorkerProcess | None = None  # in the processes of a Celery worker
         self.lifeline: Lifeline | None = None  # in the main process of a Celery worker
         self.endpoints: dict[str, Endpoint] = {}
@@ -62,7 +70,13 @@ class Celeriac:
 
     @cached_property
     def buckets(self) -> Buckets:
-        return Buckets(self._redis_url(), self.settings.redis_timeout_seconds)
+        return Buckets(partial(
+            connect,
+            self._redis_url(),
+            self.settings.redis_timeout_seconds,
+            transport_options=self.app.conf.broker_transport_options,
+            use_ssl=None if self.settings.redis_url else self.app.conf.broker_use_ssl,
+        ))  # fmt: skip
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -106,8 +120,9 @@ class Celeriac:
         if parent_execution() is not None and source is None:
             return [self.start(workflow, each, options) for each in payloads]
         parsed = Options.of(options)
-        if parsed.idempotency_key is not None and len(payloads) > 1:
-            raise UsageError("one idempotency key cannot stand for several runs: start them one by one")
+        for name in ("idempotency_key", "debounce"):
+            if getattr(parsed, name) is not None and len(payloads) > 1:
+                raise UsageError(f"one {name} cannot stand for several runs: start them one by one")
         new = [self.prepare(workflow, each, parsed, source or Source()) for each in payloads]
         return self.offer(start(self.database, new))
 
@@ -116,9 +131,11 @@ class Celeriac:
     ) -> NewRun:
         """The row of a run to be started, checked and not yet there: for those who start it in a transaction of theirs.
 
-        Raises UnknownWorkflow, PayloadInvalid, NotSerializable, TooLarge.
+        Raises UnknownWorkflow, UnknownQueue, PayloadInvalid, NotSerializable, TooLarge.
         """
         target, text = target_of(self, workflow), self._text(workflow, payload_)
+        if options.queue is not None:
+            target = replace(target, when_full=when_full_of(self, options.queue, target.name))
         return new_run(target, text, options, source, self.settings.idempotency_ttl_seconds)
 
     def offer(self, started: Sequence[RunRow]) -> list[Run]:
@@ -144,6 +161,30 @@ class Celeriac:
         if row is not None:
             self.dispatcher.offer([row])
         return row
+
+    def reschedule(
+        self, id: UUID, *, countdown: float | None = None, eta: datetime | None = None, actor: str | None = None
+    ) -> RunRow | None:
+        """Gives a delayed run another time; one that is past starts it now. None: it is not delayed.
+
+        Raises UsageError where not exactly one of countdown (seconds from now) and eta (aware) is given.
+        """
+        if (countdown is None) == (eta is None):
+            raise UsageError("reschedule: give countdown, or eta")
+        options = Options.of({"countdown": countdown, "eta": eta})
+        row = runs.reschedule(self.database, id, run_at=options.moment, delay_seconds=countdown, actor=actor)
+        if row is not None:
+            self.dispatcher.offer([row])
+        return row
+
+    def queue(self, name: str) -> QueueControl:
+        """What an operator does with a queue: `durable.queue("crm").pause(actor="ada")`. Raises UnknownQueue."""
+        return QueueControl(self, name)
+
+    def why(self, id: UUID) -> Why | None:
+        """Why a run does not run: what it waits for now, gate by gate. None: it is unknown."""
+        row = runs.get(self.database, id)
+        return explain(self, row) if row else None
 
     def webhook(self, name: str, *, verify: str, secret: str | Sequence[str] = (), **options: Any) -> Any:
         """Declares a webhook endpoint: see `celeriac.workflows.webhook.declare_endpoint`."""
@@ -185,8 +226,9 @@ class Celeriac:
         return bool(getattr(self.app, "finalized", False))
 
     def _redis_url(self) -> str:
-        broker = str(self.app.conf.broker_url or "")
-        if self.settings.redis_url or broker.startswith(("redis://", "rediss://", "unix://")):
+        broker = self.app.conf.broker_url or ""
+        broker = broker if isinstance(broker, str) else ";".join(broker)
+        if self.settings.redis_url or is_redis(broker):
             return self.settings.redis_url or broker
         return self.settings.need("redis_url")
 

@@ -3,6 +3,7 @@
 Workers and beats do it when they start, so that a deploy is all it takes. The last one that starts is right.
 """
 
+import difflib
 import logging
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from ..state.queues import QueueDeclaration
 from ..state.schedules import ScheduleDeclaration
 from ..state.workflows import WorkflowDeclaration
 from . import registry
+from .errors import UnknownQueue, UsageError
 from .schedule import NEVER, Cron, Schedule, first_due
 from .trigger import Target
 from .workflow import Workflow
@@ -27,9 +29,9 @@ log = logging.getLogger(__name__)
 def register(durable: "Celeriac") -> None:
     """Tells Postgres what this process declares. Safe to repeat. Raises StateUnavailable."""
     database, known = durable.database, durable.workflows()
+    if known or durable.queues:
+        queues.declare(database, _queues(durable, known))
     if known:
-        declared = {each.queue: each.name for each in known}
-        queues.declare(database, [QueueDeclaration(q.name, q.concurrency, by) for q, by in declared.items()])
         workflows.register(database, [_workflow(durable, each) for each in known])
         declare_schedules(durable, known, database.now())
     if durable.endpoints:
@@ -58,6 +60,52 @@ def target_of(durable: "Celeriac", workflow: Workflow[..., Any] | str) -> Target
     return Target(name=row["name"], queue=row["queue"], **payload.decode(row["options"]))
 
 
+def when_full_of(durable: "Celeriac", queue: str, workflow: str) -> str:
+    """The policy for a full key of a queue that a trigger names; from now on runs of the workflow stand in it.
+
+    Raises UnknownQueue with the nearest known name.
+    """
+    row = queues.get(durable.database, queue, deaf_seconds=0)
+    if row is None and queue in durable.queues:  # declared here, and no worker has told Postgres yet
+        queues.declare(durable.database, _queues(durable, []))
+        row = queues.get(durable.database, queue, deaf_seconds=0)
+    if row is None:
+        raise unknown_queue(durable, queue)
+    if workflow not in row.workflows:
+        queues.join(durable.database, queue, workflow)
+    return str(row.limits.get("when_full", "queue"))
+
+
+def unknown_queue(durable: "Celeriac", name: str) -> UnknownQueue:
+    """The error for a name that is no queue's, with the nearest that is."""
+    known = [row.name for row in queues.every(durable.database, deaf_seconds=0)]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(known) or 'none yet'}."
+    return UnknownQueue(
+        f"there is no queue named {name!r}. {hint} "
+        "A queue is declared by a workflow, or by Celeriac(app, queues=[...])."
+    )
+
+
+def _queues(durable: "Celeriac", known: Sequence[Workflow[..., Any]]) -> list[QueueDeclaration]:
+    own: dict[str, list[str]] = {}
+    by_name = dict(durable.queues)
+    for workflow in known:
+        if by_name.setdefault(workflow.queue.name, workflow.queue) != workflow.queue:
+            raise UsageError(
+                f"Celeriac(queues=...) of {durable.app.main} declares {by_name[workflow.queue.name]}, workflow "
+                f"{workflow.name!r} declares {workflow.queue}: one queue has one declaration. Use one object in both."
+            )
+        own.setdefault(workflow.queue.name, []).append(workflow.name)
+    declared = []
+    for name, queue in by_name.items():
+        policy = {} if queue.when_full == "queue" else {"when_full": queue.when_full}
+        members = own.get(name, [])
+        by = members[0] if members else f"Celeriac(queues=...) of {durable.app.main}"
+        declared.append(QueueDeclaration(name, queue.limits.document() | policy, by, members))
+    return declared
+
+
 def _workflow(durable: "Celeriac", workflow: Workflow[..., Any]) -> WorkflowDeclaration:
     return WorkflowDeclaration(
         name=workflow.name,
@@ -74,6 +122,9 @@ def _options(durable: "Celeriac", workflow: Workflow[..., Any]) -> dict[str, Any
         "max_crashes": workflow.max_crashes or durable.settings.max_crashes,
         "priority": workflow.priority,
         "ttl_seconds": workflow.ttl,
+        "concurrency_key": workflow.concurrency_key,
+        "idempotency": workflow.idempotency,
+        "when_full": workflow.queue.when_full,
     }
 
 

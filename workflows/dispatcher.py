@@ -8,41 +8,45 @@ from contextlib import AbstractContextManager
 from uuid import UUID
 
 from ..state import queues, runs, status, workers
-from ..state.database import Database, Row
+from ..state.database import Database
 from ..state.errors import StateUnavailable
-from ..state.runs import RunRow
-from .buckets import Buckets, Holding, RedisUnavailable, Ticket
+from ..state.queues import QueueRow
+from ..state.runs import QueuedRow, RunRow
+from .buckets import ADMIT_LIMIT, Bucket, Buckets, Hear, Holding, RedisUnavailable, Ticket
 from .publisher import Publisher
+from .queue import Limits
 from .settings import Settings
 
 log = logging.getLogger(__name__)
 
-PAGE = 1000  # queued runs that are offered again in one call
+PAGE = 1000  # queued runs that are offered in one call
+ELDERS = 1000  # runs of one line that are offered again because one of them was overtaken
 SETTLING_MS = 2_000  # a ticket whose run has moved on may be about to be released by the worker that moved it
 SERVED_SECONDS = 0.5  # for so long it is remembered which workflows have a live worker
 PUBLISH_AGAIN_MS = 10_000  # a run that is admitted and was not claimed by then: its message may be lost
 
+Ask = Callable[[], list[Ticket] | None]  # a call of Buckets that admits; None: the queue is not known there
+
 
 class Dispatcher:
     """What every process that starts or ends runs does with Redis and the broker. Nothing here raises when they are
-    away: the rows say what should be true, and `heal` makes it so."""
+    away, but where it says so: the rows say what should be true, and `heal` makes it so."""
 
     def __init__(self, database: Database, buckets: Buckets, publisher: Publisher, settings: Settings):
         self._database, self._buckets, self._publisher, self._settings = database, buckets, publisher, settings
         self._served: frozenset[str] = frozenset()
         self._served_until = 0.0
 
-    def offer(self, queued: Iterable[RunRow]) -> None:
+    def offer(self, queued: Iterable[RunRow | QueuedRow]) -> None:
         """Queued runs stand in line, and start where a slot is free. Others are passed over, and so are those that no
         live worker can execute: `welcome` offers them when one comes. Their messages would be dropped, and hold a slot.
         """
-        by_queue: dict[str, list[RunRow]] = defaultdict(list)
+        by_queue: dict[str, list[RunRow | QueuedRow]] = defaultdict(list)
         for run in queued:
             if run.status == status.QUEUED and self._is_served(run.workflow):
                 by_queue[run.queue].append(run)
         for queue, members in by_queue.items():
-            for first in range(0, len(members), PAGE):
-                self._offer(queue, members[first : first + PAGE])
+            self._publish(queue, lambda queue=queue, members=members: self._offer_pages(queue, members))  # type: ignore[misc]
 
     def release(self, queue: str, ticket: Ticket, ended: UUID | None = None) -> None:
         """The slot of this ticket is free; whoever waits for the run `ended` is told, and the next ones start."""
@@ -59,6 +63,16 @@ class Dispatcher:
             admitted += self._admitted(run.queue, lambda: self._buckets.offer(run.queue, [run]))
         return admitted
 
+    def give_back(self, run: RunRow) -> None:
+        """A run was admitted and may not start: its queue is paused, or an elder of its line was overtaken. Its slot is
+        free, and it stands in line again, behind those elders."""
+        try:
+            self.configure(run.queue)
+            self.release(run.queue, Ticket.of(run))
+            self.offer([*runs.elders(self._database, run.id, ELDERS), run])
+        except (RedisUnavailable, StateUnavailable) as error:
+            log.warning("run_%s waits in its queue, beat makes up for it: %s", run.id.hex, error)
+
     def publish(self, tickets: Sequence[Ticket]) -> None:
         """Sends a message for each ticket; those that cannot be sent now are sent by `heal`."""
         try:
@@ -74,8 +88,10 @@ class Dispatcher:
 
     def welcome(self, queue: str) -> None:
         """A worker came that can execute runs of this queue: its window widens, what waits is offered."""
-        self._publish(queue, lambda: None)
-        self.refill(queue)
+        try:
+            self.heal_queue(queue)
+        except (RedisUnavailable, StateUnavailable) as error:
+            log.warning("queue %s is not served now, beat makes up for it: %s", queue, error)
 
     def withdraw(self, run: RunRow) -> None:
         """A run ended before it was claimed: it leaves the queue, and whoever waits for it is told."""
@@ -85,13 +101,34 @@ class Dispatcher:
         """A run lost its worker: the slot it held is free, and it stands in line again."""
         self.publish(self.move_on(run, Ticket.held_by(run)))
 
-    def listen(self, run_id: UUID) -> AbstractContextManager[Callable[[float], None]]:
+    def listen(self, run_id: UUID) -> AbstractContextManager[Hear]:
         """See Buckets.listen."""
         return self._buckets.listen(run_id)
 
     def close(self) -> None:
         """Closes the connections to the broker."""
         self._publisher.close()
+
+    def configure(self, queue: str) -> None:
+        """Tells Redis what holds for a queue now. Raises RedisUnavailable, StateUnavailable."""
+        row = queues.get(self._database, queue, self._settings.deaf_seconds)
+        if row is not None:
+            bucket = self._bucket(row)
+            self._publisher.publish(self._ask(queue, lambda: self._buckets.configure(queue, bucket)))
+
+    def pace(self) -> tuple[int, float | None]:
+        """Admits what the rates of queues allow by now: how many, and in how many seconds there are more. Raises
+        RedisUnavailable, StateUnavailable."""
+        count, waits = 0, []
+        for row in queues.every(self._database, self._settings.deaf_seconds):
+            if row.limits.get("rate") or row.limits.get("key_rate"):
+                admission = self._buckets.pace(row.name)
+                if admission is None:
+                    continue  # `heal` restores it
+                self._publisher.publish(admission.tickets)
+                count += len(admission.tickets)
+                waits += [] if admission.wait_seconds is None else [admission.wait_seconds]
+        return count, min(waits, default=None)
 
     def heal(self) -> dict[str, int]:
         """Compares every queue in Redis with Postgres, and mends what differs. Raises RedisUnavailable.
@@ -100,58 +137,81 @@ class Dispatcher:
         """
         counts = {"freed": 0, "republished": 0, "offered": 0}
         queued = runs.count_queued(self._database)
-        for queue in queues.every(self._database, self._settings.deaf_seconds):
-            for name, count in self._heal_queue(queue, queued.get(queue["name"], 0)).items():
+        for row in queues.every(self._database, self._settings.deaf_seconds):
+            for name, count in self._heal(row, queued.get(row.name, 0)).items():
                 counts[name] += count
         return counts
 
+    def heal_queue(self, queue: str) -> None:
+        """The same for one queue. Raises RedisUnavailable, StateUnavailable."""
+        row = queues.get(self._database, queue, self._settings.deaf_seconds)
+        if row is not None:
+            self._heal(row, runs.count_queued(self._database).get(queue, 0))
+
     def refill(self, queue: str) -> int:
-        """Offers every queued run of a queue again, in pages. Those that Redis knows keep their place."""
-        after, offered = None, 0
-        while page := runs.queued(self._database, queue, after, PAGE):
-            self._offer(queue, page)
-            offered += len(page)
-            last = page[-1]
-            assert last.queued_at is not None
-            after = (last.queued_at, last.id)
+        """Offers every queued run of a queue again, in pages. Those that Redis knows keep their place; nobody starts
+        before all stand in line."""
+        offered, last = 0, None
+        while page := runs.queued(self._database, queue, last, PAGE):
+            self._ask(queue, lambda page=page: self._buckets.offer(queue, page, admits=False))  # type: ignore[misc]
+            offered, last = offered + len(page), page[-1]
+        if offered:
+            self._publisher.publish(self._ask(queue, lambda: self._buckets.admit(queue)))
         return offered
 
-    def _heal_queue(self, queue: Row, queued: int) -> dict[str, int]:
-        name, limit = queue["name"], self._limit(queue["concurrency"], queue["slots"])
+    def _heal(self, row: QueueRow, queued: int) -> dict[str, int]:
+        name, bucket = row.name, self._bucket(row)
         holding = self._buckets.holding(name)
         if holding is None:
-            self._publisher.publish(self._configured(name))
+            self._restore(name)
             return {"offered": self.refill(name)}
-        if holding.limit != limit:
-            self._publisher.publish(self._buckets.configure(name, limit, ()))
+        if holding.digest != bucket.fields()["digest"]:
+            self._publisher.publish(self._ask(name, lambda: self._buckets.configure(name, bucket)))
         found = runs.holders(self._database, (ticket.run_id for ticket, _ in holding.slots)) if holding.slots else {}
         held = sum(found.get(ticket.run_id, ("", 0))[0] == status.QUEUED for ticket, _ in holding.slots)
         return {
             "freed": self._free_stale(name, holding, found),
             "republished": self._publish_again(name, holding, found),
-            "offered": self.refill(name) if queued > holding.ready + held else 0,
+            "offered": self.refill(name) if queued > holding.waiting + held else 0,
         }
 
-    def _offer(self, queue: str, page: Sequence[RunRow]) -> None:
-        self._publish(queue, lambda: self._buckets.offer(queue, page))
+    def _offer_pages(self, queue: str, members: Sequence[RunRow | QueuedRow]) -> list[Ticket] | None:
+        for first in range(0, len(members), PAGE):
+            is_last = first + PAGE >= len(members)
+            admitted = self._buckets.offer(queue, members[first : first + PAGE], admits=is_last)
+            if admitted is None:
+                return None
+        return admitted
 
-    def _publish(self, queue: str, admit: Callable[[], list[Ticket] | None]) -> None:
-        self.publish(self._admitted(queue, admit))
+    def _publish(self, queue: str, ask: Ask) -> None:
+        self.publish(self._admitted(queue, ask))
 
-    def _admitted(self, queue: str, admit: Callable[[], list[Ticket] | None]) -> list[Ticket]:
+    def _admitted(self, queue: str, ask: Ask) -> list[Ticket]:
         try:
-            admitted = admit()
-            return self._configured(queue) if admitted is None else admitted
+            return self._ask(queue, ask)
         except (RedisUnavailable, StateUnavailable) as error:
             log.warning("queue %s is not served now, beat makes up for it: %s", queue, error)
             return []
 
-    def _configured(self, queue: str) -> list[Ticket]:
-        # Redis came back empty: running runs take their slots again before anything is admitted.
-        known = queues.get(self._database, queue, self._settings.deaf_seconds)
-        limit = self._limit(known["concurrency"], known["slots"]) if known else 0
+    def _ask(self, queue: str, ask: Ask) -> list[Ticket]:
+        """Who got a slot by `ask`; where Redis does not know the queue it is restored first."""
+        tickets = ask()
+        if tickets is None:
+            self._restore(queue)
+            tickets = ask() or []
+        latest = tickets
+        while len(latest) == ADMIT_LIMIT:
+            latest = self._buckets.admit(queue) or []
+            tickets = tickets + latest
+        return tickets
+
+    def _restore(self, queue: str) -> None:
+        """Redis came back empty, or older than it was: running runs take their slots before anything is admitted."""
+        row = queues.get(self._database, queue, self._settings.deaf_seconds)
+        bucket = self._bucket(row) if row else Bucket(Limits(), window=0)
+        is_loss = queues.remember_configured(self._database, queue)
         running = runs.running_of(self._database, queue)
-        return self._buckets.configure(queue, limit, [Ticket.held_by(run) for run in running])
+        self._publisher.publish(self._buckets.restore(queue, bucket, [Ticket.held_by(run) for run in running], is_loss))
 
     def _is_served(self, workflow: str) -> bool:
         if workflow not in self._served or time.monotonic() > self._served_until:
@@ -162,9 +222,9 @@ class Dispatcher:
             self._served_until = time.monotonic() + SERVED_SECONDS
         return workflow in self._served
 
-    def _limit(self, concurrency: int | None, worker_slots: int) -> int:
-        window = round(worker_slots * self._settings.dispatch_window_factor)
-        return window if concurrency is None else min(concurrency, window)
+    def _bucket(self, row: QueueRow) -> Bucket:
+        window = round(row.slots * self._settings.dispatch_window_factor)
+        return Bucket(Limits.of(row.limits), window, is_paused=row.paused_at is not None)
 
     def _free_stale(self, queue: str, holding: Holding, found: dict[UUID, tuple[str, int]]) -> int:
         stale = [ticket for ticket, age_ms in holding.slots if age_ms > SETTLING_MS and not _is_held(ticket, found)]

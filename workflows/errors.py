@@ -2,11 +2,16 @@
 
     CeleriacError
      ├─ UsageError                   the code asks for something that cannot be: the message says what to write instead
-     │   └─ UnknownWorkflow          no such name; the nearest known one is suggested
+     │   ├─ UnknownWorkflow          no such name; the nearest known one is suggested
+     │   └─ UnknownQueue             no such queue; the nearest known one is suggested
      ├─ PayloadInvalid               the payload does not fit the signature (HTTP 422)
      ├─ NotSerializable              a value that JSON cannot hold; names the step and the path
      │   └─ TooLarge                 above its limit (HTTP 413)
      ├─ IdempotencyConflict          the key was used with another payload (HTTP 409)
+     ├─ Refused                      the queue takes no run now, nothing was stored
+     │   ├─ QueueFull                max_queued runs wait in it (HTTP 429)
+     │   ├─ QueueDraining            it is worked off, and takes no new ones (HTTP 409)
+     │   └─ KeyFull                  its concurrency key is full, and it says when_full="reject" (HTTP 409)
      ├─ StateUnavailable             Postgres does not answer (HTTP 503)
      ├─ Superseded                   someone else moved the run first
      ├─ Abort                        raised by you: stop retrying, this cannot succeed
@@ -26,8 +31,12 @@ import math
 from ..state.errors import (
     CeleriacError,
     IdempotencyConflict,
+    KeyFull,
     NotSerializable,
     PayloadInvalid,
+    QueueDraining,
+    QueueFull,
+    Refused,
     StateUnavailable,
     Superseded,
     TooLarge,
@@ -37,8 +46,12 @@ __all__ = [
     "Abort",
     "CeleriacError",
     "IdempotencyConflict",
+    "KeyFull",
     "NotSerializable",
     "PayloadInvalid",
+    "QueueDraining",
+    "QueueFull",
+    "Refused",
     "RetryAfter",
     "RunCancelled",
     "RunCrashed",
@@ -49,6 +62,7 @@ __all__ = [
     "StepError",
     "Superseded",
     "TooLarge",
+    "UnknownQueue",
     "UnknownWorkflow",
     "UsageError",
 ]
@@ -60,6 +74,10 @@ class UsageError(CeleriacError):
 
 class UnknownWorkflow(UsageError):
     """No workflow of this name is defined here, and no worker has registered one."""
+
+
+class UnknownQueue(UsageError):
+    """No queue of this name is declared here, and no worker has declared one."""
 
 
 class Abort(CeleriacError):

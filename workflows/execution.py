@@ -22,6 +22,7 @@ from ..state.ids import public
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from ..state.steps import Checkpoint, StepRow
+from . import room
 from .errors import UsageError
 from .failure import ends_the_process, error_document, step_error, words_of
 from .outcome import Cancelled, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended
@@ -116,9 +117,11 @@ class Execution:
             self.replayed += 1
             return recorded.child_id, None
         new = prepare(key)
-        started = self._outlast(lambda: runs.start_child(self.database, new, self.run.epoch, seq))
+        started = self._outlast(lambda: room.start_child(self.database, new, self.run.epoch, seq))
         row = started or self._outlast(lambda: runs.of_parent_step(self.database, self.run.id, key))
         if row is None:
+            if refusal := self._outlast(lambda: room.refusal(self.database, new)):
+                raise refusal
             self._interrupt(Lost())
         return row.id, row
 

@@ -86,10 +86,15 @@ def _origin(workflow: "Workflow[..., Any]") -> str:
     return f"{workflow.function.__module__}.{workflow.function.__qualname__}"
 
 
+def _place(workflow: "Workflow[..., Any]") -> str:
+    code = getattr(workflow.function, "__code__", None)
+    return f"{_origin(workflow)} ({code.co_filename}:{code.co_firstlineno})" if code else _origin(workflow)
+
+
 def _refuse_two_declarations_of_one_queue(workflow: "Workflow[..., Any]") -> None:
     for other in _workflows.values():
         if other.name != workflow.name and other.queue.name == workflow.queue.name and other.queue != workflow.queue:
             raise UsageError(
-                f"{_origin(other)} declares {other.queue}, {_origin(workflow)} declares {workflow.queue}: "
+                f"{_place(other)} declares {other.queue}, {_place(workflow)} declares {workflow.queue}: "
                 "one queue has one declaration. Make it once and use it in both."
             )

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..state import payload, runs, status
@@ -10,6 +11,7 @@ from ..state.ids import public
 from ..state.runs import RunRow
 from .errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, UsageError
 from .execution import current_execution
+from .why import Why, explain
 
 if TYPE_CHECKING:
     from .application import Celeriac
@@ -91,6 +93,20 @@ class Run:
             return self.refresh()
         self.row = row
         return self
+
+    def reschedule(
+        self, *, countdown: float | None = None, eta: datetime | None = None, actor: str | None = None
+    ) -> "Run":
+        """Gives a delayed run another time: countdown (seconds from now) or eta. One that is not delayed stays."""
+        row = self._durable.reschedule(self.row.id, countdown=countdown, eta=eta, actor=actor)
+        if row is None:
+            return self.refresh()
+        self.row = row
+        return self
+
+    def why(self) -> Why:
+        """Why it does not run: what it waits for now, gate by gate. Raises StateUnavailable."""
+        return explain(self._durable, self.refresh().row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..state import payload, runs
-from ..state.database import Executor
+from ..state.database import Transactional
 from ..state.errors import IdempotencyConflict
 from ..state.ids import new_id
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
+from . import room
 from .errors import UsageError
 from .execution import Execution, current_execution
+from .queue import KEY_LIMIT
 from .tracing import traceparent
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SECONDS_LIMIT = 100 * 366 * 86_400.0  # a hundred years
 INTEGER_LIMIT = 1_000_000_000
+SCOPES = ("workflow", "key", "global")  # of an idempotency key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,9 @@ class Target:
     max_crashes: int
     priority: int
     ttl_seconds: float | None
+    concurrency_key: str | None = None  # where in the payload it stands: "customer.id"
+    idempotency: str | None = None  # the same for the idempotency key
+    when_full: str = "queue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +53,12 @@ class Options:
     eta: datetime | None = None  # or the moment, aware (naive: UTC, as in Celery)
     expires: float | datetime | None = None  # a moment, or seconds after it may start: after that it never does
     priority: int | None = None  # seconds of head start in its queue
+    queue: str | None = None  # instead of the workflow's own
+    concurrency_key: str | None = None  # whose turn it is in its queue, and what `per_key` and `key_rate` limit
     idempotency_key: str | None = None  # of several triggers with one key, one starts a run; the others return it
     idempotency_ttl: float | None = None  # seconds for which the key is remembered; default 30 days
+    idempotency_scope: str = "workflow"  # within which it is unique: "workflow", "key" (and concurrency key), "global"
+    debounce: Mapping[str, Any] | None = None  # see Debounce
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
     max_attempts: int | None = None  # instead of the workflow's own
@@ -66,9 +76,16 @@ class Options:
         options._check()
         return options
 
+    @property
+    def moment(self) -> datetime | None:
+        """The eta, aware."""
+        return _aware(self.eta) if self.eta else None
+
     def _check(self) -> None:
         _check_kind("eta", self.eta, (datetime,))
         _check_kind("metadata", self.metadata, (Mapping,))
+        _check_kind("debounce", self.debounce, (Mapping,))
+        _check_kind("queue", self.queue, (str,))
         _check_number("countdown", self.countdown, -SECONDS_LIMIT, SECONDS_LIMIT)
         _check_number("idempotency_ttl", self.idempotency_ttl, 0, SECONDS_LIMIT)
         if not isinstance(self.expires, datetime):
@@ -81,6 +98,56 @@ class Options:
             raise UsageError("tags: give a list of strings of 1 to 200 printable characters")
         if self.idempotency_key is not None and not _is_word(self.idempotency_key, 500):
             raise UsageError("idempotency_key: give 1 to 500 printable characters")
+        if self.idempotency_scope not in SCOPES:
+            raise UsageError(f"idempotency_scope={self.idempotency_scope!r}: known are {', '.join(SCOPES)}")
+        if self.concurrency_key is not None and not _is_word(self.concurrency_key, KEY_LIMIT):
+            raise UsageError(f"concurrency_key: give 1 to {KEY_LIMIT} printable characters")
+        if self.debounce is not None:
+            Debounce.of(self.debounce)
+            for other in ("countdown", "eta", "idempotency_key"):
+                if getattr(self, other) is not None:
+                    raise UsageError(f"debounce and {other} contradict each other: give one of them")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debounce:
+    """Of many triggers with one key, one run: `debounce={"key": "c1", "delay": 5}`.
+
+    trailing (default): it starts when no trigger came for `delay` seconds, with the payload of the last one. leading:
+    the first trigger starts it at once, those that follow within `delay` seconds return it. Neither is put off for
+    longer than `max_delay` seconds after the first trigger.
+    """
+
+    key: str
+    delay: float  # seconds
+    mode: str = "trailing"
+    max_delay: float | None = None  # seconds; default ten times the delay
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "Debounce":
+        """Raises UsageError."""
+        known = [member.name for member in fields(cls)]
+        if not set(given) <= set(known) or not {"key", "delay"} <= set(given):
+            raise UsageError(f"debounce={dict(given)!r}: give key and delay, and if you like {', '.join(known[2:])}")
+        debounce = cls(**given)
+        if not _is_word(debounce.key, KEY_LIMIT):
+            raise UsageError(f"debounce: key: give 1 to {KEY_LIMIT} printable characters")
+        if debounce.mode not in ("leading", "trailing"):
+            raise UsageError(f"debounce: mode={debounce.mode!r}: leading or trailing")
+        _check_number("debounce: delay", debounce.delay, 0.001, SECONDS_LIMIT)
+        if debounce.max_delay is not None:
+            _check_number("debounce: max_delay", debounce.max_delay, debounce.delay, SECONDS_LIMIT)
+        return debounce
+
+    def columns(self) -> dict[str, Any]:
+        """What it makes of a new run."""
+        return {
+            "debounce_key": self.key,
+            "debounce_mode": self.mode,
+            "debounce_seconds": self.delay,
+            "debounce_cap_seconds": 10 * self.delay if self.max_delay is None else self.max_delay,
+            "delay_seconds": self.delay if self.mode == "trailing" else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +160,21 @@ class Source:
 
 
 def new_run(target: Target, text: Json, options: Options, source: Source, idempotency_ttl_seconds: float) -> NewRun:
-    """The row to be."""
-    expires = options.expires
-    return NewRun(
+    """The row to be. Raises UsageError where its keys cannot be."""
+    expires, is_child = options.expires, source.kind == "parent"
+    concurrency_key = options.concurrency_key or _at(target, "concurrency_key", text, KEY_LIMIT) or ""
+    idempotency_key = options.idempotency_key or (None if is_child else _at(target, "idempotency", text, 500))
+    if options.debounce is not None and target.when_full != "queue":
+        raise UsageError(
+            f"queue {options.queue or target.queue!r} says when_full={target.when_full!r}: "
+            "its runs cannot be debounced. Start them in another queue."
+        )
+    new = NewRun(
         id=new_id(),
         workflow=target.name,
-        queue=target.queue,
+        queue=options.queue or target.queue,
+        concurrency_key=concurrency_key,
+        is_exclusive=target.when_full != "queue",
         payload=text,
         source=source.kind,
         source_id=source.id,
@@ -108,32 +184,37 @@ def new_run(target: Target, text: Json, options: Options, source: Source, idempo
         priority=target.priority if options.priority is None else options.priority,
         tags=list(options.tags),
         metadata=payload.encode(options.metadata or {}, "metadata"),
-        idempotency_key=options.idempotency_key,
+        idempotency_key=idempotency_key,
+        idempotency_scope=_scope(options.idempotency_scope, target.name, concurrency_key) if idempotency_key else None,
         idempotency_ttl_seconds=options.idempotency_ttl or idempotency_ttl_seconds,
         traceparent=traceparent(),
-        run_at=_aware(options.eta) if options.eta else None,
+        run_at=options.moment,
         delay_seconds=options.countdown,
         expires_at=_aware(expires) if isinstance(expires, datetime) else None,
         ttl_seconds=target.ttl_seconds if expires is None or isinstance(expires, datetime) else expires,
     )
+    return new if options.debounce is None else replace(new, **Debounce.of(options.debounce).columns())
 
 
-def start(db: Executor, new: Sequence[NewRun]) -> list[RunRow]:
-    """Starts the runs, or finds those that their idempotency keys stand for.
+def start(db: Transactional, new: Sequence[NewRun]) -> list[RunRow]:
+    """Starts the runs, or finds those that their keys stand for.
 
-    Raises IdempotencyConflict when a key was used with another payload.
+    Raises IdempotencyConflict when a key was used with another payload, QueueFull, QueueDraining, KeyFull.
     """
-    started = {row.id: row for row in runs.start(db, new)}
+    if len(new) == 1 and new[0].debounce_key is not None:
+        return [_debounced(db, new[0])]
+    started = {row.id: row for row in room.start(db, new)}
     return [started.get(run.id) or _of_key(db, run) for run in new]
 
 
 def start_child(durable: "Celeriac", execution: Execution, new: NewRun) -> RunRow:
     """Starts a child of the run that is executing, once however often the line is replayed."""
-    if new.idempotency_key is not None:
-        raise UsageError(
-            f"{execution.id} gives its child {new.workflow!r} an idempotency key: inside a run a child is started once "
-            "anyway, however often the line is replayed. Leave the key out."
-        )
+    for option in ("idempotency_key", "debounce_key"):
+        if getattr(new, option) is not None:
+            raise UsageError(
+                f"{execution.id} gives its child {new.workflow!r} {option}={getattr(new, option)!r}: inside a run a "
+                "child is started once anyway, however often the line is replayed. Leave it out."
+            )
 
     def prepare(key: str) -> NewRun:
         return replace(new, parent_id=execution.run.id, parent_step=key, root_id=execution.run.root_id)
@@ -154,22 +235,61 @@ def parent_execution() -> Execution | None:
     return execution if execution is not None and execution.step_inside is None else None
 
 
-def _of_key(db: Executor, new: NewRun) -> RunRow:
-    while new.idempotency_key is not None:
-        found = runs.of_idempotency_key(db, new.workflow, new.idempotency_key)
+def _debounced(db: Transactional, new: NewRun) -> RunRow:
+    row = runs.debounce(db, new)
+    if row is None:
+        raise room.refusal(db, new) or UsageError(f"workflow {new.workflow!r} could not be debounced: try again")
+    return row
+
+
+def _of_key(db: Transactional, new: NewRun) -> RunRow:
+    """The run that is there instead. Raises what refused it, where there is none."""
+    while new.idempotency_key is not None and new.idempotency_scope is not None:
+        found = runs.of_idempotency_key(db, new.idempotency_scope, new.idempotency_key)
         if found is not None and not found[1]:
-            row = found[0]
-            if json.loads(row.payload) != json.loads(new.payload):
-                raise IdempotencyConflict(
-                    f"idempotency key {new.idempotency_key!r} of workflow {new.workflow!r} was used with another "
-                    f"payload, by run_{row.id.hex}. Send that payload again, or choose a new key."
-                )
-            return row
+            return _same_call(found[0], new)
         if found is not None:
             runs.free_idempotency_key(db, found[0].id)
-        if again := runs.start(db, [new]):
+        if again := room.start(db, [new]):
             return again[0]
-    raise UsageError(f"a run of workflow {new.workflow!r} for this {new.source} ({new.source_id}) exists already")
+        if found is None and (refusal := room.refusal(db, new)):
+            raise refusal
+    raise room.refusal(db, new) or UsageError(
+        f"a run of workflow {new.workflow!r} for this {new.source} ({new.source_id}) exists already"
+    )
+
+
+def _same_call(row: RunRow, new: NewRun) -> RunRow:
+    if row.workflow != new.workflow or json.loads(row.payload) != json.loads(new.payload):
+        what = "with another payload" if row.workflow == new.workflow else f"for workflow {row.workflow!r}"
+        raise IdempotencyConflict(
+            f"idempotency key {new.idempotency_key!r} of workflow {new.workflow!r} was used {what}, "
+            f"by run_{row.id.hex}. Send that call again, or choose a new key."
+        )
+    return row
+
+
+def _scope(word: str, workflow: str, concurrency_key: str) -> str:
+    return {"workflow": f"workflow:{workflow}", "key": f"key:{workflow}:{concurrency_key}", "global": "global"}[word]
+
+
+def _at(target: Target, option: str, text: Json, limit: int) -> str | None:
+    """What stands in the payload where the workflow says that one of its keys stands."""
+    path = getattr(target, option)
+    if path is None:
+        return None
+    value: Any = json.loads(text)
+    for member in path.split("."):
+        value = value.get(member) if isinstance(value, Mapping) else None
+    if value is None or value == "":
+        return None
+    told = str(value)
+    if isinstance(value, dict | list) or not _is_word(told, limit):
+        raise UsageError(
+            f"workflow {target.name!r} takes its {option} from {path!r} of the payload: "
+            f"there must be a string of 1 to {limit} printable characters, or a number"
+        )
+    return told
 
 
 def _aware(moment: datetime) -> datetime:

@@ -41,6 +41,8 @@ class Workflow(Generic[P, R]):
         version: str | None = None,
         schedule: Schedule | Sequence[Schedule] = (),
         max_crashes: int | None = None,
+        concurrency_key: str | None = None,
+        idempotency: str | None = None,
     ):
         if inspect.iscoroutinefunction(function):
             raise UsageError(
@@ -53,6 +55,8 @@ class Workflow(Generic[P, R]):
         self.priority = priority
         self.ttl = ttl
         self.max_crashes = max_crashes
+        self.concurrency_key = self._path("concurrency_key", concurrency_key)
+        self.idempotency = self._path("idempotency", idempotency)
         self.schedules = tuple(schedule) if isinstance(schedule, Sequence) else (schedule,)
         self._given_version = version
         update_wrapper(self, function)
@@ -92,6 +96,19 @@ class Workflow(Generic[P, R]):
     def check(self, text: Json) -> None:
         """Raises PayloadInvalid, with a pointer to each fault, if this payload would not fit."""
         self.schema.revive(text)
+
+    def _path(self, option: str, path: str | None) -> str | None:
+        if path is None:
+            return None
+        parameters = inspect.signature(self.function).parameters
+        takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+        if not isinstance(path, str) or not all(path.split(".")):
+            raise UsageError(f'workflow {self.name!r}: {option}={path!r}: name a parameter, or a path: "customer.id"')
+        if path.split(".")[0] not in parameters and not takes_any:
+            raise UsageError(
+                f"workflow {self.name!r}: {option}={path!r}: it has no such parameter, but {', '.join(parameters)}"
+            )
+        return path
 
     @cached_property
     def signature_(self) -> inspect.Signature:
@@ -133,6 +150,8 @@ def workflow(
     version: str | None = None,
     schedule: Schedule | Sequence[Schedule] = (),
     max_crashes: int | None = None,
+    concurrency_key: str | None = None,
+    idempotency: str | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Makes a function a workflow. It needs no app, as Celery's shared_task: `Celeriac(app)` binds what is registered.
@@ -145,6 +164,9 @@ def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> A
     - version: what its runs record; default a hash of the function's source.
     - schedule: a Cron or an Every, or several.
     - max_crashes: deaths of its worker without a checkpoint between, after which a run is `crashed`. Default 5.
+    - concurrency_key: the parameter whose value is a run's key in its queue, or a path into it: `"customer.id"`. Keys
+      take turns, and `per_key` and `key_rate` of the queue limit each. Default: no key.
+    - idempotency: the parameter (or path) whose value is a run's idempotency key. Default: none.
 
     Raises UsageError for options that cannot be.
     """

@@ -13,6 +13,7 @@ import pytest
 
 from celeriac import Celeriac
 from celeriac.state import queues, workers
+from celeriac.state.queues import QueueRow
 
 HERE = Path(__file__).parent
 
@@ -111,7 +112,7 @@ class Shop:
 
     def wait_for_slots(self, queue: str, at_least: int = 1) -> None:
         """Until workers offer slots to a queue."""
-        wait_until(lambda: any(row["name"] == queue and row["slots"] >= at_least for row in _queues(self.durable)))
+        wait_until(lambda: any(row.name == queue and row.slots >= at_least for row in _queues(self.durable)))
 
     def end(self) -> None:
         for process in reversed(self._processes):
@@ -138,7 +139,7 @@ class Shop:
         return process
 
 
-def _queues(durable: Celeriac) -> list[dict[str, Any]]:
+def _queues(durable: Celeriac) -> list[QueueRow]:
     return queues.every(durable.database, 60)
 
 

@@ -22,7 +22,9 @@ def tomorrow() -> datetime:
 
 
 def test_every_service_has_one_shape(durable: Celeriac):
-    assert ["scheduler", "waker", "dispatcher", "reaper", "router"] == [each.name for each in services(durable)]
+    assert ["scheduler", "waker", "dispatcher", "pacer", "reaper", "router"] == [
+        each.name for each in services(durable)
+    ]
     assert all(each.interval_seconds > 0 for each in services(durable))
 
 
@@ -96,7 +98,7 @@ class TestDispatcher:
             client.flushall()
             assert 10 == DispatcherService(shop).run_once()["offered"]
             assert 4 == client.zcard("celeriac:{beat.noop}:slots")  # 2 slots, and a window of twice as many
-            assert 6 == client.zcard("celeriac:{beat.noop}:ready")
+            assert 6 == client.zcard("celeriac:{beat.noop}:fresh:")
             assert 4 == client.llen("celery")
 
     def test_running_runs_take_their_slots_again_before_anything_is_admitted(self, shop, start, worker, claim):

@@ -35,6 +35,9 @@ RUNS = [
     ("run_failed_for_a_reason", "crashed", "error = null"),
     ("run_child_of_a_step", "queued", "parent_id = gen_random_uuid()"),
     ("run_child_of_a_step", "queued", "parent_step = 'charge'"),
+    ("run_idempotent_within", "queued", "idempotency_key = 'k'"),
+    ("run_debounced_somehow", "delayed", "debounce_key = 'k'"),
+    ("run_debounce_mode_known", "delayed", "debounce_mode = 'sideways'"),
     ("runs_attempt_check", "queued", "attempt = 0"),
     ("runs_max_attempts_check", "queued", "max_attempts = 0"),
     ("runs_max_crashes_check", "queued", "max_crashes = 0"),
@@ -137,7 +140,12 @@ def test_of_two_runs_with_one_idempotency_key_the_second_is_refused(a_run: Any) 
     a_run.new(idempotency_key=key)
     other = a_run.new()
     with pytest.raises(psycopg2.errors.UniqueViolation) as refused:
-        a_run.database.all("update celeriac.runs set idempotency_key = %(key)s where id = %(id)s", key=key, id=other.id)
+        a_run.database.all(
+            "update celeriac.runs set idempotency_key = %(key)s, idempotency_scope = 'workflow:greet' "
+            "where id = %(id)s",
+            key=key,
+            id=other.id,
+        )
     assert "runs_once_by_idempotency_key" == refused.value.diag.constraint_name
 
 

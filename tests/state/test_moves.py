@@ -29,6 +29,9 @@ VERBS: dict[str, Callable[[Any, RunRow], Any]] = {
     "requeue": lambda a_run, run: runs.requeue(a_run.database, a_run.worker_id, "killed"),
     "end_cancelled": lambda a_run, run: runs.end_cancelled(a_run.database, run.id, run.epoch),
     "cancel": lambda a_run, run: runs.cancel(a_run.database, run.id),
+    "reschedule": lambda a_run, run: runs.reschedule(
+        a_run.database, run.id, run_at=None, delay_seconds=0.0, actor=None
+    ),
     "expire": lambda a_run, run: runs.expire(a_run.database, LATER),
     "retry": lambda a_run, run: runs.retry(a_run.database, run.id),
 }

@@ -80,11 +80,11 @@ def test_a_key_is_of_one_workflow(a_run: Any) -> None:
 
 def test_the_run_of_a_key_is_found_with_whether_its_time_is_over(a_run: Any) -> None:
     key = new_id().hex
-    assert runs.of_idempotency_key(a_run.database, "greet", key) is None
+    assert runs.of_idempotency_key(a_run.database, "workflow:greet", key) is None
     held = a_run.new(idempotency_key=key, idempotency_ttl_seconds=60.0)
-    assert (held, False) == runs.of_idempotency_key(a_run.database, "greet", key)
+    assert (held, False) == runs.of_idempotency_key(a_run.database, "workflow:greet", key)
     for_ever = a_run.new(idempotency_key=new_id().hex)
-    assert (for_ever, False) == runs.of_idempotency_key(a_run.database, "greet", for_ever.idempotency_key)
+    assert (for_ever, False) == runs.of_idempotency_key(a_run.database, "workflow:greet", for_ever.idempotency_key)
 
 
 def test_a_key_is_free_again_only_when_its_time_is_over(a_run: Any) -> None:
@@ -93,7 +93,7 @@ def test_a_key_is_free_again_only_when_its_time_is_over(a_run: Any) -> None:
     runs.free_idempotency_key(a_run.database, held.id)
     assert [] == runs.start(a_run.database, [new(idempotency_key=key)])
     a_run.database.all("update celeriac.runs set idempotency_expires_at = now() where id = %(id)s", id=held.id)
-    found = runs.of_idempotency_key(a_run.database, "greet", key)
+    found = runs.of_idempotency_key(a_run.database, "workflow:greet", key)
     assert found is not None
     assert (held.id, True) == (found[0].id, found[1])
     runs.free_idempotency_key(a_run.database, held.id)

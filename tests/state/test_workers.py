@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from celeriac.state import queues, runs, status, workers, workflows
+from celeriac.state import queues, runs, status, workers
 from celeriac.state.database import Database
 from celeriac.state.ids import new_id
 from celeriac.state.queues import QueueDeclaration
 from celeriac.state.workers import Worker
-from celeriac.state.workflows import WorkflowDeclaration
 
 TIMEOUT_SECONDS = 30.0
 
@@ -250,18 +249,22 @@ def test_a_run_that_was_retried_by_hand_may_crash_as_often_as_a_new_one(a_run: A
 
 
 def test_a_deaf_or_stopped_worker_offers_no_slots(database: Database) -> None:
-    queues.declare(database, [QueueDeclaration("crm", 10, "greet"), QueueDeclaration("other", None, "x")])
-    workflows.register(database, [WorkflowDeclaration("greet", "1", "crm", {}, {})])
+    queues.declare(
+        database,
+        [QueueDeclaration("crm", {"concurrency": 10}, "greet", ["greet"]), QueueDeclaration("other", {}, "x", ["x"])],
+    )
     first, second = registered(database, slots=2), registered(database, slots=3)
     registered(database, slots=5, workflows=["unknown"])
 
     def slots(deaf_seconds: float = 60.0) -> dict[str, int]:
-        return {row["name"]: row["slots"] for row in queues.every(database, deaf_seconds)}
+        return {row.name: row.slots for row in queues.every(database, deaf_seconds)}
 
     assert {"crm": 5, "other": 0} == slots()
     database.all("update celeriac.workers set consumed_at = now() - interval '2 min' where id = %(id)s", id=first.id)
     assert {"crm": 3, "other": 0} == slots()
     workers.stop(database, second.id, "it shut down")
     assert {"crm": 0, "other": 0} == slots()
-    assert (10, 2) == ((row := queues.get(database, "crm", 3600.0))["concurrency"], row["slots"])
+    row = queues.get(database, "crm", 3600.0)
+    assert row is not None
+    assert ({"concurrency": 10}, 2) == (row.limits, row.slots)
     assert queues.get(database, "no such queue", 60.0) is None

@@ -191,18 +191,18 @@ def test_thousands_of_queued_runs_are_offered_in_pages_without_gaps(stage: Stage
     assert {"offered": 2500} == stage.heal()
     holding = stage.durable.buckets.holding("crm")
     assert holding is not None
-    assert (2498, 2) == (holding.ready, len(holding.slots))
+    assert (2498, 2) == (holding.waiting, len(holding.slots))
 
 
 def test_an_offer_that_was_lost_is_made_again(stage: Stage) -> None:
     stage.enter_worker()
     started = stage.start(4)
-    stage.client.zrem("celeriac:{crm}:ready", str(Ticket.of(started[3])))
+    stage.client.zrem("celeriac:{crm}:fresh:", str(Ticket.of(started[3])))
     assert {"offered": 4} == stage.heal()
     assert {} == stage.heal()
     holding = stage.durable.buckets.holding("crm")
     assert holding is not None
-    assert 2 == holding.ready
+    assert 2 == holding.waiting
 
 
 @pytest.mark.parametrize("ended", ["completed", "cancelled", "requeued", "deleted"])
@@ -301,5 +301,5 @@ def test_a_run_that_waits_stands_in_no_queue_and_holds_no_slot(stage: Stage) -> 
     assert status.WAITING == suspended.status
     holding = stage.durable.buckets.holding("crm")
     assert holding is not None
-    assert (0, []) == (holding.ready, holding.slots)
+    assert (0, []) == (holding.waiting, holding.slots)
     assert {} == stage.heal()

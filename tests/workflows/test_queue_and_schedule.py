@@ -28,7 +28,7 @@ def test_a_name_that_cannot_be_a_key_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("concurrency", [0, -1])
 def test_a_queue_without_a_slot_is_refused(concurrency: int) -> None:
-    with pytest.raises(UsageError, match="it takes at least 1 slot"):
+    with pytest.raises(UsageError, match="it takes at least 1"):
         Queue("crm", concurrency=concurrency)
 
 

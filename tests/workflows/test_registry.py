@@ -77,7 +77,7 @@ def test_two_declarations_of_one_queue_are_refused_naming_both_places() -> None:
         @workflow(name="second", queue=Queue("crm", concurrency=20))
         def second() -> None: ...
 
-    for told in (".first declares", ".second declares", "concurrency=10", "concurrency=20"):
+    for told in (".first (", ".second (", "test_registry.py:", "concurrency=10", "concurrency=20"):
         assert told in str(refused.value)
     with pytest.raises(UnknownWorkflow):
         registry.get("second")

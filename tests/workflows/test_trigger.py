@@ -252,7 +252,7 @@ def test_a_key_whose_time_is_over_starts_another_run(durable: Celeriac, greet: A
 
 
 def test_one_key_cannot_stand_for_several_runs(durable: Celeriac, greet: Any) -> None:
-    with pytest.raises(UsageError, match="one idempotency key cannot stand for several runs"):
+    with pytest.raises(UsageError, match="one idempotency_key cannot stand for several runs"):
         greet.map(["Ada", "Grace"], idempotency_key="k")
     assert 0 == count(durable)
 
@@ -437,4 +437,6 @@ def test_a_run_belongs_to_the_trace_that_it_was_started_in(durable: Celeriac, gr
 
 def test_the_new_run_that_a_trigger_makes_has_every_field_of_a_row() -> None:
     missing = set(NewRun.__dataclass_fields__) - set(runs.RunRow.__dataclass_fields__)
-    assert {"delay_seconds", "idempotency_ttl_seconds", "ttl_seconds"} == missing
+    policies = {"idempotency_scope", "is_exclusive", "debounce_key", "debounce_mode"}
+    seconds = {"delay_seconds", "idempotency_ttl_seconds", "ttl_seconds", "debounce_seconds", "debounce_cap_seconds"}
+    assert policies | seconds == missing

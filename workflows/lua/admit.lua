@@ -1,31 +1,132 @@
--- admit: take waiting tickets into free slots, best score first. Prepended to the scripts that need it.
+-- admit: take waiting tickets into free slots. Keys take turns; inside a key the best score is first.
 --
--- KEYS[1] ready   zset ticket -> score, in ms: queued time minus head start
--- KEYS[2] slots   zset ticket -> when it was last published, in ms
--- KEYS[3] limits  hash; field `slots`: how many tickets may hold a slot
--- Returns the admitted tickets, or false when the limits are not known here: Redis came back empty, and nothing may
--- be admitted before the slots of running runs are taken again (configure).
+-- KEYS, ARGV as in lines
+-- Returns {wait_ms, ticket, ...}: those that were admitted, and in how many ms a rate allows the next (-1: a slot, a key
+-- or a ticket has to come free first, and whoever brings it asks again). Or false where the limits are not known here.
 -- Atomic, as each script is: no two callers can take the same slot.
 
-local function now_ms()
-    local time = redis.call('TIME')
-    return time[1] * 1000 + math.floor(time[2] / 1000)
+local ADMIT_LIMIT = 1000 -- tickets in one call; who gets so many asks again
+
+local function limits_of_queue()
+    local names = { 'slots', 'per_key', 'interval_ms', 'burst', 'key_interval_ms', 'key_burst', 'paced_from' }
+    local values, limits = redis.call('HMGET', queue, 'paused', 'weighted', unpack(names)), {}
+    for i, name in ipairs(names) do
+        limits[name] = tonumber(values[i + 2])
+    end
+    limits.is_paused, limits.is_weighted = values[1] == '1', values[2] == '1'
+    return limits
+end
+
+local function queue_full_at(limits, now)
+    return full_again_at(redis.call('GET', TAT), limits.interval_ms, limits.burst, limits.paced_from, now)
+end
+
+local function key_full_at(limits, key, now)
+    local stored = redis.call('ZSCORE', TATS, key)
+    return full_again_at(stored, limits.key_interval_ms, limits.key_burst, limits.paced_from, now)
+end
+
+local function start_rates(limits, key, now)
+    if limits.interval_ms then
+        local full_at = math.max(queue_full_at(limits, now), now) + limits.interval_ms
+        redis.call('SET', TAT, full_at, 'PX', math.ceil(full_at - now) + 1000)
+    end
+    if limits.key_interval_ms then
+        redis.call('ZADD', TATS, math.max(key_full_at(limits, key, now), now) + limits.key_interval_ms, key)
+    end
+end
+
+-- The first ticket of a key that may start now. A key whose rate holds it back is set aside until it allows one.
+local function first_of(limits, key, is_open, now)
+    local begun = redis.call('ZRANGE', begun_line(key), 0, 0, 'WITHSCORES')
+    local fresh = is_open and redis.call('ZRANGE', fresh_line(key), 0, 0, 'WITHSCORES') or {}
+    if fresh[1] and limits.key_interval_ms then
+        local at = allowed_at(key_full_at(limits, key, now), limits.key_interval_ms, limits.key_burst)
+        if at > now then
+            redis.call('ZADD', PACED, at, key)
+            fresh = {}
+        end
+    end
+    if fresh[1] and (not begun[1] or tonumber(fresh[2]) < tonumber(begun[2])) then
+        return fresh[1], true
+    end
+    return begun[1], false
+end
+
+local function pass_turn(limits, key, turn)
+    local weight = limits.is_weighted and tonumber(redis.call('HGET', queue, 'weight:' .. key)) or 1
+    local following = turn + 1 / weight
+    redis.call('ZADD', PASSES, following, key)
+    redis.call('ZADD', TURNS, 'XX', following, key)
+    redis.call('ZADD', BEGUN_TURNS, 'XX', following, key)
+    if turn > tonumber(redis.call('GET', TURN) or 0) then
+        redis.call('SET', TURN, turn)
+        redis.call('ZREMRANGEBYSCORE', PASSES, '-inf', turn)
+    end
+end
+
+local function leave_turns(key, is_open)
+    redis.call('ZREM', BEGUN_TURNS, key)
+    if is_open then
+        redis.call('ZREM', TURNS, key)
+    end
+end
+
+local function wait_ms(limits, is_open, now)
+    local at = math.huge
+    if not is_open and redis.call('ZCARD', TURNS) > 0 then
+        at = allowed_at(queue_full_at(limits, now), limits.interval_ms, limits.burst)
+    end
+    local paced = redis.call('ZRANGE', PACED, 0, 0, 'WITHSCORES')
+    at = math.min(at, tonumber(paced[2] or math.huge))
+    if at == math.huge then
+        return -1
+    end
+    local told = tonumber(redis.call('GET', queue .. ':due') or 0)
+    if told <= now or at < told then
+        redis.call('SET', queue .. ':due', at, 'PX', math.ceil(at - now) + 60000)
+        redis.call('PUBLISH', 'celeriac:nudge', 'pacer')
+    end
+    return math.max(1, math.ceil(at - now))
 end
 
 local function admit()
-    local limit = redis.call('HGET', KEYS[3], 'slots')
-    if not limit then
-        return false
+    local limits, now, admitted = limits_of_queue(), now_ms(), { -1 }
+    if limits.is_paused then
+        return admitted
     end
-    local free = math.min(tonumber(limit) - redis.call('ZCARD', KEYS[2]), 1000)
-    if free <= 0 then
-        return {}
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', PACED, '-inf', now)) do
+        redis.call('ZREM', PACED, key)
+        enter(key)
     end
-    local popped = redis.call('ZPOPMIN', KEYS[1], free)
-    local admitted = {}
-    for i = 1, #popped, 2 do
-        redis.call('ZADD', KEYS[2], now_ms(), popped[i])
-        admitted[#admitted + 1] = popped[i]
+    local free = math.min(limits.slots - redis.call('ZCARD', SLOTS), ADMIT_LIMIT)
+    while #admitted - 1 < free do
+        local is_open = not limits.interval_ms
+            or allowed_at(queue_full_at(limits, now), limits.interval_ms, limits.burst) <= now
+        local next_one = redis.call('ZRANGE', is_open and TURNS or BEGUN_TURNS, 0, 0, 'WITHSCORES')
+        local key, turn = next_one[1], tonumber(next_one[2])
+        if not key then
+            admitted[1] = wait_ms(limits, is_open, now)
+            break
+        end
+        if limits.per_key and redis.call('SCARD', held_by(key)) >= limits.per_key then
+            leave_turns(key, true)
+            redis.call('SADD', FULL, key)
+        else
+            local ticket, is_fresh = first_of(limits, key, is_open, now)
+            if ticket then
+                leave_line(ticket)
+                hold_slot(ticket, now)
+                if is_fresh then
+                    start_rates(limits, key, now)
+                end
+                pass_turn(limits, key, turn)
+                admitted[#admitted + 1] = ticket
+            else
+                leave_turns(key, is_open)
+            end
+        end
     end
+    redis.call('ZREMRANGEBYSCORE', TATS, '-inf', now)
     return admitted
 end

@@ -1,13 +1,46 @@
--- configure: the limit of a queue, as Postgres says it is; tickets of running runs hold their slots again.
+-- configure: the limits of a queue, as Postgres says they are; after a loss everything else begins anew.
 --
--- KEYS as in admit
--- ARGV[1] how many tickets may hold a slot
--- ARGV[2...] tickets of running runs
+-- KEYS as in lines
+-- ARGV[1], ARGV[2] as in lines
+-- ARGV[3] 'change': limits only. 'first', 'loss': where the queue is not known to this generation, whatever is left of
+--         it goes, and these tickets hold slots; after a loss the rate buckets begin empty
+-- ARGV[4] how many fields follow
+-- ARGV[5...] field, value, ... of the hash: digest (of all the others), slots (tickets that may hold one), concurrency,
+--         window, per_key, interval_ms, burst, key_interval_ms, key_burst, paused ('1'), weighted ('1'), weight:<key>
+-- ARGV[...] tickets of running runs
 -- Returns as admit.
 
-redis.call('HSET', KEYS[3], 'slots', ARGV[1])
-for i = 2, #ARGV do
-    redis.call('ZADD', KEYS[2], 'NX', now_ms(), ARGV[i])
-    redis.call('ZREM', KEYS[1], ARGV[i])
+local known, now = is_known(), now_ms()
+if not known and ARGV[3] == 'change' then
+    return false
+end
+local paced_from = known and redis.call('HGET', queue, 'paced_from') or (ARGV[3] == 'loss' and now)
+if not known then
+    for key in pairs(keys_with_tickets()) do
+        redis.call('UNLINK', fresh_line(key), begun_line(key))
+    end
+    for _, ticket in ipairs(redis.call('ZRANGE', SLOTS, 0, -1)) do
+        redis.call('UNLINK', held_by(key_of(ticket)))
+    end
+    redis.call('UNLINK', SLOTS, FULL, PACED, TURNS, BEGUN_TURNS, PASSES, TURN, TAT, TATS, queue .. ':due')
+end
+redis.call('DEL', queue)
+redis.call('HSET', queue, 'generation', ARGV[1])
+if paced_from then
+    redis.call('HSET', queue, 'paced_from', paced_from)
+end
+local last_field = 4 + 2 * tonumber(ARGV[4])
+for i = 5, last_field, 2 do
+    redis.call('HSET', queue, ARGV[i], ARGV[i + 1])
+end
+for i = last_field + 1, #ARGV do
+    leave_line(ARGV[i])
+    hold_slot(ARGV[i], now)
+end
+-- What was set aside under the old limits is looked at again.
+for key in pairs(keys_with_tickets()) do
+    redis.call('SREM', FULL, key)
+    redis.call('ZREM', PACED, key)
+    enter(key)
 end
 return admit()

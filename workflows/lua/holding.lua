@@ -1,16 +1,19 @@
 -- holding: who holds a slot, for the sweep that compares Redis with Postgres.
 --
--- KEYS as in admit
--- Returns {limit, how many are ready, ticket, age in ms since it was last published, ticket, age, ...}, or false when
--- the limits are not known here: Redis came back empty.
+-- KEYS as in lines
+-- ARGV as in lines
+-- Returns {digest of the limits, how many tickets stand in line, ticket, ms since it was last published, ticket, ms,
+-- ...}, or false where the queue is not known here.
 
-local limit = redis.call('HGET', KEYS[3], 'slots')
-if not limit then
+if not is_known() then
     return false
 end
-local now = now_ms()
-local slots = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
-local result = { tonumber(limit), redis.call('ZCARD', KEYS[1]) }
+local waiting = 0
+for key in pairs(keys_with_tickets()) do
+    waiting = waiting + redis.call('ZCARD', fresh_line(key)) + redis.call('ZCARD', begun_line(key))
+end
+local now, slots = now_ms(), redis.call('ZRANGE', SLOTS, 0, -1, 'WITHSCORES')
+local result = { redis.call('HGET', queue, 'digest'), waiting }
 for i = 1, #slots, 2 do
     result[#result + 1] = slots[i]
     result[#result + 1] = math.floor(now - tonumber(slots[i + 1]))

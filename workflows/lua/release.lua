@@ -1,15 +1,24 @@
--- release: tickets give their slots back, or leave the ready queue; then whatever has a slot is admitted.
+-- release: tickets give their slots back, or leave their line; then whatever has a slot is admitted.
 --
--- KEYS as in admit
--- ARGV[1] channel on which callers wait for the end of this run, or ''
--- ARGV[2...] tickets
+-- KEYS as in lines
+-- ARGV[1], ARGV[2] as in lines
+-- ARGV[3] channel on which callers wait for the end of this run, or ''
+-- ARGV[4...] tickets
 -- Returns as admit. Slots are members of a set, not a count: releasing twice frees one slot.
 
-for i = 2, #ARGV do
-    redis.call('ZREM', KEYS[2], ARGV[i])
-    redis.call('ZREM', KEYS[1], ARGV[i])
+if ARGV[3] ~= '' then
+    redis.call('PUBLISH', ARGV[3], 'ended')
 end
-if ARGV[1] ~= '' then
-    redis.call('PUBLISH', ARGV[1], 'ended')
+if not is_known() then
+    return false
+end
+for i = 4, #ARGV do
+    local key = key_of(ARGV[i])
+    leave_line(ARGV[i])
+    redis.call('ZREM', SLOTS, ARGV[i])
+    redis.call('SREM', held_by(key), ARGV[i])
+    if redis.call('SREM', FULL, key) == 1 then
+        enter(key)
+    end
 end
 return admit()

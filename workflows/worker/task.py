@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from celery import Celery, Task
 
@@ -58,8 +59,7 @@ class WorkflowTask(Task):  # type: ignore[type-arg]
         epoch = self.request.get(EPOCH_HEADER)
         if epoch is None:
             return self._adopt(args, kwargs)
-        ticket = Ticket(ids.parse("run", str(self.request.id)), int(epoch), self.workflow.name)
-        performed = perform(self.durable, self.workflow, ticket)
+        performed = perform(self.durable, self.workflow, ids.parse("run", str(self.request.id)), int(epoch))
         keep_one(self.durable, performed.admitted)
         if performed.exception is not None:
             raise performed.exception
@@ -102,15 +102,16 @@ class Performed(NamedTuple):
     exception: BaseException | None = None  # raised by the user's code: Celery's signals and Sentry are to see it
 
 
-def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket) -> Performed:
-    """Claims a run, executes it, settles how it ended, and frees its slot."""
+def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, epoch: int) -> Performed:
+    """Claims the run that was queued at this epoch, executes it, settles how it ended, and frees its slot."""
     worker = durable.worker
     if worker is None:
-        raise UsageError(f"run_{ticket.run_id.hex} can only be executed by a Celery worker")
-    claimed = _claim(durable, worker, workflow, ticket)
+        raise UsageError(f"run_{run_id.hex} can only be executed by a Celery worker")
+    claimed = _claim(durable, worker, workflow, run_id, epoch)
     if claimed is None:
-        return Performed(_pass_over(durable, workflow, ticket))
+        return Performed(_pass_over(durable, workflow, run_id, epoch))
     run, has_steps = claimed
+    ticket = Ticket.held_by(run)
     with worker.holding(run.id), tracing.continued(run.traceparent):
         outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
         settled = settle(durable.database, run, outcome)
@@ -123,7 +124,7 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket)
 
 
 def _claim(
-    durable: "Celeriac", worker: "WorkerProcess", workflow: "Workflow[..., Any]", ticket: Ticket
+    durable: "Celeriac", worker: "WorkerProcess", workflow: "Workflow[..., Any]", run_id: UUID, epoch: int
 ) -> tuple[RunRow, bool] | None:
     is_answer_lost = False
 
@@ -132,37 +133,44 @@ def _claim(
         try:
             claimed = runs.claim(
                 durable.database,
-                ticket.run_id,
+                run_id,
                 worker_id=worker.id,
                 worker_pid=os.getpid(),
                 version=workflow.version,
-                epoch=ticket.epoch,
+                epoch=epoch,
             )
-            return claimed or (_own_claim(durable, worker, ticket) if is_answer_lost else None)
+            return claimed or (_own_claim(durable, worker, run_id, epoch) if is_answer_lost else None)
         except StateUnavailable:
             is_answer_lost = True
             raise
 
     # However long it takes: a claim whose answer was lost may have made this process the holder.
-    return outlast(claim, f"the claim of run_{ticket.run_id.hex}")
+    return outlast(claim, f"the claim of run_{run_id.hex}")
 
 
-def _own_claim(durable: "Celeriac", worker: "WorkerProcess", ticket: Ticket) -> tuple[RunRow, bool] | None:
+def _own_claim(durable: "Celeriac", worker: "WorkerProcess", run_id: UUID, epoch: int) -> tuple[RunRow, bool] | None:
     """The run, where this process holds it and does not know, because the answer to its claim was lost."""
-    run = runs.get(durable.database, ticket.run_id)
-    if run is None or ticket.run_id in worker.executing:
+    run = runs.get(durable.database, run_id)
+    if run is None or run_id in worker.executing:
         return None
-    held = (status.RUNNING, ticket.epoch + 1, worker.id, os.getpid())
+    held = (status.RUNNING, epoch + 1, worker.id, os.getpid())
     return (run, True) if (run.status, run.epoch, run.worker_id, run.worker_pid) == held else None
 
 
-def _pass_over(durable: "Celeriac", workflow: "Workflow[..., Any]", ticket: Ticket) -> str:
-    """A message that is late, doubled or overtaken: its slot is freed, unless the run is held on this very ticket."""
+def _pass_over(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, epoch: int) -> str:
+    """A message that may not start its run: late, doubled or overtaken, or the queue is paused. Its slot is freed,
+    unless the run is held on this very ticket; a run that is still to start stands in line again."""
     try:
-        run = runs.get(durable.database, ticket.run_id)
+        run = runs.get(durable.database, run_id)
     except StateUnavailable:
         return "unavailable"
-    if run is not None and (run.status, run.epoch) == (status.RUNNING, ticket.epoch + 1):
+    if run is None:
+        durable.dispatcher.release(workflow.queue.name, Ticket(run_id, epoch, "", workflow.name))
+        return "unknown"
+    if (run.status, run.epoch) == (status.RUNNING, epoch + 1):
         return "doubled"
-    durable.dispatcher.release(run.queue if run else workflow.queue.name, ticket)
+    if (run.status, run.epoch) == (status.QUEUED, epoch) and (run.expires_at is None or run.started_at is not None):
+        durable.dispatcher.give_back(run)
+        return "given back"
+    durable.dispatcher.release(run.queue, Ticket(run_id, epoch, run.concurrency_key, run.workflow))
     return "passed over"

@@ -1,0 +1,99 @@
+-- lines: where the tickets of a queue stand. Prepended to every script, with rate.lua and admit.lua after it.
+--
+-- A queue has a line for each concurrency key ('' is the key of those that have none), and the keys take turns. A
+-- ticket is `run:epoch:key:workflow`.
+--
+-- KEYS[1] the queue, `celeriac:{name}`: a hash with its limits, see `configure`. The other keys are named after it, so
+--         that they are in one slot of a cluster:
+--           :fresh:<key>  zset ticket -> score in ms  runs of this key that wait for the start of an attempt
+--           :begun:<key>  zset ticket -> score in ms  runs of it that go on after a wait or a lost worker: no rate
+--           :slots        zset ticket -> ms           who holds a slot, and when it was last published
+--           :held:<key>   set                         the tickets of this key among them
+--           :turns        zset key -> turn            keys that may be served, the next one first
+--           :begun_turns  zset key -> turn            those of them that have begun runs
+--           :full         set                         keys with tickets, all of whose slots are held
+--           :paced        zset key -> ms              keys whose rate allows the next start at that time
+--           :passes       zset key -> turn            where keys that were served lately go on
+--           :turn         string                      the turn of the key that was served last
+--           :tat, :tats   string, zset key -> ms      when the rate bucket of the queue, of a key, is full again
+--           :due          string, ms                  when beat was told to look again
+-- ARGV[1] generation: which life of which server the caller speaks to. Limits of another generation are not known here.
+-- ARGV[2] the time in ms, in tests; '' is the server's clock
+-- Returns nothing: it defines names.
+
+local queue = KEYS[1]
+local SLOTS, FULL, PACED = queue .. ':slots', queue .. ':full', queue .. ':paced'
+local TURNS, BEGUN_TURNS, PASSES, TURN = queue .. ':turns', queue .. ':begun_turns', queue .. ':passes', queue .. ':turn'
+
+local function fresh_line(key)
+    return queue .. ':fresh:' .. key
+end
+
+local function begun_line(key)
+    return queue .. ':begun:' .. key
+end
+
+local function held_by(key)
+    return queue .. ':held:' .. key
+end
+
+local function key_of(ticket)
+    return string.match(ticket, '^[^:]*:[^:]*:([^:]*):')
+end
+
+local function now_ms()
+    if ARGV[2] ~= '' then
+        return tonumber(ARGV[2])
+    end
+    local time = redis.call('TIME')
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Redis came back empty, or from an old snapshot: nothing may be believed before `configure` has restored it.
+local function is_known()
+    return redis.call('HGET', queue, 'generation') == ARGV[1]
+end
+
+-- A key that has tickets takes its turn: after those that were served less, and not for what it missed while it had none.
+local function enter(key)
+    if redis.call('SISMEMBER', FULL, key) == 1 then
+        return
+    end
+    local has_begun = redis.call('EXISTS', begun_line(key)) == 1
+    if not has_begun and redis.call('EXISTS', fresh_line(key)) == 0 then
+        return
+    end
+    local turn = math.max(tonumber(redis.call('GET', TURN) or 0), tonumber(redis.call('ZSCORE', PASSES, key) or 0))
+    if has_begun then
+        redis.call('ZADD', BEGUN_TURNS, 'NX', turn, key)
+    end
+    if has_begun or not redis.call('ZSCORE', PACED, key) then
+        redis.call('ZADD', TURNS, 'NX', turn, key)
+    end
+end
+
+local function keys_with_tickets()
+    local keys = {}
+    for _, source in ipairs({
+        redis.call('ZRANGE', TURNS, 0, -1),
+        redis.call('ZRANGE', BEGUN_TURNS, 0, -1),
+        redis.call('ZRANGE', PACED, 0, -1),
+        redis.call('SMEMBERS', FULL),
+    }) do
+        for _, key in ipairs(source) do
+            keys[key] = true
+        end
+    end
+    return keys
+end
+
+local function hold_slot(ticket, at_ms)
+    redis.call('ZADD', SLOTS, 'NX', at_ms, ticket)
+    redis.call('SADD', held_by(key_of(ticket)), ticket)
+end
+
+local function leave_line(ticket)
+    local key = key_of(ticket)
+    redis.call('ZREM', fresh_line(key), ticket)
+    redis.call('ZREM', begun_line(key), ticket)
+end
