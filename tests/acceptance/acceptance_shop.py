@@ -150,4 +150,16 @@ def ticking() -> None:
         ticks.write("tick\n")
 
 
+@workflow(name="of-a-tenant", queue=Queue("tenants", concurrency=2, per_key=1), concurrency_key="tenant")
+def of_a_tenant(tenant: str, n: int) -> int:
+    note(f"{tenant} {n}")
+    return n
+
+
+@workflow(name="paced", queue=Queue("paced", rate="5/s"))
+def paced(n: int) -> int:
+    note(f"paced {n}")
+    return n
+
+
 durable.webhook("github", verify="github", secret="It's a Secret to Everybody")(quick)
