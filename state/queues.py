@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from .database import Executor, Row
 from .queries import Queries
@@ -38,7 +39,8 @@ class QueueRow:
     pause_note: str | None
     draining_at: datetime | None
     draining_by: str | None
-    slots: int  # of the live workers that execute its runs; 0 where it was not asked for
+    slots: int = 0  # of the live workers that execute its runs, where that was asked for
+    worker_ids: tuple[UUID, ...] = ()  # these workers
 
     @classmethod
     def of(cls, row: Row) -> "QueueRow":
@@ -49,6 +51,7 @@ class QueueRow:
             **{name: row[name] for name in plain},
             draining_by=row["draining_by"],
             slots=row.get("slots", 0),
+            worker_ids=tuple(map(UUID, row.get("worker_ids", ()))),
         )
 
 

@@ -27,13 +27,14 @@ where name = %(name)s
 returning *;
 
 -- name: all
--- Each queue with the slots of the live workers that execute one of its workflows; where it has none yet, of all. A
--- worker whose consumer made no progress for `deaf_seconds` gets no more runs.
-select q.*, coalesce((
-    select sum(w.slots) from celeriac.workers as w
+-- Each queue with the live workers that execute one of its workflows, and their slots; where it has none yet, all
+-- workers. One whose consumer made no progress for `deaf_seconds` gets no more runs.
+select q.*, served.slots, served.worker_ids
+from celeriac.queues as q, lateral (
+    select coalesce(sum(w.slots), 0)::int as slots, coalesce(array_agg(w.id::text order by w.id), '{}') as worker_ids
+    from celeriac.workers as w
     where w.stopped_at is null and w.consumed_at > now() - %(deaf_seconds)s * interval '1 second'
-        and (q.workflows && w.workflows or q.workflows = '{}')), 0)::int as slots
-from celeriac.queues as q
+        and (q.workflows && w.workflows or q.workflows = '{}')) as served
 where %(name)s::text is null or q.name = %(name)s
 order by q.name;
 

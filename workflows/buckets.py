@@ -78,6 +78,7 @@ class Bucket:
         rate, key_rate, weights = self.limits.rate_of_queue, self.limits.rate_of_key, self.limits.weights or {}
         told: dict[str, Any] = {
             "slots": self.slots,
+            "window": self.window,
             "per_key": self.limits.per_key,
             "interval_ms": rate and rate.interval_ms,
             "burst": rate and rate.burst,
@@ -91,9 +92,10 @@ class Bucket:
 
 
 class Holding(NamedTuple):
-    """What Redis knows of a queue: which limits, how many tickets wait, and who holds a slot since how many ms."""
+    """What Redis knows of a queue: limits and window, how many tickets wait, and who holds a slot since how many ms."""
 
     digest: str
+    window: int
     waiting: int
     slots: list[tuple[Ticket, int]]
 
@@ -167,8 +169,8 @@ class Buckets:
         answer = self._call(self._holding, queue, [])
         if answer is None:
             return None
-        digest, waiting, *flat = answer
-        return Holding(digest, waiting, list(zip(map(Ticket.parse, flat[::2]), flat[1::2], strict=True)))
+        digest, window, waiting, *flat = answer
+        return Holding(digest, window, waiting, list(zip(map(Ticket.parse, flat[::2]), flat[1::2], strict=True)))
 
     def touch(self, queue: str, tickets: Sequence[Ticket]) -> None:
         """Remembers that these tickets are published again now."""

@@ -40,7 +40,8 @@ def connect(
 ) -> redis.Redis:
     """A client for this URL, which decodes what it reads. It connects when it is first used.
 
-    What fails for want of a connection is tried once more, at once; with Sentinel, at the master of that moment.
+    What fails for want of a connection is tried once more, at once. A failover of Sentinel is followed: a command that
+    it meets may fail, and the next one goes to the new master.
 
     - `url`: `redis://`, `rediss://`, `unix://`, `redis+socket://`, or `sentinel://host:26379;sentinel://host2:26379`,
       where the first address has the user, password and database of the master.
@@ -58,11 +59,10 @@ def connect(
     scheme, addresses = _scheme(url), _addresses(url)
     words = _patience(timeout_seconds, retries=1)
     words |= {"decode_responses": True, "health_check_interval": HEALTH_CHECK_SECONDS}
+    words["redis_connect_func"] = partial(_greet, on_connect)
     for address in reversed(addresses):
         words |= address
     words = _with_tls(scheme, words, use_ssl)
-    if on_connect is not None:
-        words["redis_connect_func"] = partial(_greet, on_connect)
     if scheme == "sentinel":
         pool = _sentinel_pool(addresses, words, transport_options or {}, timeout_seconds)
     else:
@@ -196,9 +196,15 @@ def _try_out(pool: redis.ConnectionPool) -> None:
         ) from None
 
 
-def _greet(on_connect: Callable[[str], None], connection: Any) -> None:
+def _greet(on_connect: Callable[[str], None] | None, connection: Any) -> None:
     """What redis-py does with a new connection, and the question who the server is."""
-    connection.on_connect()
+    seconds, connection.health_check_interval = connection.health_check_interval, 0
+    try:
+        connection.on_connect()  # with health checks, a server that says nothing would be connected to again and again
+    finally:
+        connection.health_check_interval = seconds
+    if on_connect is None:
+        return
     connection.send_command("INFO", "server", check_health=False)
     try:
         told = str(connection.read_response())

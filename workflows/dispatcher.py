@@ -16,6 +16,7 @@ from .buckets import ADMIT_LIMIT, Bucket, Buckets, Hear, Holding, RedisUnavailab
 from .publisher import Publisher
 from .queue import Limits
 from .settings import Settings
+from .window import window, windows
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class Dispatcher:
         """Tells Redis what holds for a queue now. Raises RedisUnavailable, StateUnavailable."""
         row = queues.get(self._database, queue, self._settings.deaf_seconds)
         if row is not None:
-            bucket = self._bucket(row)
+            bucket = _bucket(row, window(row, self._settings.dispatch_window_factor))
             self._publisher.publish(self._ask(queue, lambda: self._buckets.configure(queue, bucket)))
 
     def pace(self) -> tuple[int, float | None]:
@@ -136,9 +137,11 @@ class Dispatcher:
         Returns counts: `freed` slots, messages `republished`, runs `offered` that Redis did not know.
         """
         counts = {"freed": 0, "republished": 0, "offered": 0}
-        queued = runs.count_queued(self._database)
-        for row in queues.every(self._database, self._settings.deaf_seconds):
-            for name, count in self._heal(row, queued.get(row.name, 0)).items():
+        queued, rows = runs.count_queued(self._database), queues.every(self._database, self._settings.deaf_seconds)
+        holdings = {row.name: self._buckets.holding(row.name) for row in rows}
+        shared = windows(rows, holdings, queued, self._settings.dispatch_window_factor)
+        for row in rows:
+            for name, count in self._heal(row, holdings[row.name], shared[row.name], queued.get(row.name, 0)).items():
                 counts[name] += count
         return counts
 
@@ -146,7 +149,8 @@ class Dispatcher:
         """The same for one queue. Raises RedisUnavailable, StateUnavailable."""
         row = queues.get(self._database, queue, self._settings.deaf_seconds)
         if row is not None:
-            self._heal(row, runs.count_queued(self._database).get(queue, 0))
+            whole, queued = window(row, self._settings.dispatch_window_factor), runs.count_queued(self._database)
+            self._heal(row, self._buckets.holding(queue), whole, queued.get(queue, 0))
 
     def refill(self, queue: str) -> int:
         """Offers every queued run of a queue again, in pages. Those that Redis knows keep their place; nobody starts
@@ -159,9 +163,8 @@ class Dispatcher:
             self._publisher.publish(self._ask(queue, lambda: self._buckets.admit(queue)))
         return offered
 
-    def _heal(self, row: QueueRow, queued: int) -> dict[str, int]:
-        name, bucket = row.name, self._bucket(row)
-        holding = self._buckets.holding(name)
+    def _heal(self, row: QueueRow, holding: Holding | None, share: int, queued: int) -> dict[str, int]:
+        name, bucket = row.name, _bucket(row, share)
         if holding is None:
             self._restore(name)
             return {"offered": self.refill(name)}
@@ -208,7 +211,8 @@ class Dispatcher:
     def _restore(self, queue: str) -> None:
         """Redis came back empty, or older than it was: running runs take their slots before anything is admitted."""
         row = queues.get(self._database, queue, self._settings.deaf_seconds)
-        bucket = self._bucket(row) if row else Bucket(Limits(), window=0)
+        factor = self._settings.dispatch_window_factor
+        bucket = _bucket(row, window(row, factor)) if row else Bucket(Limits(), window=0)
         is_loss = queues.remember_configured(self._database, queue)
         running = runs.running_of(self._database, queue)
         self._publisher.publish(self._buckets.restore(queue, bucket, [Ticket.held_by(run) for run in running], is_loss))
@@ -221,10 +225,6 @@ class Dispatcher:
                 return False  # its row is committed: `heal` offers it
             self._served_until = time.monotonic() + SERVED_SECONDS
         return workflow in self._served
-
-    def _bucket(self, row: QueueRow) -> Bucket:
-        window = round(row.slots * self._settings.dispatch_window_factor)
-        return Bucket(Limits.of(row.limits), window, is_paused=row.paused_at is not None)
 
     def _free_stale(self, queue: str, holding: Holding, found: dict[UUID, tuple[str, int]]) -> int:
         stale = [ticket for ticket, age_ms in holding.slots if age_ms > SETTLING_MS and not _is_held(ticket, found)]
@@ -243,6 +243,10 @@ class Dispatcher:
             self._buckets.touch(queue, lost)
             self._publisher.publish(lost)
         return len(lost)
+
+
+def _bucket(row: QueueRow, window: int) -> Bucket:
+    return Bucket(Limits.of(row.limits), window, is_paused=row.paused_at is not None)
 
 
 def _is_held(ticket: Ticket, found: dict[UUID, tuple[str, int]]) -> bool:

@@ -2,8 +2,8 @@
 --
 -- KEYS as in lines
 -- ARGV as in lines
--- Returns {digest of the limits, how many tickets stand in line, ticket, ms since it was last published, ticket, ms,
--- ...}, or false where the queue is not known here.
+-- Returns {digest of the limits, window, how many tickets stand in line, ticket, ms since it was last published, ticket,
+-- ms, ...}, or false where the queue is not known here.
 
 if not is_known() then
     return false
@@ -13,7 +13,7 @@ for key in pairs(keys_with_tickets()) do
     waiting = waiting + redis.call('ZCARD', fresh_line(key)) + redis.call('ZCARD', begun_line(key))
 end
 local now, slots = now_ms(), redis.call('ZRANGE', SLOTS, 0, -1, 'WITHSCORES')
-local result = { redis.call('HGET', queue, 'digest'), waiting }
+local result = { redis.call('HGET', queue, 'digest'), tonumber(redis.call('HGET', queue, 'window')), waiting }
 for i = 1, #slots, 2 do
     result[#result + 1] = slots[i]
     result[#result + 1] = math.floor(now - tonumber(slots[i + 1]))
