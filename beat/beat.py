@@ -19,7 +19,7 @@ from .waker import Waker
 log = logging.getLogger(__name__)
 
 OUTAGE_SECONDS = 0.5  # between two tries while Postgres or Redis is away
-NUDGE_SECONDS = 1.0  # after so long without a nudge it is looked whether beat stops
+NUDGE_SECONDS = 0.5  # after so long without a nudge it is looked whether beat stops
 
 
 def services(durable: Celeriac) -> list[Service]:
@@ -53,7 +53,7 @@ class Beat:
             threading.Thread(target=self._serve, args=(service,), name=f"celeriac-{service.name}")
             for service in self._services
         ]
-        threading.Thread(target=self._pass_nudges_on, name="celeriac-nudges", daemon=True).start()
+        threads.append(threading.Thread(target=self._pass_nudges_on, name="celeriac-nudges"))
         for thread in threads:
             thread.start()
         for thread in threads:

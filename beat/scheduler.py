@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import ClassVar
 
 from ..state import payload, schedules
-from ..state.database import Row, Transactional
+from ..state.database import Row, Transaction
 from ..state.ids import public
 from ..state.runs import NewRun, RunRow
 from ..workflows import Celeriac
-from ..workflows.errors import CeleriacError
+from ..workflows.errors import CeleriacError, KeyFull, Refused
 from ..workflows.schedule import Cron, Every, Schedule, due_ticks
 from ..workflows.trigger import Options, Source, start
 from .service import Counts
@@ -30,14 +30,18 @@ class Scheduler:
         started: list[RunRow] = []
         with self._durable.database.transaction() as transaction:
             for row in schedules.due(transaction, now):
-                started += self._fire(transaction, row)
+                try:
+                    with transaction.savepoint():
+                        started += self._fire(transaction, row)
+                except Refused as error:  # a full queue, or one that drains: it is late, and fires when there is room
+                    log.warning("schedule %s waits: %s", row["key"], error)
         self._durable.offer(started)
         return {"ticks": len(started)}
 
     def due_in_seconds(self) -> float | None:
         return schedules.due_in_seconds(self._durable.database)
 
-    def _fire(self, transaction: Transactional, row: Row) -> list[RunRow]:
+    def _fire(self, transaction: Transaction, row: Row) -> list[RunRow]:
         ticks, following = due_ticks(_schedule(row), row["anchor_at"], row["next_due_at"], row["now"])
         started: list[RunRow] = []
         for due_at in ticks:
@@ -46,8 +50,12 @@ class Scheduler:
             except CeleriacError as error:  # e.g. its workflow has a required parameter: the others must not suffer
                 log.error("schedule %s did not start %s: %s", row["key"], row["workflow"], error)
                 continue
-            if schedules.tick(transaction, row["id"], due_at, new.id):
-                started += start(transaction, [new])
+            try:
+                with transaction.savepoint():
+                    if schedules.tick(transaction, row["id"], due_at, new.id):
+                        started += start(transaction, [new])
+            except KeyFull as error:  # the run of an earlier tick has not ended
+                log.warning("schedule %s skips its tick of %s: %s", row["key"], due_at, error)
         schedules.advance(transaction, row["id"], following, ticks[-1] if ticks else None)
         return started
 

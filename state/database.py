@@ -163,6 +163,10 @@ class Transaction:
         """This one: what wants a transaction becomes part of it."""
         return nullcontext(self)
 
+    def savepoint(self) -> AbstractContextManager[Any]:
+        """What is done within is undone where it raises, and the rest of the transaction goes on."""
+        return self.connection.begin_nested()
+
 
 class Session:
     """One connection of its owner alone, each statement in a transaction of its own."""

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from uuid import UUID
 
 from ..state import queues, runs, status, workers
@@ -47,11 +48,11 @@ class Dispatcher:
             if run.status == status.QUEUED and self._is_served(run.workflow):
                 by_queue[run.queue].append(run)
         for queue, members in by_queue.items():
-            self._publish(queue, lambda queue=queue, members=members: self._offer_pages(queue, members))  # type: ignore[misc]
+            self._publish(queue, partial(self._offer_pages, queue, members))
 
     def release(self, queue: str, ticket: Ticket, ended: UUID | None = None) -> None:
         """The slot of this ticket is free; whoever waits for the run `ended` is told, and the next ones start."""
-        self._publish(queue, lambda: self._buckets.release(queue, [ticket], ended))
+        self._publish(queue, partial(self._buckets.release, queue, [ticket], ended))
 
     def move_on(self, run: RunRow, ticket: Ticket) -> list[Ticket]:
         """After a move that ended an execution: frees its slot, and offers the run again where it is queued.
@@ -59,9 +60,9 @@ class Dispatcher:
         Returns the tickets that got a slot by that. The caller executes one of them, and publishes the others.
         """
         ended = run.id if run.is_final else None
-        admitted = self._admitted(run.queue, lambda: self._buckets.release(run.queue, [ticket], ended))
+        admitted = self._admitted(run.queue, partial(self._buckets.release, run.queue, [ticket], ended))
         if run.status == status.QUEUED and self._is_served(run.workflow):
-            admitted += self._admitted(run.queue, lambda: self._buckets.offer(run.queue, [run]))
+            admitted += self._admitted(run.queue, partial(self._buckets.offer, run.queue, [run]))
         return admitted
 
     def give_back(self, run: RunRow) -> None:
@@ -115,7 +116,7 @@ class Dispatcher:
         row = queues.get(self._database, queue, self._settings.deaf_seconds)
         if row is not None:
             bucket = _bucket(row, window(row, self._settings.dispatch_window_factor))
-            self._publisher.publish(self._ask(queue, lambda: self._buckets.configure(queue, bucket)))
+            self._publisher.publish(self._ask(queue, partial(self._buckets.configure, queue, bucket)))
 
     def pace(self) -> tuple[int, float | None]:
         """Admits what the rates of queues allow by now: how many, and in how many seconds there are more. Raises
@@ -157,10 +158,10 @@ class Dispatcher:
         before all stand in line."""
         offered, last = 0, None
         while page := runs.queued(self._database, queue, last, PAGE):
-            self._ask(queue, lambda page=page: self._buckets.offer(queue, page, admits=False))  # type: ignore[misc]
+            self._ask(queue, partial(self._buckets.offer, queue, page, admits=False))
             offered, last = offered + len(page), page[-1]
         if offered:
-            self._publisher.publish(self._ask(queue, lambda: self._buckets.admit(queue)))
+            self._publisher.publish(self._ask(queue, partial(self._buckets.admit, queue)))
         return offered
 
     def _heal(self, row: QueueRow, holding: Holding | None, share: int, queued: int) -> dict[str, int]:
@@ -169,7 +170,7 @@ class Dispatcher:
             self._restore(name)
             return {"offered": self.refill(name)}
         if holding.digest != bucket.fields()["digest"]:
-            self._publisher.publish(self._ask(name, lambda: self._buckets.configure(name, bucket)))
+            self._publisher.publish(self._ask(name, partial(self._buckets.configure, name, bucket)))
         found = runs.holders(self._database, (ticket.run_id for ticket, _ in holding.slots)) if holding.slots else {}
         held = sum(found.get(ticket.run_id, ("", 0))[0] == status.QUEUED for ticket, _ in holding.slots)
         return {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..state import deliveries
 from ..state.deliveries import DeliveryRow
-from ..state.errors import StateUnavailable
+from ..state.errors import Refused, StateUnavailable
 from ..state.ids import public
 from .errors import CeleriacError
 from .run import Run
@@ -43,6 +43,9 @@ def route(durable: "Celeriac", endpoint: Endpoint, delivery: DeliveryRow) -> Run
         return durable.offer(started)[0]
     except StateUnavailable:
         raise
+    except Refused as error:  # a full queue, or one that drains: the delivery is kept, and routed when there is room
+        log.warning("delivery %s of endpoint %s waits: %s", delivery.id, delivery.endpoint, error)
+        return None
     except CeleriacError as error:
         _set_aside(durable, delivery, "parked", str(error))
         return None

@@ -28,7 +28,7 @@ class Settings:
     heartbeat_timeout_seconds: float = 30.0  # silence after which a worker counts as lost, with its host
     deaf_seconds: float = 60.0  # a consumer without progress for so long gets no more runs
     dispatch_window_factor: float = 2.0  # runs out in Celery's lists or executing, as a multiple of the workers' slots
-    tail_call_seconds: float = 1.0  # how long a worker slot goes on with admitted runs of one message; 0: never
+    tail_call_seconds: float = 0.25  # how long a worker slot goes on with admitted runs of one message; 0: never
     redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
 
     @classmethod

@@ -9,6 +9,7 @@ from celeriac import Celeriac, workflow
 from celeriac.state import ids, runs, workers
 from celeriac.state.runs import RunRow
 from celeriac.state.workers import Worker
+from celeriac.workflows import registry
 
 
 @workflow(name="beat.noop")
@@ -18,6 +19,12 @@ def noop() -> None: ...
 @workflow(name="beat.needs-an-argument")
 def needs_an_argument(n: int) -> int:
     return n
+
+
+@pytest.fixture(autouse=True)
+def registry_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workflows that a test defines are forgotten after it."""
+    monkeypatch.setattr(registry, "_workflows", registry.workflows())
 
 
 @pytest.fixture

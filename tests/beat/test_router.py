@@ -69,3 +69,12 @@ def test_what_starts_nothing_is_set_aside_with_the_reason(shop, body, status, re
     assert status == parked.status
     assert reason in parked.reason
     assert body == parked.body
+
+
+def test_a_delivery_whose_queue_takes_none_is_kept_and_routed_when_there_is_room(shop):
+    delivery = store(shop, b'{"n": 3}')
+    shop.queue("router.take").drain(actor="ada")
+    assert {"routed": 0} == Router(shop).run_once(later())
+    assert ("pending", None) == ((kept := deliveries.get(shop.database, delivery.id)).status, kept.reason)
+    shop.queue("router.take").resume()
+    assert {"routed": 1} == Router(shop).run_once(later())

@@ -1,18 +1,22 @@
 """One pass of each service, at a `now` that the test chooses."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 
-from celeriac import Celeriac, Every
-from celeriac.beat import services
+from celeriac import Celeriac, Every, Queue
+from celeriac.beat import Beat, services
 from celeriac.beat.dispatcher import DispatcherService
+from celeriac.beat.pacer import Pacer
 from celeriac.beat.reaper import Reaper
 from celeriac.beat.scheduler import Scheduler
 from celeriac.beat.waker import Waker
 from celeriac.state import runs, schedules, workers
+from celeriac.workflows import registry
+from celeriac.workflows.buckets import NUDGES
 from celeriac.workflows.declaration import declare_schedules
 from celeriac.workflows.workflow import Workflow
 
@@ -139,6 +143,60 @@ class TestDispatcher:
             assert 0 == client.llen("celery")
 
 
+class TestPacer:
+    @pytest.fixture
+    def paced(self, shop, worker):
+        """A workflow that may start once an hour, three times started; a live worker could execute it."""
+        paced = registry.add(Workflow(lambda: None, name="beat.paced", queue=Queue("paced", rate="1/h")))
+        shop.bind(paced)
+        shop.register()
+        workers.register(shop.database, replace(worker, workflows=["beat.paced"]))
+        for _ in range(3):
+            paced.delay()
+        return paced
+
+    def test_it_starts_what_a_rate_allows_by_now_and_sleeps_until_the_next(self, shop, paced):
+        pacer = Pacer(shop)
+        assert ({"admitted": 0}, True) == (pacer.run_once(), 3500 < pacer.due_in_seconds() <= 3600)
+        with redis.Redis.from_url(shop.settings.redis_url) as client:
+            client.delete("celeriac:{paced}:tat")  # an hour later
+        assert ({"admitted": 1}, True) == (pacer.run_once(), 3500 < pacer.due_in_seconds() <= 3600)
+
+    def test_without_a_rate_it_has_nothing_to_wait_for(self, shop, start):
+        start()
+        pacer = Pacer(shop)
+        assert ({"admitted": 0}, None) == (pacer.run_once(), pacer.due_in_seconds())
+
+    def test_a_nudge_wakes_the_service_it_names_and_no_other(self, shop):
+        passes = {"pacer": threading.Semaphore(0), "other": threading.Semaphore(0)}
+
+        class Counting:
+            interval_seconds = 3600.0
+
+            def __init__(self, name):
+                self.name = name
+
+            def run_once(self, now=None):
+                passes[self.name].release()
+                return {}
+
+            def due_in_seconds(self):
+                return None
+
+        beat = Beat(shop, [Counting("pacer"), Counting("other")])
+        thread = threading.Thread(target=beat.run)
+        thread.start()
+        with redis.Redis.from_url(shop.settings.redis_url) as client:
+            assert passes["pacer"].acquire(timeout=10)
+            while not client.publish(NUDGES, "pacer"):
+                pass  # until beat listens
+            assert passes["pacer"].acquire(timeout=10)
+        beat.stop()
+        thread.join(10)
+        assert passes["other"].acquire(timeout=10)
+        assert not passes["other"].acquire(blocking=False)
+
+
 class TestScheduler:
     @pytest.fixture
     def hourly(self, shop):
@@ -173,6 +231,31 @@ class TestScheduler:
         for thread in threads:
             thread.join()
         assert [0, 0, 0, 1] == sorted(counts)
+
+    def test_a_tick_for_a_queue_that_takes_none_waits_and_holds_no_other_schedule_back(self, shop, hourly):
+        now = hourly() + timedelta(minutes=61)
+        hourly(name="beat.other")
+        shop.queue("beat.noop").drain(actor="ada")
+        schedules_of_other = Workflow(lambda: None, name="beat.other", schedule=Every(seconds=3600))
+        registry.add(schedules_of_other)
+        assert {"ticks": 1} == Scheduler(shop).run_once(now)
+        assert {"ticks": 0} == Scheduler(shop).run_once(now)
+        shop.queue("beat.noop").resume()
+        assert {"ticks": 1} == Scheduler(shop).run_once(now)
+        assert {"beat.noop", "beat.other"} == {run.workflow for run in runs.find(shop.database, runs.Filter(), 10)}
+
+    def test_a_tick_whose_key_is_full_is_skipped_where_the_queue_rejects(self, shop):
+        declared_at = shop.database.now()
+        queue = Queue("one-at-a-time", concurrency=1, when_full="reject")
+        scheduled = Workflow(lambda: None, name="beat.single", queue=queue, schedule=Every(seconds=3600))
+        registry.add(scheduled)
+        shop.register()
+        declare_schedules(shop, [scheduled], declared_at)
+        assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=61))
+        assert {"ticks": 0} == Scheduler(shop).run_once(declared_at + timedelta(minutes=121))
+        (run,) = runs.find(shop.database, runs.Filter(), 10)
+        runs.cancel(shop.database, run.id)
+        assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=181))
 
     @pytest.mark.parametrize(("catch_up", "ticks"), [("skip", 0), ("one", 1), ("all", 5)])
     def test_missed_ticks_are_made_up_for_as_the_policy_says(self, shop, hourly, catch_up, ticks):
