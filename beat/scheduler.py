@@ -10,8 +10,9 @@ from ..state.ids import public
 from ..state.runs import NewRun, RunRow
 from ..workflows import Celeriac
 from ..workflows.errors import CeleriacError, KeyFull, Refused
+from ..workflows.options import Options
 from ..workflows.schedule import Cron, Every, Schedule, due_ticks
-from ..workflows.trigger import Options, Source, start
+from ..workflows.trigger import Source, start
 from .service import Counts
 
 log = logging.getLogger(__name__)

@@ -21,12 +21,13 @@ from .control import QueueControl
 from .declaration import register, target_of, when_full_of
 from .dispatcher import Dispatcher
 from .errors import UsageError
+from .options import Options
 from .publisher import Publisher
 from .queue import Queue
 from .run import Run
 from .settings import Settings
 from .step import return_annotation
-from .trigger import Options, Source, new_run, parent_execution, start, start_child
+from .trigger import Source, new_run, parent_execution, start, start_child
 from .webhook import Endpoint, declare_endpoint
 from .why import Why, explain
 from .worker import install, worker_task

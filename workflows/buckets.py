@@ -25,7 +25,7 @@ from ..state.runs import QueuedRow, RunRow
 from .queue import Limits
 
 REST_SECONDS = 0.5  # after Redis failed to answer it is not asked again for so long: a trigger does not wait for it
-ADMIT_LIMIT = 1000  # tickets that one call admits at most, see admit.lua
+ADMIT_LIMIT = 2000  # tickets that one call admits at most, see admit.lua
 LOST = "lost"  # what a listener hears when the connection to Redis is gone
 NUDGES = "celeriac:nudge"  # channel on which beat is told that there is something to do
 

@@ -9,8 +9,9 @@ from ..state.deliveries import DeliveryRow
 from ..state.errors import Refused, StateUnavailable
 from ..state.ids import public
 from .errors import CeleriacError
+from .options import Options
 from .run import Run
-from .trigger import Options, Source, start
+from .trigger import Source, start
 from .webhook import Endpoint, Event
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """The dispatch window: how many runs of a queue may be out at once, in Celery's lists or executing.
 
-Everything beyond stays in the ready queue, where priority, turns, pause, cancel and ttl still apply. Workers' slots times
-a factor is the window of a queue; queues that fill theirs share it, so that the lists of their workers stay short however
-many queues have a backlog, and a run of another queue is not behind all of them.
+Everything beyond stays in the ready queue, where priority, turns, pause, cancel and ttl still apply. The slots of its
+workers times a factor is the window of a queue; queues that fill theirs share it, so that the lists of their workers
+stay short however many queues have a backlog, and a run of another queue is not behind all of them.
 """
 
 from collections import Counter

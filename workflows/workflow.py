@@ -77,7 +77,7 @@ class Workflow(Generic[P, R]):
         return self.apply_async(args, kwargs)
 
     def apply_async(self, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any) -> "Run":
-        """Starts a run, with options: see `celeriac.workflows.trigger.Options`. Raises PayloadInvalid, TooLarge."""
+        """Starts a run, with options: see `celeriac.workflows.options.Options`. Raises PayloadInvalid, TooLarge."""
         return registry.durable().start(self, self.payload(tuple(args), kwargs or {}), options)
 
     def map(self, calls: Iterable[Any], **options: Any) -> "list[Run]":

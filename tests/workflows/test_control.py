@@ -154,7 +154,7 @@ def test_limits_that_cannot_be_are_refused_and_change_nothing(desk: Desk, limits
 def test_an_unknown_queue_is_told_with_the_nearest_name(desk: Desk) -> None:
     desk.open()
     for verb in ("pause", "resume", "drain", "reset", "history"):
-        with pytest.raises(UnknownQueue, match="Did you mean 'crm'?"):
+        with pytest.raises(UnknownQueue, match=r"Did you mean 'crm'\?"):
             getattr(desk.durable.queue("crn"), verb)()
 
 

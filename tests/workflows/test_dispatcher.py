@@ -4,6 +4,7 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from celeriac.state import runs, status, workers
 from celeriac.state.ids import new_id, public
 from celeriac.state.runs import RunRow
 from celeriac.state.workers import Worker
+from celeriac.workflows import buckets
 from celeriac.workflows.buckets import RedisUnavailable, Ticket
 
 CLOSED_PORT = 9
@@ -192,6 +194,36 @@ def test_thousands_of_queued_runs_are_offered_in_pages_without_gaps(stage: Stage
     holding = stage.durable.buckets.holding("crm")
     assert holding is not None
     assert (2498, 2) == (holding.waiting, len(holding.slots))
+
+
+def test_a_map_of_a_thousand_is_one_insert_one_call_of_lua_and_one_pipeline(stage: Stage) -> None:
+    @workflow(name="wide", queue=Queue("wide"))
+    def wide(n: int) -> None: ...
+
+    stage.durable.register()
+    workers.register(stage.database, Worker(stage.worker_id, "celery@host", 1, "prefork", 1000, ["wide"]))
+    wide.delay(0)  # opens what stays open
+    before = stage.client.info()
+    stage.client.config_resetstat()
+    started = wide.map(range(1000))
+    calls = stage.client.info("commandstats")
+    assert 1 == calls["cmdstat_evalsha"]["calls"]
+    assert 1000 == calls["cmdstat_lpush"]["calls"]
+    assert stage.client.info()["total_reads_processed"] < 100  # packets; each message by itself would be a thousand
+    assert before["run_id"] == stage.client.info()["run_id"]
+    assert 1 == len({run.row.created_at for run in started})
+    assert 1001 == len(stage.messages())
+
+
+def test_more_free_slots_than_one_call_fills_are_filled_by_several(stage: Stage) -> None:
+    script = (Path(buckets.__file__).parent / "lua" / "admit.lua").read_text()
+    assert f"local ADMIT_LIMIT = {buckets.ADMIT_LIMIT} " in script
+    count = buckets.ADMIT_LIMIT + 500
+    stage.sync.map(range(count))
+    stage.enter_worker(slots=count)
+    stage.durable.queue("crm").limit(concurrency=None)
+    stage.heal()
+    assert count == len(stage.messages()) == len(stage.holders())
 
 
 def test_an_offer_that_was_lost_is_made_again(stage: Stage) -> None:

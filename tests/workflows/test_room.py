@@ -54,7 +54,7 @@ def test_a_key_may_lie_deep_in_the_payload_and_be_a_number() -> None:
 
     assert "7" == bill.delay({"id": 7}).row.concurrency_key
     assert "" == bill.delay({}).row.concurrency_key
-    with pytest.raises(UsageError, match="takes its concurrency_key from 'customer.id' of the payload"):
+    with pytest.raises(UsageError, match=r"takes its concurrency_key from 'customer\.id' of the payload"):
         bill.delay({"id": [7]})
 
 
@@ -114,7 +114,7 @@ def test_a_run_may_name_another_queue_that_is_declared(make_durable: Callable[..
     row = queues.get(durable.database, "bulk", 60)
     assert row is not None
     assert ({"concurrency": 2}, ["sync"]) == (row.limits, row.workflows)
-    with pytest.raises(UnknownQueue, match="there is no queue named 'bulc'. Did you mean 'bulk'?"):
+    with pytest.raises(UnknownQueue, match=r"there is no queue named 'bulc'\. Did you mean 'bulk'\?"):
         sync.apply_async((), queue="bulc")
 
 

@@ -33,7 +33,7 @@ from celeriac.workflows.errors import (
     UnknownWorkflow,
     UsageError,
 )
-from celeriac.workflows.trigger import Options
+from celeriac.workflows.options import Options
 
 CLOSED_PORT = 9
 TO_COME = datetime(2300, 1, 1, 12, tzinfo=UTC)

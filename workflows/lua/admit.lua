@@ -5,7 +5,7 @@
 -- or a ticket has to come free first, and whoever brings it asks again). Or false where the limits are not known here.
 -- Atomic, as each script is: no two callers can take the same slot.
 
-local ADMIT_LIMIT = 1000 -- tickets in one call; who gets so many asks again
+local ADMIT_LIMIT = 2000 -- tickets in one call; who gets so many asks again
 
 local function limits_of_queue()
     local names = { 'slots', 'per_key', 'interval_ms', 'burst', 'key_interval_ms', 'key_burst', 'paced_from' }
