@@ -1,6 +1,7 @@
 """The one door to Postgres.
 
-A transition is one statement on a connection in autocommit: no BEGIN, no COMMIT, no ping, so one round trip.
+A transition is one statement on a connection in autocommit: no BEGIN, no COMMIT, no ping, so one round trip. The
+connection prepares it when it executes it first.
 Such connections are kept here in a stack, not in SQLAlchemy's pool, because a pool's checkout costs as much as an
 insert. SQLAlchemy opens them, and carries what is more than one statement (`transaction`).
 """
@@ -19,6 +20,7 @@ from psycopg2.extensions import connection as Psycopg2Connection
 from sqlalchemy.pool import NullPool
 
 from .errors import StateUnavailable
+from .queries import Statement
 
 CONNECT_TIMEOUT_SECONDS = 5
 NETWORK_TIMEOUT_MS = 15_000  # unacknowledged data after which a connection counts as cut (TCP_USER_TIMEOUT)
@@ -27,6 +29,8 @@ Row = dict[str, Any]
 
 # The last one is a server that was the primary: after a failover the next connection finds the new one.
 _AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
+# A migration gave a table another column since the statement was prepared, or a pooler reset the connection.
+_FORGOTTEN = (psycopg2.errors.FeatureNotSupported, psycopg2.errors.InvalidSqlStatementName)
 _NO_TABLES = (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName)
 
 
@@ -54,13 +58,13 @@ class Database:
         self.url = _with_driver(url)
         self._application_name = application_name
         self._engine = self._new_engine()
-        self._idle: deque[Psycopg2Connection] = deque()
+        self._idle: deque[Line] = deque()
         self._pid = os.getpid()
 
     def all(self, statement: str, /, **values: Any) -> list[Row]:
         """Runs one statement in a transaction of its own. Raises StateUnavailable when Postgres does not answer."""
-        with _translated(), self._held() as connection:
-            return _fetch(connection, statement, values)
+        with _translated(), self._held() as line:
+            return line.all(statement, values)
 
     def one(self, statement: str, /, **values: Any) -> Row | None:
         """The first row of `all`, or None."""
@@ -87,32 +91,32 @@ class Database:
     def close(self) -> None:
         """Closes every connection that is not in use at this moment."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.pop().connection.close()
         self._engine.dispose()
 
     @contextmanager
-    def _held(self) -> Iterator[Psycopg2Connection]:
+    def _held(self) -> Iterator["Line"]:
         if self._pid != os.getpid():
             self._leave_to_the_parent()
-        connection = self._idle_connection() or self._connect()
+        line = self._idle_line() or Line(self._connect())
         try:
-            yield connection
+            yield line
         except _AWAY:
-            connection.close()
+            line.connection.close()
             raise
         finally:
-            if not connection.closed:
-                self._idle.append(connection)
+            if not line.connection.closed:
+                self._idle.append(line)
 
-    def _idle_connection(self) -> Psycopg2Connection | None:
+    def _idle_line(self) -> "Line | None":
         while self._idle:
             with suppress(IndexError):  # another thread took the last one
-                connection = self._idle.pop()
+                line = self._idle.pop()
                 # A server that went away said so on the socket: readable, before anything was asked. Nothing may be
                 # sent there to find out, since a statement whose answer is lost cannot simply be repeated.
-                if not is_readable(connection, 0):
-                    return connection
-                connection.close()
+                if not is_readable(line.connection, 0):
+                    return line
+                line.connection.close()
         return None
 
     def _leave_to_the_parent(self) -> None:
@@ -143,6 +147,31 @@ class Database:
                 "options": "-c timezone=UTC",
             },
         )
+
+
+class Line:
+    """A connection in autocommit, and the statements that it has prepared."""
+
+    def __init__(self, connection: Psycopg2Connection):
+        self.connection = connection
+        self._prepared: set[str] = set()
+
+    def all(self, statement: str, values: Mapping[str, Any]) -> list[Row]:
+        if not isinstance(statement, Statement):
+            return _fetch(self.connection, statement, values)
+        try:
+            return self._execute(statement, values)
+        except _FORGOTTEN:  # said before anything was done
+            _fetch(self.connection, "deallocate all", {})
+            self._prepared.clear()
+            return self._execute(statement, values)
+
+    def _execute(self, statement: Statement, values: Mapping[str, Any]) -> list[Row]:
+        if statement.handle not in self._prepared:
+            _fetch(self.connection, f"prepare {statement.handle} as {statement.numbered}", None)
+            self._prepared.add(statement.handle)
+        arguments = ", ".join(f"%({name})s" for name in statement.parameters)
+        return _fetch(self.connection, f"execute {statement.handle}{arguments and f' ({arguments})'}", values)
 
 
 class Transaction:
@@ -209,7 +238,7 @@ def is_readable(socket: HasFileno, timeout_seconds: float) -> bool:
     return bool(poll.poll(timeout_seconds * 1000))
 
 
-def _fetch(connection: Psycopg2Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:
+def _fetch(connection: Psycopg2Connection, statement: str, values: Mapping[str, Any] | None) -> list[Row]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         if cursor.description is None:

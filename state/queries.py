@@ -5,10 +5,32 @@ What several statements share stands under `-- fragment: name`, and in them as `
 
 import re
 from importlib.resources import files
+from typing import Self
 
 SECTION = re.compile(r"^-- (name|fragment): (\w+)\s*$", re.MULTILINE)
 FRAGMENT = re.compile(r"{{(\w+)}}")
 PROSE = re.compile(r"^--.*\n", re.MULTILINE)
+PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+class Statement(str):
+    """A named statement, which a connection prepares once: parsing and planning it again would cost as much as it does.
+
+    `handle` is how the connection calls it, `parameters` are its names in the order of $1, $2, ... in `numbered`.
+    """
+
+    handle: str
+    parameters: tuple[str, ...]
+    numbered: str
+
+    @classmethod
+    def of(cls, text: str, handle: str) -> Self:
+        statement = cls(text)
+        statement.handle = handle
+        statement.parameters = tuple(dict.fromkeys(PARAMETER.findall(text)))
+        place = {name: f"${index}" for index, name in enumerate(statement.parameters, start=1)}
+        statement.numbered = PARAMETER.sub(lambda found: place[found[1]], text).replace("%%", "%")
+        return statement
 
 
 class Queries:
@@ -19,13 +41,14 @@ class Queries:
         _, *parts = SECTION.split(files(__package__).joinpath(filename).read_text())
         sections = list(zip(parts[::3], parts[1::3], map(str.strip, parts[2::3]), strict=True))
         fragments = {name: PROSE.sub("", text) for kind, name, text in sections if kind == "fragment"}
-        self.statements: dict[str, str] = {
-            name: FRAGMENT.sub(lambda found: fragments[found[1]], text)
+        noun = filename.removesuffix(".sql")
+        self.statements: dict[str, Statement] = {
+            name: Statement.of(FRAGMENT.sub(lambda found: fragments[found[1]], text), f"{noun}_{name}")
             for kind, name, text in sections
             if kind == "name"
         }
 
-    def __getattr__(self, name: str) -> str:
+    def __getattr__(self, name: str) -> Statement:
         try:
             return self.statements[name]
         except KeyError:

@@ -112,6 +112,11 @@ def history(db: Executor, name: str) -> list[Row]:
     return db.all(SQL.history, name=name, limit=HISTORY_LIMIT)
 
 
+def waiting_keys(db: Executor, name: str, limit: int) -> list[Row]:
+    """The keys that have most queued runs: concurrency_key, queued, oldest_queued_at."""
+    return db.all(SQL.waiting_keys, name=name, limit=limit)
+
+
 def _one(db: Executor, statement: str, /, **values: Any) -> QueueRow | None:
     row = db.one(statement, **values)
     return QueueRow.of(row) if row else None

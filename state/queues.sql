@@ -110,3 +110,9 @@ select * from reset;
 -- name: history
 -- The newest changes first.
 select * from celeriac.queue_history where queue = %(name)s order by id desc limit %(limit)s;
+
+-- name: waiting_keys
+-- The concurrency keys of a queue with most queued runs ('' is the key of those that have none), whoever can take them.
+select queue, concurrency_key, count(*) as queued, min(queued_at) as oldest_queued_at
+from celeriac.runs where status = 'queued' and queue = %(name)s
+group by queue, concurrency_key order by queued desc, concurrency_key limit %(limit)s;

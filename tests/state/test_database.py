@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg2
 import pytest
 
+from celeriac.state import workflows
 from celeriac.state.database import Database
 from celeriac.state.errors import StateUnavailable
+from celeriac.state.workflows import WorkflowDeclaration
 
 CLOSED_PORT = 9
 
@@ -128,9 +130,9 @@ def test_threads_at_the_same_time_do_not_share_a_connection(shared_database_url:
     database, barrier = Database(shared_database_url), threading.Barrier(4)
 
     def both(_: int) -> int:
-        with database._held() as connection:
+        with database._held() as line:
             barrier.wait(10)
-            return connection.get_backend_pid()
+            return line.connection.get_backend_pid()
 
     with ThreadPoolExecutor(4) as threads:
         assert 4 == len(set(threads.map(both, range(4))))
@@ -143,6 +145,26 @@ def test_a_closed_database_opens_again_when_it_is_needed(shared_database_url: st
     database.close()
     assert before != backend(database)
     database.close()
+
+
+@pytest.mark.parametrize("fault", ["discard all", "alter table celeriac.workflows add column extra int default 7"])
+def test_a_statement_that_the_server_forgot_or_that_a_migration_changed_is_prepared_again(
+    database: Database, fault: str
+) -> None:
+    workflows.register(database, [WorkflowDeclaration("greet", "1", "greet", {}, {})])
+    for _ in range(7):  # the server keeps a plan of its own after five
+        before = workflows.every(database)
+    database.all(fault)
+    (row,) = workflows.every(database)
+    assert "greet" == row["name"] == before[0]["name"]
+    assert ("extra" in row) == fault.startswith("alter")
+
+
+def test_a_statement_is_planned_once_for_each_connection(database: Database) -> None:
+    for _ in range(3):
+        workflows.every(database)
+    prepared = database.all("select name, statement from pg_prepared_statements")
+    assert ["workflows_all"] == [row["name"] for row in prepared]
 
 
 def test_documents_stay_text_and_times_are_in_utc(shared_database: Database) -> None:

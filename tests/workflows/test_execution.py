@@ -1136,12 +1136,12 @@ def test_while_postgres_is_away_the_end_of_a_run_is_kept(far_perform: Any, wire:
 
 
 STATEMENTS = {
-    "the checkpoint of a step": "is_first from held",
-    "the checkpoint of a child": "'child', 'completed'",
-    "a sleep": "with suspended as",
-    "a delay": "with postponed as",
-    "the checkpoints of a run": "from celeriac.steps where run_id",
-    "the end": "'the function returned'",
+    "the checkpoint of a step": "execute steps_record",
+    "the checkpoint of a child": "execute runs_start",
+    "a sleep": "execute runs_suspend",
+    "a delay": "execute runs_postpone",
+    "the checkpoints of a run": "execute steps_of_run",
+    "the end": "execute runs_complete",
 }
 
 
@@ -1187,7 +1187,7 @@ def test_a_claim_whose_answer_was_lost_leaves_no_run_that_is_held_by_nobody(far_
 
     run = far_perform.start(sync)
     durable.database.one("select 1")
-    wire.forget_answer_to("'a worker took it'")
+    wire.forget_answer_to("execute runs_claim")
     perform_message(durable, sync, run.id, run.epoch)
     assert 1 == wire.forgot
     assert status.RUNNING != far_perform.row(run.id).status
@@ -1206,7 +1206,7 @@ def test_a_claim_whose_answer_was_lost_in_an_outage_leaves_no_run_that_is_held_b
 
     run = far_perform.start(sync)
     durable.database.one("select 1")
-    wire.forget_answer_to("'a worker took it'", and_cut=True)
+    wire.forget_answer_to("execute runs_claim", and_cut=True)
     wire.mend_once_refused()
     perform_message(durable, sync, run.id, run.epoch)
     assert wire.refused.is_set()

@@ -67,6 +67,6 @@ create unique index runs_once_by_debounce_key on celeriac.runs (workflow, deboun
     where debounce_key is not null and (status = 'delayed' or debounce_mode = 'leading');
 -- The elders of a run in its line, and the line itself.
 drop index celeriac.runs_queued;
-create index runs_queued on celeriac.runs (queue, concurrency_key, priority, queued_at, id) where status = 'queued';
+create index runs_queued on celeriac.runs (queue, concurrency_key, priority, queued_at) where status = 'queued';
 create index runs_exclusive on celeriac.runs (queue, concurrency_key)
     where is_exclusive and status in ('delayed', 'queued', 'running', 'waiting');
