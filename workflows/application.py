@@ -71,13 +71,11 @@ class Celeriac:
 
     @cached_property
     def buckets(self) -> Buckets:
-        return Buckets(partial(
-            connect,
-            self._redis_url(),
-            self.settings.redis_timeout_seconds,
-            transport_options=self.app.conf.broker_transport_options,
-            use_ssl=None if self.settings.redis_url else self.app.conf.broker_use_ssl,
-        ))  # fmt: skip
+        url, timeout_seconds = self._redis_url(), self.settings.redis_timeout_seconds
+        # For the broker's own server TLS is what kombu makes of all its options.
+        use_ssl = self.app.connection_for_write(url).ssl if url == self._broker_url() else None
+        options = self.app.conf.broker_transport_options
+        return Buckets(partial(connect, url, timeout_seconds, transport_options=options, use_ssl=use_ssl))
 
     @cached_property
     def dispatcher(self) -> Dispatcher:
@@ -226,9 +224,12 @@ class Celeriac:
     def _is_finalized(self) -> bool:
         return bool(getattr(self.app, "finalized", False))
 
-    def _redis_url(self) -> str:
+    def _broker_url(self) -> str:
         broker = self.app.conf.broker_url or ""
-        broker = broker if isinstance(broker, str) else ";".join(broker)
+        return broker if isinstance(broker, str) else ";".join(broker)
+
+    def _redis_url(self) -> str:
+        broker = self._broker_url()
         if self.settings.redis_url or is_redis(broker):
             return self.settings.redis_url or broker
         return self.settings.need("redis_url")

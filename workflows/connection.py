@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.credentials import UsernamePasswordCredentialProvider
 from redis.retry import Retry as RedisRetry
-from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedSSLConnection
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedSSLConnection
 
 from .errors import UsageError
 
@@ -47,7 +47,8 @@ def connect(
       where the first address has the user, password and database of the master.
     - `timeout_seconds`: to connect, and for each answer, of Redis and of each sentinel.
     - `transport_options`: as Celery's `broker_transport_options`. Those for Sentinel are read: `master_name` (required,
-      or `?master_name=` in the URL), `sentinel_kwargs` and `min_other_sentinels` (default 0).
+      or `?master_name=` in the URL), `min_other_sentinels` (default 0), and `sentinel_kwargs`, arguments of
+      `redis.Redis` for the sentinels themselves, such as their `password` or `ssl`.
     - `use_ssl`: as Celery's `broker_use_ssl`: a dict of `ssl_cert_reqs`, `ssl_ca_certs`, `ssl_certfile` and
       `ssl_keyfile`, or True. The same names in the query of the URL replace it. Default: TLS for `rediss://` only.
       Certificates are verified unless `ssl_cert_reqs` says otherwise. A unix socket has no TLS.
@@ -59,6 +60,7 @@ def connect(
     scheme, addresses = _scheme(url), _addresses(url)
     words = _patience(timeout_seconds, retries=1)
     words |= {"decode_responses": True, "health_check_interval": HEALTH_CHECK_SECONDS}
+    words["retry_on_error"] = [redis.ConnectionError, redis.TimeoutError]  # redis-py 5 does not take it from `retry`
     words["redis_connect_func"] = partial(_greet, on_connect)
     for address in reversed(addresses):
         words |= address
@@ -69,6 +71,15 @@ def connect(
         pool = redis.ConnectionPool(**words)
     _try_out(pool)
     return redis.Redis.from_pool(pool)
+
+
+def sentinel_kwargs(transport_options: Mapping[str, Any], timeout_seconds: float) -> dict[str, Any]:
+    """The `sentinel_kwargs` of Celery's transport options, with a timeout for each answer, and no second attempt.
+
+    Without it redis-py waits long for a sentinel that is away, and may print its password. Raises UsageError.
+    """
+    given = transport_options.get("sentinel_kwargs") or {}
+    return _patience(timeout_seconds, retries=0) | _with_credentials(_with_cert_reqs(given))
 
 
 def _scheme(url: str) -> str:
@@ -107,7 +118,7 @@ def _words(scheme: str, address: str) -> Words:
 
 
 def _with_credentials(words: Words) -> Words:
-    """User and password as what redis-py never prints; older versions of it would, in errors of Sentinel."""
+    """User and password as what redis-py never prints: before version 7 they stand in its errors about sentinels."""
     words = dict(words)
     user, password, provider = (words.pop(name, "") for name in ("username", "password", "credential_provider"))
     if isinstance(provider, str) and provider:
@@ -152,12 +163,11 @@ def _sentinel_pool(
             "sentinel:// needs the name of the master: set app.conf.broker_transport_options = "
             "{'master_name': ...}, or add ?master_name=... to the URL"
         )
-    of_sentinels = _with_credentials(_with_cert_reqs(options.get("sentinel_kwargs") or {}))
     try:
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        sentinel = _Sentinel(  # type: ignore[no-untyped-call]
             [(address.get("host", "localhost"), address.get("port", SENTINEL_PORT)) for address in addresses],
             min_other_sentinels=int(options.get("min_other_sentinels") or 0),
-            sentinel_kwargs=_patience(timeout_seconds, retries=0) | of_sentinels,
+            sentinel_kwargs=sentinel_kwargs(options, timeout_seconds),
         )
     except (TypeError, ValueError):
         raise UsageError(
@@ -174,6 +184,20 @@ class _SentinelPool(SentinelConnectionPool):
         if inuse_connections:  # otherwise a failover was noticed
             for sentinel in self.sentinel_manager.sentinels:
                 sentinel.close()
+
+
+class _Sentinel(Sentinel):
+    """With an error of one line: redis-py writes down all it knows of each sentinel."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        try:
+            found: tuple[str, int] = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+            return found
+        except MasterNotFoundError as error:
+            why = ", ".join(dict.fromkeys(re.findall(r"[A-Za-z]+Error", str(error))))
+        asked = [each.connection_pool.connection_kwargs for each in self.sentinels]
+        where = ", ".join("{host}:{port}".format(**each) for each in asked)
+        raise MasterNotFoundError(f"no master {service_name!r} at {where}: {why or 'they see none that is up'}")
 
 
 def _patience(timeout_seconds: float, retries: int) -> Words:

@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from ..state.ids import public
 from .buckets import RedisUnavailable, Ticket
+from .connection import sentinel_kwargs
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Publisher:
             options |= {"max_retries": 1, "interval_start": 0, "interval_step": 0.1}
             options.setdefault("socket_timeout", self._timeout_seconds)
             options.setdefault("socket_connect_timeout", self._timeout_seconds)
+            if "master_name" in options:
+                options["sentinel_kwargs"] = sentinel_kwargs(options, self._timeout_seconds)
             self._pool = self._app.connection_for_write(transport_options=options).Pool(CONNECTIONS)
             self._pid = os.getpid()
         return self._pool

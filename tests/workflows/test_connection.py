@@ -1,6 +1,7 @@
 """Connections to real servers by every kind of URL: passwords, databases, sockets, TLS, Sentinel and its failover."""
 
 import json
+import re
 import shutil
 import socket
 import socketserver
@@ -9,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from select import select
@@ -20,6 +22,7 @@ import pytest
 import redis
 from celery import Celery
 
+from celeriac import Celeriac
 from celeriac.deploy.binaries import redis_binary
 from celeriac.deploy.embedded import EmbeddedRedis
 from celeriac.state.ids import new_id, public
@@ -275,7 +278,9 @@ def test_user_and_password_are_quoted_as_in_every_url(
     assert where == found(f"redis://{who}{server.address}/3")
     assert where == found(f"unix://{who}{folder}/redis.sock?db=3")
     assert where == found(f"redis+socket://{who}{folder}/redis.sock?virtual_host=3")
-    assert where == found(f"sentinel://{who}{sentinel.address}/3;sentinel://{CLOSED}", transport_options=options)
+    assert where == found(
+        f"sentinel://{who}{sentinel.address}/3;sentinel://lena:wrong@{CLOSED}/1", transport_options=options
+    )
 
 
 def test_a_unix_socket_is_spelled_as_redis_py_or_as_kombu_does(server: Node, folder: Path, where: str) -> None:
@@ -318,6 +323,19 @@ def test_a_connection_that_the_server_closed_is_made_again(server: Node) -> None
         server.ask("CLIENT", "KILL", "ID", str(mine))
         assert client.ping()
     assert [server.run_id] * 2 == told
+
+
+def test_a_command_whose_connection_broke_is_sent_once_more(server: Node) -> None:
+    def blocked() -> list[str]:
+        return re.findall(r"^id=(\d+) .* cmd=blpop ", server.ask("CLIENT", "LIST"), re.MULTILINE)
+
+    with connect(server.url, 5.0) as client, ThreadPoolExecutor() as threads:
+        waiting = threads.submit(client.blpop, ["line"], 4)
+        (first,) = until(blocked)
+        server.ask("CLIENT", "KILL", "ID", first)
+        until(lambda: blocked() not in ([], [first]))
+        server.ask("RPUSH", "line", "next")
+        assert ["line", "next"] == list(waiting.result())  # type: ignore[call-overload]
 
 
 def test_each_new_connection_tells_the_servers_run_id(server: Node, opened: ExitStack, folder: Path) -> None:
@@ -453,7 +471,9 @@ def test_the_name_of_the_master_may_stand_in_the_url(server: Node, sentinel: Sen
         f"sentinel://:{SECRET}@{sentinel.address}/3;sentinel://{CLOSED}?master_name=shop",
         transport_options={**options["transport_options"], "master_name": "another"},
     )
-    with pytest.raises(redis.ConnectionError, match="No master found for 'another'"):
+    with pytest.raises(
+        redis.ConnectionError, match=r"^no master 'another' at 127.0.0.1:\d+: they see none that is up$"
+    ):
         found(f"sentinel://{sentinel.address}?master_name=another", **options)
 
 
@@ -470,10 +490,19 @@ def test_a_sentinel_that_is_silent_or_away_is_passed_over(server: Node, sentinel
 def test_a_sentinel_that_sees_too_few_others_is_not_believed(sentinel: SentinelNode) -> None:
     options = {**MASTER, "sentinel_kwargs": {"password": SECRET}, "min_other_sentinels": 1}
     with (
-        pytest.raises(redis.ConnectionError, match="No master found"),
         connect(f"sentinel://:{SECRET}@{sentinel.address}", 2.0, transport_options=options) as client,
+        pytest.raises(redis.ConnectionError, match=r"^no master 'shop' at 127.0.0.1:\d+: they see none that is up$"),
     ):
         client.ping()
+
+
+def test_sentinels_that_do_not_answer_are_named_in_a_short_error(sentinel: SentinelNode) -> None:
+    url = f"sentinel://{CLOSED};sentinel://{sentinel.address}"
+    options = {**MASTER, "sentinel_kwargs": {"password": "wrong"}}
+    with connect(url, 2.0, transport_options=options) as client:
+        with pytest.raises(redis.ConnectionError, match=r"^no master 'shop' at 127.0.0.1:9, 127.0.0.1:\d+: ") as told:
+            client.ping()
+        assert "ConnectionError, AuthenticationError" == str(told.value).rpartition(": ")[2]
 
 
 def test_closing_a_client_closes_its_connections_to_the_sentinels(sentinel: SentinelNode) -> None:
@@ -630,6 +659,31 @@ def test_the_broker_is_found_by_the_same_rediss_url(tls_port: int, right: tuple[
     url = rediss(tls_port)
     with connect(url, 2.0, use_ssl=use_ssl) as client:
         assert published(url, broker_use_ssl=use_ssl) == last_message(client)
+
+
+def ping_buckets(broker: str | list[str], **conf: Any) -> None:
+    """Asks the Redis that a Celery app of this configuration has its buckets in."""
+    app = Celery("tests", broker=broker, set_as_current=False)
+    app.conf.update(conf)
+    durable = Celeriac(app)
+    try:
+        durable.buckets.ping()
+    finally:
+        durable.close()
+
+
+def test_buckets_are_in_the_broker_that_celery_has(
+    server: Node, sentinel: SentinelNode, tls_port: int, right: tuple[Path, Path]
+) -> None:
+    by_sentinel = f"sentinel://:{SECRET}@{sentinel.address};sentinel://{CLOSED}"
+    options = {**MASTER, "sentinel_kwargs": {"password": SECRET}}
+    ping_buckets(by_sentinel, broker_transport_options=options)
+    ping_buckets(by_sentinel.split(";"), broker_transport_options=options)
+    ping_buckets("amqp://", celeriac_redis_url=by_sentinel, broker_transport_options=options)
+    ping_buckets(rediss(tls_port), broker_use_ssl={"ssl_cert_reqs": "required", "ssl_ca_certs": str(right[0])})
+    ping_buckets([server.url])
+    with pytest.raises(UsageError, match=r"^there are several URLs of Redis: set celeriac_redis_url"):
+        ping_buckets([server.url, server.url])
 
 
 def port_of(listening: socket.socket) -> int:

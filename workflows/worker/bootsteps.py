@@ -38,6 +38,7 @@ class WatchStep(bootsteps.StartStopStep):
         self._worker = worker
         self._durable = registry.of_app(worker.app)
         self._durable.settings.need("database_url")  # a worker without Postgres is refused where it starts
+        assert self._durable.buckets, "or with a URL of Redis that is not understood"
         self._process = WorkerProcess()
         self._durable.worker = self._process
         self._progressed_at = time.monotonic()
