@@ -122,6 +122,7 @@ class NewRun:
     idempotency_ttl_seconds: float | None = None
     parent_id: UUID | None = None
     parent_step: str | None = None
+    parent_seq: int = 0  # the order in which its parent asked for it
     root_id: UUID | None = None
     traceparent: str | None = None
     run_at: datetime | None = None
@@ -151,13 +152,13 @@ class Filter:
 
 def start(db: Executor, new: Sequence[NewRun]) -> list[RunRow]:
     """Starts many runs in one statement; those that are there already (same idempotency key) are left out."""
-    return _start(db, new, parent_epoch=0, parent_seq=0)
+    return _start(db, new, parent_epoch=0)
 
 
-def start_child(db: Executor, new: NewRun, parent_epoch: int, parent_seq: int) -> RunRow | None:
-    """Starts a child together with its parent's checkpoint. None: it was started before, or the parent was lost."""
-    started = _start(db, [new], parent_epoch, parent_seq)
-    return started[0] if started else None
+def start_children(db: Executor, new: Sequence[NewRun], parent_epoch: int) -> list[RunRow]:
+    """Starts children together with their parent's checkpoints. Left out: those that were started before; all, where
+    the parent was lost or is to be cancelled."""
+    return _start(db, new, parent_epoch)
 
 
 def debounce(db: Executor, new: NewRun) -> RunRow | None:
@@ -257,6 +258,11 @@ def requeue(db: Executor, worker_id: UUID, cause: str, worker_pid: int | None = 
 def cancel(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
     """Cancelled at once, or asked for when it is running. None: it is final already, or unknown."""
     return _one(db, SQL.cancel, id=id, actor=actor)
+
+
+def cancel_descendants(db: Executor, id: UUID, actor: str | None = None) -> list[RunRow]:
+    """Cancels the children of a run and theirs, as `cancel` does."""
+    return _many(db, SQL.cancel_descendants, id=id, actor=actor)
 
 
 def retry(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
@@ -368,14 +374,8 @@ def find(db: Executor, filter: Filter, limit: int) -> list[RunRow]:
     )
 
 
-def _start(db: Executor, new: Sequence[NewRun], parent_epoch: int, parent_seq: int) -> list[RunRow]:
-    rows = db.all(
-        SQL.start,
-        runs=_json(new),
-        parent_epoch=parent_epoch,
-        parent_seq=parent_seq,
-    )
-    return [RunRow.of(row) for row in rows]
+def _start(db: Executor, new: Sequence[NewRun], parent_epoch: int) -> list[RunRow]:
+    return _many(db, SQL.start, runs=_json(new), parent_epoch=parent_epoch)
 
 
 def _json(new: Sequence[NewRun]) -> str:

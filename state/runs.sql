@@ -8,7 +8,7 @@ arriving as (
         is_exclusive boolean, priority int, payload text, tags text[], metadata text, idempotency_key text,
         idempotency_scope text, idempotency_ttl_seconds float8, parent_id uuid, parent_step text, root_id uuid,
         source text, source_id text, traceparent text, run_at timestamptz, delay_seconds float8,
-        expires_at timestamptz, ttl_seconds float8, debounce_key text, debounce_mode text, debounce_seconds float8,
+        expires_at timestamptz, ttl_seconds float8, parent_seq int, debounce_key text, debounce_mode text, debounce_seconds float8,
         debounce_cap_seconds float8)
     cross join lateral (values (
         nullif(greatest(r.run_at, now() + r.delay_seconds * interval '1 second', now()), now()))) as later (run_at)
@@ -52,13 +52,14 @@ with {{arriving}}, started as (
     select {{run_columns}} from acceptable as r
     where r.parent_id is null or exists (
         select from celeriac.runs as parent
-        where parent.id = r.parent_id and parent.epoch = %(parent_epoch)s and parent.status = 'running' for share)
+        where parent.id = r.parent_id and parent.epoch = %(parent_epoch)s and parent.status = 'running'
+            and parent.cancel_requested_at is null for share)
     on conflict do nothing
     returning *
 ), remembered as (
-    insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, child_id, started_at, finished_at)
-    select parent_id, parent_step, %(parent_seq)s, workflow, 'child', 'completed', %(parent_epoch)s, id, now(), now()
-    from started where parent_id is not null
+    insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, child_id, started_at)
+    select s.parent_id, s.parent_step, a.parent_seq, s.workflow, 'child', 'waiting', %(parent_epoch)s, s.id, now()
+    from started as s join arriving as a on a.id = s.id where s.parent_id is not null
 )
 select * from started;
 
@@ -163,6 +164,7 @@ select * from postponed;
 with suspended as (
     update celeriac.runs set
         status = 'waiting', cause = %(cause)s, worker_id = null, worker_pid = null,
+        awaits_left = null, failures_left = null,  -- what it had waited for before does not wake it now
         run_at = coalesce(%(wake_at)s::timestamptz, now() + %(delay_seconds)s * interval '1 second')
     where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
     returning *
@@ -221,6 +223,21 @@ update celeriac.runs set
 where id = %(id)s and status in ('delayed', 'queued', 'running', 'waiting')
 returning *;
 
+-- name: cancel_descendants
+-- The children of a cancelled run, and theirs: cancelled at once, or asked.
+with recursive family as (
+    select id from celeriac.runs where parent_id = %(id)s
+    union all
+    select c.id from celeriac.runs as c join family as f on c.parent_id = f.id
+)
+update celeriac.runs as r set
+    cancel_requested_at = coalesce(cancel_requested_at, now()), actor = %(actor)s,
+    status = case when status = 'running' then status else 'cancelled' end,
+    cause = case when status = 'running' then cause else 'its parent was cancelled' end,
+    finished_at = case when status = 'running' then null else now() end
+where id in (select id from family) and status in ('delayed', 'queued', 'running', 'waiting')
+returning r.*;
+
 -- name: retry
 -- By hand: the same run goes on from its failed step, all finished steps are kept.
 with retried as (
@@ -260,16 +277,21 @@ with before as (
 select * from rescheduled;
 
 -- name: wake
--- Those whose time has come, oldest first; a sleep among their steps is over.
+-- Those whose time has come, oldest first. A sleep among their steps is over; another wait whose timeout passed has
+-- failed with it.
 with due as (
     select id from celeriac.runs
     where status in ('delayed', 'waiting') and run_at <= coalesce(%(now)s::timestamptz, now())
     order by run_at limit %(limit)s
     for update skip locked
 ), slept as (
-    update celeriac.steps set status = 'completed', finished_at = now()
+    update celeriac.steps as s set
+        status = case when kind = 'sleep' then 'completed' else 'failed' end, finished_at = now(),
+        error = case when kind <> 'sleep' then json_build_object('type', 'TimeoutError', 'traceback', null, 'step', key,
+            'message', format('%%s: nothing came within %%s s', key, extract(epoch from wake_at - s.started_at)::int)) end
     from due
-    where steps.run_id = due.id and steps.kind = 'sleep' and steps.status = 'waiting'
+    where s.run_id = due.id and s.status = 'waiting'
+        and (kind = 'sleep' or wake_at <= coalesce(%(now)s::timestamptz, now()))
 )
 update celeriac.runs as r set
     status = 'queued', queued_at = now(), run_at = null,

@@ -34,6 +34,7 @@ class StepRow:
     epoch: int
     wake_at: datetime | None
     child_id: UUID | None
+    token_id: UUID | None
     started_at: datetime
     finished_at: datetime | None
 

@@ -11,6 +11,7 @@ from .run import CurrentRun, Run, current_run
 from .schedule import Cron, Every
 from .sleep import sleep, sleep_until
 from .step import Step, step
+from .waits import Token, complete_token, create_token, gather, receive, send_event, wait_for_event
 from .webhook import Event
 from .workflow import Workflow, workflow
 
@@ -26,11 +27,18 @@ __all__ = [
     "RetryAfter",
     "Run",
     "Step",
+    "Token",
     "Workflow",
+    "complete_token",
+    "create_token",
     "current_run",
+    "gather",
+    "receive",
+    "send_event",
     "sleep",
     "sleep_until",
     "step",
     "trigger",
+    "wait_for_event",
     "workflow",
 ]

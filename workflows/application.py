@@ -21,13 +21,15 @@ from .control import QueueControl
 from .declaration import register, target_of, when_full_of
 from .dispatcher import Dispatcher
 from .errors import UsageError
+from .execution import Execution
 from .options import Options
 from .publisher import Publisher
 from .queue import Queue
-from .run import Run
+from .run import Child, Run
 from .settings import Settings
 from .step import return_annotation
-from .trigger import Source, new_run, parent_execution, start, start_child
+from .trigger import Source, new_run, parent_execution, start, start_children
+from .waits import deliver_message
 from .webhook import Endpoint, declare_endpoint
 from .why import Why, explain
 from .worker import install, worker_task
@@ -104,8 +106,7 @@ class Celeriac:
         """Starts a run. Inside a run, and unless `source` says otherwise, it is a child of that run."""
         parsed, execution = Options.of(options), parent_execution()
         if execution is not None and source is None:
-            new = self.prepare(workflow, payload_, parsed, Source("parent", execution.id))
-            return self._handle(start_child(self, execution, new))
+            return self._children(execution, [self.prepare(workflow, payload_, parsed, _child_of(execution))])[0]
         return self.offer(start(self.database, [self.prepare(workflow, payload_, parsed, source or Source())]))[0]
 
     def start_many(
@@ -116,9 +117,10 @@ class Celeriac:
         source: Source | None = None,
     ) -> list[Run]:
         """Starts a run for each payload: one INSERT, one call to Redis for each queue."""
-        if parent_execution() is not None and source is None:
-            return [self.start(workflow, each, options) for each in payloads]
-        parsed = Options.of(options)
+        parsed, execution = Options.of(options), parent_execution()
+        if execution is not None and source is None:
+            own = [self.prepare(workflow, each, parsed, _child_of(execution)) for each in payloads]
+            return self._children(execution, own)
         for name in ("idempotency_key", "debounce"):
             if getattr(parsed, name) is not None and len(payloads) > 1:
                 raise UsageError(f"one {name} cannot stand for several runs: start them one by one")
@@ -148,10 +150,15 @@ class Celeriac:
         return self._handle(row) if row else None
 
     def cancel(self, id: UUID, actor: str | None = None) -> RunRow | None:
-        """Cancels a run: at once, or at its next step when it is running. None: it has ended already, or is unknown."""
+        """Cancels a run and its children: at once, or at their next step where they are running.
+
+        None: it has ended already, or is unknown.
+        """
         row = runs.cancel(self.database, id, actor)
-        if row is not None and row.is_final:
-            self.dispatcher.withdraw(row)
+        if row is not None:
+            for each in [row, *runs.cancel_descendants(self.database, id, actor)]:
+                if each.is_final:
+                    self.dispatcher.withdraw(each)
         return row
 
     def retry(self, id: UUID, actor: str | None = None) -> RunRow | None:
@@ -175,6 +182,10 @@ class Celeriac:
         if row is not None:
             self.dispatcher.offer([row])
         return row
+
+    def send(self, id: UUID, value: Any, topic: str = "message") -> None:
+        """Sends a message to a run: see `Run.send`."""
+        deliver_message(self, id, topic, value)
 
     def queue(self, name: str) -> QueueControl:
         """What an operator does with a queue: `durable.queue("crm").pause(actor="ada")`. Raises UnknownQueue."""
@@ -205,8 +216,13 @@ class Celeriac:
                 getattr(self, opened).close()
 
     def _handle(self, row: RunRow) -> Run:
-        known = registry.workflows().get(row.workflow)
-        return Run(self, row, return_annotation(known.function) if known else Any)
+        return Run(self, row, _annotation_of(row.workflow))
+
+    def _children(self, execution: Execution, new: Sequence[NewRun]) -> list[Run]:
+        return [
+            Run(self, row, _annotation_of(run.workflow), Child(id, run.workflow, execution.run.id, key))
+            for run, (key, id, row) in zip(new, start_children(self, execution, new), strict=True)
+        ]
 
     def _text(self, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any]) -> Json:
         name = workflow if isinstance(workflow, str) else workflow.name
@@ -233,6 +249,15 @@ class Celeriac:
         if self.settings.redis_url or is_redis(broker):
             return self.settings.redis_url or broker
         return self.settings.need("redis_url")
+
+
+def _child_of(execution: Execution) -> Source:
+    return Source("parent", execution.id)
+
+
+def _annotation_of(workflow: str) -> Any:
+    known = registry.workflows().get(workflow)
+    return return_annotation(known.function) if known else Any
 
 
 def trigger(name: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Run:

@@ -61,9 +61,7 @@ class Dispatcher:
         """
         ended = run.id if run.is_final else None
         admitted = self._admitted(run.queue, partial(self._buckets.release, run.queue, [ticket], ended))
-        if run.status == status.QUEUED and self._is_served(run.workflow):
-            admitted += self._admitted(run.queue, partial(self._buckets.offer, run.queue, [run]))
-        return admitted
+        return admitted + self._offered_again(run)
 
     def give_back(self, run: RunRow) -> None:
         """A run was admitted and may not start: its queue is paused, or an elder of its line was overtaken. Its slot is
@@ -98,6 +96,7 @@ class Dispatcher:
     def withdraw(self, run: RunRow) -> None:
         """A run ended before it was claimed: it leaves the queue, and whoever waits for it is told."""
         self.release(run.queue, Ticket.of(run), ended=run.id)
+        self.publish(self._offered_again(run))
 
     def take_back(self, run: RunRow) -> None:
         """A run lost its worker: the slot it held is free, and it stands in line again."""
@@ -178,6 +177,19 @@ class Dispatcher:
             "republished": self._publish_again(name, holding, found),
             "offered": self.refill(name) if queued > holding.waiting + held else 0,
         }
+
+    def _offered_again(self, moved: RunRow) -> list[Ticket]:
+        """Who got a slot because this run stands in the queue again, or because it was the child that its parent
+        waited for."""
+        again: RunRow | None = moved
+        try:
+            if moved.is_final and moved.parent_id is not None:
+                again = runs.get(self._database, moved.parent_id)
+        except StateUnavailable:
+            return []  # `heal` offers it
+        if again is None or again.status != status.QUEUED or not self._is_served(again.workflow):
+            return []
+        return self._admitted(again.queue, partial(self._buckets.offer, again.queue, [again]))
 
     def _offer_pages(self, queue: str, members: Sequence[RunRow | QueuedRow]) -> list[Ticket] | None:
         for first in range(0, len(members), PAGE):

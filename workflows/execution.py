@@ -11,21 +11,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 from uuid import UUID
 
-from ..state import payload, runs, steps
+from ..state import payload, runs, steps, waits
 from ..state.database import Database
 from ..state.errors import StateUnavailable, Superseded
 from ..state.ids import public
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from ..state.steps import Checkpoint, StepRow
+from ..state.waits import NewWait
 from . import room
 from .errors import UsageError
 from .failure import ends_the_process, error_document, step_error, words_of
-from .outcome import Cancelled, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended
+from .outcome import Cancelled, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended, SuspendedOn
 from .retry import Retry
 from .settings import Settings
 
@@ -97,7 +99,7 @@ class Execution:
 
     def sleep(self, cause: str, delay_seconds: float | None, wake_at: datetime | None) -> None:
         """Suspends the run until its time has come; on the replay after that it returns."""
-        self._refuse_inside_step()
+        self._refuse_inside_step("a sleep")
         key, seq = self._next_key("sleep")
         recorded = self._boundary(key, "sleep")
         if recorded is None:
@@ -106,24 +108,87 @@ class Execution:
             self._interrupt(Suspended(key, seq, "sleep", cause, wake_at=recorded.wake_at))
         self.replayed += 1
 
-    def child(self, name: str, prepare: Callable[[str], NewRun]) -> tuple[UUID, RunRow | None]:
-        """A child run, started once however often its line is replayed.
+    def children(self, new: Sequence[NewRun]) -> list[tuple[str, UUID, RunRow | None]]:
+        """Child runs, started once however often their line is replayed, and all in one statement.
 
-        Returns its id, and its row if it was not recorded before. `prepare` makes the new run from its key.
+        Returns for each its key, its id, and its row if it was not recorded before.
         """
+        own = [(*self._next_key(run.workflow), run) for run in new]
+        recorded = {key: self._boundary(key, "child") for key, _, _ in own}
+        missing = [
+            replace(run, parent_id=self.run.id, parent_step=key, parent_seq=seq, root_id=self.run.root_id)
+            for key, seq, run in own
+            if recorded[key] is None
+        ]
+        started = self._outlast(lambda: room.start_children(self.database, missing, self.run.epoch)) if missing else []
+        rows = {row.parent_step: row for row in started}
+        for run in missing:
+            if run.parent_step not in rows:
+                rows[run.parent_step] = self._adopted(run)
+        self.replayed += len(own) - len(missing)
+        return [(key, step.child_id, None) if (step := recorded[key]) and step.child_id else
+                (key, rows[key].id, rows[key]) for key, _, _ in own]  # fmt: skip
+
+    def wait(self, name: str, kind: str, **wait: Any) -> StepRow:
+        """A wait that ends when something comes, or its timeout passes: the step that it became."""
+        self._refuse_inside_step(name)
         key, seq = self._next_key(name)
-        recorded = self._boundary(key, "child")
-        if recorded is not None and recorded.child_id is not None:
+        recorded = self._boundary(key, kind)
+        if recorded is not None:
+            return self.ended([key], cause=f"it waits for {name}")[key]
+        new = NewWait(key=key, seq=seq, name=name, kind=kind, **wait)
+        self._interrupt(SuspendedOn((key,), 1, None, f"it waits for {name}", (new,)))
+
+    def begin(self, name: str, kind: str, **wait: Any) -> StepRow:
+        """A wait that is written down and not waited for yet."""
+        self._refuse_inside_step(name)
+        key, seq = self._next_key(name)
+        recorded = self._boundary(key, kind)
+        if recorded is not None:
             self.replayed += 1
-            return recorded.child_id, None
-        new = prepare(key)
-        started = self._outlast(lambda: room.start_child(self.database, new, self.run.epoch, seq))
-        row = started or self._outlast(lambda: runs.of_parent_step(self.database, self.run.id, key))
-        if row is None:
-            if refusal := self._outlast(lambda: room.refusal(self.database, new)):
-                raise refusal
+            return recorded
+        new = NewWait(key=key, seq=seq, name=name, kind=kind, **wait)
+        if not self._outlast(lambda: waits.begin(self.database, self.run.id, self.run.epoch, new)):
+            self.check()
             self._interrupt(Lost())
-        return row.id, row
+        return self._outlast(lambda: waits.look(self.database, self.run.id, [key]))[0]
+
+    def ended(
+        self, keys: Sequence[str], cause: str, needed: int | None = None, tolerated: int | None = None
+    ) -> dict[str, StepRow]:
+        """These waits, once `needed` of them (default all) have ended, or more than `tolerated` failed: suspends until
+        then. In the order in which they ended; those that are still open are left out."""
+        self._refuse_inside_step("a wait")
+        known = [step for key in keys if (step := self._recorded.get(key)) is not None and step.finished_at is not None]
+        if len(known) < len(keys):
+            known = self._outlast(lambda: waits.look(self.database, self.run.id, keys))
+            self._recorded |= {step.key: step for step in known}
+        over = sorted((step for step in known if step.finished_at is not None), key=_when_it_ended)
+        failed = sum(step.status == steps.FAILED for step in over)
+        needed = len(keys) if needed is None else min(needed, len(keys))
+        if len(over) < needed and (tolerated is None or failed <= tolerated):
+            self.check()
+            self._interrupt(SuspendedOn(tuple(keys), needed, tolerated, cause))
+        self.replayed += len(over)
+        return {step.key: step for step in over}
+
+    def remembered(self, name: str, decide: Callable[[], T]) -> T:
+        """What the code decided on when it first came here. `decide` may suspend."""
+        key, seq = self._next_key(name)
+        recorded = self._boundary(key, "step")
+        if recorded is not None and recorded.output is not None:
+            self.replayed += 1
+            return cast(T, payload.decode(recorded.output))
+        decision = decide()
+        output = payload.encode(decision, f"the result of {key!r}", self.settings.output_limit_bytes)
+        self._record(Checkpoint(
+            key=key, seq=seq, name=name, status=steps.COMPLETED, attempts=1, duration_seconds=0, output=output
+        ))  # fmt: skip
+        return decision
+
+    def next_line(self) -> str:
+        """A name for the line that the code is at, the same on each replay."""
+        return f"{self.id}:{self._asked.total()}"
 
     def check(self) -> None:
         """Raises the interruption that the code swallowed, or one that is due now."""
@@ -211,12 +276,31 @@ class Execution:
         finally:
             self.step_inside = None
 
-    def _refuse_inside_step(self) -> None:
+    def _adopted(self, new: NewRun) -> RunRow:
+        """The child that is there already, because the answer to its start was lost."""
+        assert new.parent_step is not None
+        key = new.parent_step
+        row = self._outlast(lambda: runs.of_parent_step(self.database, self.run.id, key))
+        if row is not None:
+            return row
+        if refusal := self._outlast(lambda: room.refusal(self.database, new)):
+            raise refusal
+        current = self._outlast(lambda: runs.get(self.database, self.run.id))
+        self._is_cancel_requested |= current is not None and current.cancel_requested_at is not None
+        self.check()
+        self._interrupt(Lost())
+
+    def _refuse_inside_step(self, what: str) -> None:
         if self.step_inside is not None:
             raise UsageError(
-                f"a sleep inside the body of step {self.step_inside!r} of {self.id}: a step is the smallest unit, "
-                "it cannot be suspended. Move the sleep to the workflow function."
+                f"{what} inside the body of step {self.step_inside!r} of {self.id}: a step is the smallest unit, "
+                "it cannot be suspended. Move it to the workflow function."
             )
+
+
+def _when_it_ended(step: StepRow) -> tuple[datetime, int]:
+    assert step.finished_at is not None
+    return step.finished_at, step.seq
 
 
 def current_execution() -> Execution | None:

@@ -4,12 +4,23 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..state import payload, runs, steps
+from ..state import payload, runs, steps, waits
 from ..state.database import Database
 from ..state.runs import RunRow
 from .execution import Execution, outlast
 from .failure import ends_the_process, error_document, failed_step, words_of
-from .outcome import Cancelled, Completed, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended
+from .outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    HandedOff,
+    Interruption,
+    Lost,
+    Outcome,
+    RetryAt,
+    Suspended,
+    SuspendedOn,
+)
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -86,6 +97,17 @@ def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
                 cause=cause,
                 delay_seconds=delay_seconds,
                 wake_at=wake_at,
+            )
+        case SuspendedOn(keys, needed, tolerated, cause, new):
+            return waits.suspend_on(
+                database,
+                run.id,
+                run.epoch,
+                new=new,
+                keys=keys,
+                needed=needed,
+                tolerated=tolerated,
+                cause=cause,
             )
         case Cancelled():
             return runs.end_cancelled(database, run.id, run.epoch)

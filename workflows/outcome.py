@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..state.waits import NewWait
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -44,6 +46,20 @@ class Suspended:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspendedOn:
+    """It waits for what others bring: until `needed` of the waits `keys` have ended, or more than `tolerated` failed.
+
+    `new` are those that begin with it.
+    """
+
+    keys: tuple[str, ...]
+    needed: int
+    tolerated: int | None
+    cause: str
+    new: tuple[NewWait, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """It saw that its cancellation was asked for."""
 
@@ -58,7 +74,7 @@ class Lost:
     """Someone else holds the run now. There is nothing to write."""
 
 
-Outcome = Completed | Failed | RetryAt | Suspended | Cancelled | HandedOff | Lost
+Outcome = Completed | Failed | RetryAt | Suspended | SuspendedOn | Cancelled | HandedOff | Lost
 
 
 class Interruption(BaseException):

@@ -27,14 +27,17 @@ def start(db: Transactional, new: Sequence[NewRun]) -> list[RunRow]:
         return started
 
 
-def start_child(db: Transactional, new: NewRun, parent_epoch: int, parent_seq: int) -> RunRow | None:
-    """The same for a child, together with its parent's checkpoint. None: it is there, or its parent or queue is not."""
-    if not new.is_exclusive:
-        return runs.start_child(db, new, parent_epoch, parent_seq)
+def start_children(db: Transactional, new: Sequence[NewRun], parent_epoch: int) -> list[RunRow]:
+    """The same for children, together with their parent's checkpoints; none where the parent is no longer held."""
+    if not any(run.is_exclusive for run in new):
+        return runs.start_children(db, new, parent_epoch)
     with db.transaction() as transaction:
-        _lock_keys(transaction, [new])
-        make_room(transaction, new)
-        return runs.start_child(transaction, new, parent_epoch, parent_seq)
+        _lock_keys(transaction, new)
+        started: list[RunRow] = []
+        for run in new:
+            make_room(transaction, run)
+            started += runs.start_children(transaction, [run], parent_epoch)
+        return started
 
 
 def make_room(transaction: Transactional, run: NewRun) -> None:

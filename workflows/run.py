@@ -4,13 +4,15 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
-from ..state import payload, runs, status
+from ..state import payload, runs, status, steps
 from ..state.ids import public
 from ..state.runs import RunRow
+from ..state.steps import StepRow
 from .errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, UsageError
-from .execution import current_execution
+from .execution import Execution, current_execution
 from .why import Why, explain
 
 if TYPE_CHECKING:
@@ -27,23 +29,40 @@ _ERRORS: dict[str, type[RunError]] = {
 }
 
 
+class Child(NamedTuple):
+    """What a parent knows of its child from its own checkpoint."""
+
+    id: UUID
+    workflow: str
+    parent_id: UUID
+    key: str
+
+
 class Run:
     """A handle on a run. It remembers the row as it last saw it; `refresh()` looks again."""
 
-    def __init__(self, durable: "Celeriac", row: RunRow, annotation: Any = Any):
-        self._durable, self.row, self._annotation = durable, row, annotation
+    def __init__(self, durable: "Celeriac", row: RunRow | None, annotation: Any = Any, child: Child | None = None):
+        self._durable, self._row, self._annotation, self._child = durable, row, annotation, child
 
     def __repr__(self) -> str:
-        return f"<Run {self.id} of {self.row.workflow}: {self.row.status}>"
+        return f"<Run {self.id} of {self.workflow}: {self._row.status if self._row else 'not looked at'}>"
+
+    @property
+    def row(self) -> RunRow:
+        """The row as last seen. A child that an earlier execution started is looked at when it is first needed."""
+        if self._row is None:
+            self.refresh()
+            assert self._row is not None
+        return self._row
 
     @property
     def id(self) -> str:
         """`run_` and 32 hex digits; also the id of its Celery task."""
-        return public("run", self.row.id)
+        return public("run", self._id)
 
     @property
     def workflow(self) -> str:
-        return self.row.workflow
+        return self._child.workflow if self._child else self.row.workflow
 
     @property
     def status(self) -> str:
@@ -52,33 +71,61 @@ class Run:
 
     def refresh(self) -> "Run":
         """Reads the row again. Raises StateUnavailable."""
-        row = runs.get(self._durable.database, self.row.id)
+        row = runs.get(self._durable.database, self._id)
         if row is None:
             raise UsageError(f"{self.id} is not there any more: it was deleted after its retention")
-        self.row = row
+        self._row = row
         return self
 
     def result(self, timeout: float | None = None) -> Any:
         """Waits until the run has ended, and returns its result, typed by the workflow's return annotation.
 
         `timeout` in seconds; default for ever. Raises TimeoutError after it (the run goes on), RunFailed,
-        RunCancelled, RunTimedOut or RunCrashed for a run that did not complete, and UsageError inside a run, where
-        this would hold the worker.
+        RunCancelled, RunTimedOut or RunCrashed for a run that did not complete.
+
+        Inside a run it suspends, for as long as its child takes; what it returned or raised once it does on each
+        replay. Raises UsageError there for a run that is no child of it, and for a timeout.
         """
-        if current_execution() is not None:
-            raise UsageError(f"{self.id}.result() inside a run would hold its worker: it cannot be waited for here")
+        execution = current_execution()
+        if execution is not None:
+            return self._result_in(execution, timeout)
         self.wait(timeout)
         if self.row.status == status.COMPLETED:
             return payload.decode(self.row.output or "null", self._annotation)
         error = json.loads(self.row.error or "{}")
-        raise _ERRORS[self.row.status](
-            self.id, error.get("type", self.row.status), error.get("message", self.row.cause)
-        )
+        raise run_error(self.row.status, self.id, error.get("type"), error.get("message", self.row.cause))
+
+    def _result_in(self, execution: Execution, timeout: float | None) -> Any:
+        if execution.step_inside is not None:
+            raise UsageError(
+                f"{self.id}.result() inside the body of step {execution.step_inside!r} of {execution.id} would hold its "
+                "worker: wait for it in the workflow function."
+            )
+        if timeout is not None:
+            raise UsageError(f"{self.id}.result(timeout=...) inside a run: a child is waited for until it ends")
+        key = self.awaited_in(execution)
+        return self.outcome_of(execution.ended([key], cause=f"it waits for its child {key}")[key])
+
+    def awaited_in(self, execution: Execution) -> str:
+        """The key of the step of `execution` that this child is. Raises UsageError: it is none of its children."""
+        if self._child is None or self._child.parent_id != execution.run.id:
+            raise UsageError(
+                f"{self.id} is no child of {execution.id}: inside a run only what it started itself can be waited for. "
+                "Start it there, or have it send an event."
+            )
+        return self._child.key
+
+    def outcome_of(self, step: StepRow) -> Any:
+        """What the parent sees of this child, now that it has ended. Raises RunFailed and the like."""
+        if step.status == steps.COMPLETED:
+            return payload.decode(step.output or "null", self._annotation)
+        error = json.loads(step.error or "{}")
+        raise run_error(error.get("run_status", status.FAILED), self.id, error.get("type"), error.get("message", ""))
 
     def wait(self, timeout: float | None = None) -> "Run":
         """Waits until the run has ended. Raises TimeoutError after `timeout` seconds; the run goes on."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._durable.dispatcher.listen(self.row.id) as heard:
+        with self._durable.dispatcher.listen(self._id) as heard:
             while not self.refresh().row.is_final:
                 remaining = LOOK_AGAIN_SECONDS if deadline is None else deadline - time.monotonic()
                 if remaining <= 0:
@@ -88,25 +135,41 @@ class Run:
 
     def cancel(self, actor: str | None = None) -> "Run":
         """Cancels it: at once, or at its next step when it is running. One that has ended stays as it is."""
-        row = self._durable.cancel(self.row.id, actor)
+        row = self._durable.cancel(self._id, actor)
         if row is None:
             return self.refresh()
-        self.row = row
+        self._row = row
         return self
 
     def reschedule(
         self, *, countdown: float | None = None, eta: datetime | None = None, actor: str | None = None
     ) -> "Run":
         """Gives a delayed run another time: countdown (seconds from now) or eta. One that is not delayed stays."""
-        row = self._durable.reschedule(self.row.id, countdown=countdown, eta=eta, actor=actor)
+        row = self._durable.reschedule(self._id, countdown=countdown, eta=eta, actor=actor)
         if row is None:
             return self.refresh()
-        self.row = row
+        self._row = row
         return self
+
+    def send(self, value: Any, topic: str = "message") -> None:
+        """Sends a message to the run, which gets it from `receive(topic)`, now or later; the first in, the first out.
+
+        Raises UsageError: it has ended. Raises NotSerializable.
+        """
+        self._durable.send(self._id, value, topic)
 
     def why(self) -> Why:
         """Why it does not run: what it waits for now, gate by gate. Raises StateUnavailable."""
         return explain(self._durable, self.refresh().row)
+
+    @property
+    def _id(self) -> UUID:
+        return self._child.id if self._child else self.row.id
+
+
+def run_error(run_status: str, id: str, kind: str | None, message: str) -> RunError:
+    """What a run that ended in this status is to those who wait for its result."""
+    return _ERRORS[run_status](id, kind or run_status, message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from ..state import payload, runs
 from ..state.database import Transactional
@@ -97,26 +98,21 @@ def start(db: Transactional, new: Sequence[NewRun]) -> list[RunRow]:
     return [started.get(run.id) or _of_key(db, run) for run in new]
 
 
-def start_child(durable: "Celeriac", execution: Execution, new: NewRun) -> RunRow:
-    """Starts a child of the run that is executing, once however often the line is replayed."""
-    for option in ("idempotency_key", "debounce_key"):
-        if getattr(new, option) is not None:
-            raise UsageError(
-                f"{execution.id} gives its child {new.workflow!r} {option}={getattr(new, option)!r}: inside a run a "
-                "child is started once anyway, however often the line is replayed. Leave it out."
-            )
-
-    def prepare(key: str) -> NewRun:
-        return replace(new, parent_id=execution.run.id, parent_step=key, root_id=execution.run.root_id)
-
-    id, row = execution.child(new.workflow, prepare)
-    if row is not None:
-        durable.dispatcher.offer([row])
-        return row
-    row = runs.get(durable.database, id)
-    if row is None:
-        raise UsageError(f"the child {id} of {execution.id} was deleted while its parent still runs")
-    return row
+def start_children(
+    durable: "Celeriac", execution: Execution, new: Sequence[NewRun]
+) -> list[tuple[str, UUID, RunRow | None]]:
+    """Starts children of the run that is executing, once however often the line is replayed: key, id, and the row of
+    those that were not recorded before."""
+    for run in new:
+        for option in ("idempotency_key", "debounce_key"):
+            if getattr(run, option) is not None:
+                raise UsageError(
+                    f"{execution.id} gives its child {run.workflow!r} {option}={getattr(run, option)!r}: inside a run "
+                    "a child is started once anyway, however often the line is replayed. Leave it out."
+                )
+    children = execution.children(new)
+    durable.dispatcher.offer([row for _, _, row in children if row is not None])
+    return children
 
 
 def parent_execution() -> Execution | None:

@@ -15,8 +15,9 @@ from celeriac.state.queries import Queries
 
 PACKAGES = ("state", "workflows", "beat", "api", "deploy")
 PUBLIC = [
-    "Abort", "Celeriac", "Cron", "CurrentRun", "Event", "Every", "Queue", "Retry", "RetryAfter", "Run", "Step",
-    "Workflow", "current_run", "sleep", "sleep_until", "step", "trigger", "workflow",
+    "Abort", "Celeriac", "Cron", "CurrentRun", "Event", "Every", "Queue", "Retry", "RetryAfter", "Run", "Step", "Token",
+    "Workflow", "complete_token", "create_token", "current_run", "gather", "receive", "send_event", "sleep",
+    "sleep_until", "step", "trigger", "wait_for_event", "workflow",
 ]  # fmt: skip
 DOORS = {
     "celeriac": PUBLIC,

@@ -57,6 +57,8 @@ STEPS = [
     ("step_failed_with_an_error", "retrying", "error = null"),
     ("step_sleeps_until", "waiting", "wake_at = null"),
     ("step_child_is_known", "completed", "kind = 'child'"),
+    ("step_token_is_known", "waiting", "kind = 'token'"),
+    ("step_topic_is_known", "waiting", "kind = 'event'"),
     ("steps_attempts_check", "completed", "attempts = 0"),
 ]
 

@@ -209,7 +209,7 @@ def test_a_map_of_a_thousand_is_one_insert_one_call_of_lua_and_one_pipeline(stag
     calls = stage.client.info("commandstats")
     assert 1 == calls["cmdstat_evalsha"]["calls"]
     assert 1000 == calls["cmdstat_lpush"]["calls"]
-    assert stage.client.info()["total_reads_processed"] < 100  # packets; each message by itself would be a thousand
+    assert stage.client.info()["total_reads_processed"] < 500  # packets; each message by itself would be a thousand
     assert before["run_id"] == stage.client.info()["run_id"]
     assert 1 == len({run.row.created_at for run in started})
     assert 1001 == len(stage.messages())

@@ -998,17 +998,17 @@ def test_a_run_that_a_step_starts_is_no_child_since_the_step_may_run_again(perfo
     assert (None, "python", f'"run_{row["id"].hex}"') == (row["parent_id"], row["source"], run.output)
 
 
-def test_a_child_cannot_be_waited_for_where_that_would_hold_the_worker(perform: Any) -> None:
+def test_a_run_cannot_be_waited_for_where_that_would_hold_the_worker(perform: Any) -> None:
     @workflow(name="mail")
     def mail() -> None: ...
 
     @workflow(name="sync")
     def sync() -> None:
-        mail.delay().result()
+        step.run("mail", lambda: mail.delay().result())
 
     run = perform(sync)
     assert status.FAILED == run.status
-    assert "inside a run would hold its worker" in error_of(run)["message"]
+    assert "would hold its worker: wait for it in the workflow function" in error_of(run)["message"]
 
 
 def test_a_child_whose_payload_does_not_fit_fails_its_parent_with_a_pointer(perform: Any) -> None:

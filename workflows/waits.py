@@ -1,0 +1,210 @@
+"""What a run can wait for besides time: its children, events, messages, tokens. Waiting holds nothing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from ..state import payload, runs, steps, waits
+from ..state.ids import new_id, parse, public
+from ..state.steps import StepRow
+from . import registry
+from .errors import UsageError
+from .execution import Execution, current_execution
+from .failure import error_document, step_error
+from .run import Run
+from .step import checked_name
+
+if TYPE_CHECKING:
+    from .application import Celeriac
+
+SECONDS_LIMIT = 100 * 366 * 86_400.0
+
+
+def wait_for_event(name: str, where: Mapping[str, Any] | None = None, timeout: float | None = None) -> Any:
+    """Suspends the run until an event of this name comes, and returns its payload.
+
+    `where` is what the payload has to contain: `wait_for_event("paid", where={"order_id": "o1"})`. An event that was
+    sent any time since the run began counts, and each is seen by one wait of a run: so none is missed between two
+    lines. Raises TimeoutError after `timeout` seconds (default never), UsageError outside a run and in a step's body.
+    """
+    match = payload.encode(dict(where or {}), "where")
+    waited = _execution("wait_for_event").wait(
+        f"event {checked_name(name, 'an event')}",
+        waits.EVENT,
+        timeout_seconds=_checked(timeout),
+        topic=name,
+        match=json.loads(match),
+    )
+    return _outcome(waited)
+
+
+def receive(topic: str = "message", timeout: float | None = None) -> Any:
+    """Suspends the run until a message to it comes (`run.send(...)`), and returns that; the first in is the first out.
+
+    Messages are kept: one that was sent before is received at once. Raises TimeoutError after `timeout` seconds
+    (default never), UsageError outside a run and in a step's body.
+    """
+    name = f"message {checked_name(topic, 'a topic')}"
+    return _outcome(_execution("receive").wait(name, waits.MESSAGE, timeout_seconds=_checked(timeout), topic=topic))
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Something that another system, or a person, completes once: by `complete_token(token.id, ...)`, or by
+    `POST /api/v1/tokens/<id>/complete`."""
+
+    id: str
+    key: str
+
+    def wait(self) -> Any:
+        """Suspends the run until the token is completed, and returns with what. Raises TimeoutError after its timeout,
+        and StepError where it was completed with an error."""
+        execution = _execution("token.wait")
+        return _outcome(execution.ended([self.key], cause=f"it waits for {self.key} ({self.id})")[self.key])
+
+
+def create_token(timeout: float | None = None, name: str = "token") -> Token:
+    """A new token of this run, the same one on each replay. `timeout` counts from now, in seconds; default never.
+
+    >>> approval = create_token(timeout=86_400)
+    >>> ask_for_approval(approval.id)
+    >>> decision = approval.wait()
+    """
+    execution = _execution("create_token")
+    step = execution.begin(
+        checked_name(name, "a token"), waits.TOKEN, timeout_seconds=_checked(timeout), token_id=new_id()
+    )
+    assert step.token_id is not None
+    return Token(public("tok", step.token_id), step.key)
+
+
+def gather(
+    *handles: "Run | Token", first: int | None = None, return_exceptions: bool = False, tolerate: int = 0
+) -> list[Any]:
+    """Suspends the run until these children and tokens have ended, and returns what came of them, in their order.
+
+    - first: wait only for so many, and return those, in the order in which they ended.
+    - return_exceptions: errors come back as values, and nothing is raised.
+    - tolerate: so many may fail, and come back as values; one more raises its error at once, while others go on.
+
+    Which had ended when the code went on is recorded: a replay sees the same. Raises UsageError outside a run.
+    """
+    execution = _execution("gather")
+    by_key = {_key(handle, execution): handle for handle in handles}
+    if len(by_key) < len(handles):
+        raise UsageError(f"gather() in {execution.id}: one handle is given twice")
+    if first is not None and not 1 <= first <= len(handles):
+        raise UsageError(f"gather(first={first}) of {len(handles)}: 1 to {len(handles)} can be waited for")
+    if not handles:
+        return []
+    keys, tolerated = list(by_key), None if return_exceptions else tolerate
+
+    def decide() -> list[str]:
+        return list(execution.ended(keys, f"it waits for {len(keys)} others", first, tolerated))[: first or len(keys)]
+
+    seen = execution.remembered("gather", decide)
+    ended = execution.ended(seen, "it waits for what it has seen")
+    results: dict[str, Any] = {}
+    failures = 0
+    for key in seen:
+        try:
+            results[key] = _outcome_of(by_key[key], ended[key])
+        except Exception as error:
+            failures += 1
+            if tolerated is not None and failures > tolerated:
+                raise
+            results[key] = error
+    return [results[key] for key in (seen if first else keys)]
+
+
+def send_event(name: str, payload_: Mapping[str, Any] | None = None, key: str | None = None) -> bool:
+    """Sends an event to every run that waits for it, now or later. False: one with this key was sent before.
+
+    `key` makes it idempotent; inside a run it defaults to the line that sends it, so that a replay sends nothing again.
+    Raises NotSerializable, StateUnavailable.
+    """
+    execution = current_execution()
+    if execution is not None and execution.step_inside is None:
+        return execution.remembered(
+            f"send {checked_name(name, 'an event')}",
+            lambda: deliver_event(registry.durable(), name, payload_ or {}, key or execution.next_line()),
+        )
+    return deliver_event(registry.durable(), name, payload_ or {}, key or new_id().hex)
+
+
+def deliver_event(durable: "Celeriac", name: str, payload_: Mapping[str, Any], key: str) -> bool:
+    """Sends an event of this key, unless it was sent before, and wakes who waits for it."""
+    text = payload.encode(payload_, f"the payload of event {name!r}", durable.settings.payload_limit_bytes)
+    woken = waits.send_event(durable.database, checked_name(name, "an event"), key, text)
+    if woken is None:
+        return False
+    wake(durable, woken)
+    return True
+
+
+def deliver_message(durable: "Celeriac", run_id: UUID, topic: str, value: Any) -> None:
+    """Sends a message to a run. Raises UsageError: it has ended, or is unknown."""
+    text = payload.encode(value, f"a message to {public('run', run_id)}", durable.settings.payload_limit_bytes)
+    if not waits.send_message(durable.database, run_id, checked_name(topic, "a topic"), text):
+        raise UsageError(f"{public('run', run_id)} has ended, or never was: it receives no messages")
+    wake(durable, [run_id])
+
+
+def complete_token(id: str, result: Any = None, error: str | None = None) -> bool:
+    """Completes a token, with a result or with an error message. False: it was completed, or timed out, before.
+
+    Raises UsageError for an id that is no token's.
+    """
+    return finish_token(registry.durable(), id, result, error)[1]
+
+
+def finish_token(durable: "Celeriac", id: str, result: Any, error: str | None) -> tuple[StepRow, bool]:
+    """The wait of the token, and whether this was the call that ended it."""
+    output = None if error is not None else payload.encode(result, f"the result of {id}")
+    document = None if error is None else error_document(RuntimeError(error))
+    try:
+        step, is_first = waits.complete_token(durable.database, parse("tok", id), output, document)
+    except (LookupError, ValueError):
+        raise UsageError(f"{id!r} is no token: it never was, or its run's retention is over") from None
+    if is_first:
+        wake(durable, [step.run_id])
+    return step, is_first
+
+
+def wake(durable: "Celeriac", run_ids: Sequence[UUID]) -> None:
+    """Offers those of these runs that stand in the queue."""
+    found = [runs.get(durable.database, id) for id in run_ids]
+    durable.dispatcher.offer([run for run in found if run is not None])
+
+
+def _outcome(step: StepRow) -> Any:
+    if step.status == steps.COMPLETED:
+        return payload.decode(step.output or "null")
+    raise step_error(step.key, step.error or "{}")
+
+
+def _outcome_of(handle: "Run | Token", step: StepRow) -> Any:
+    return handle.outcome_of(step) if isinstance(handle, Run) else _outcome(step)
+
+
+def _key(handle: Any, execution: Execution) -> str:
+    if isinstance(handle, Run):
+        return handle.awaited_in(execution)
+    if isinstance(handle, Token):
+        return handle.key
+    raise UsageError(f"gather() takes children and tokens, not {handle!r}: start it with .delay(), without .result()")
+
+
+def _execution(what: str) -> Execution:
+    execution = current_execution()
+    if execution is None:
+        raise UsageError(f"{what}() works inside a run only: nothing else can be suspended")
+    return execution
+
+
+def _checked(timeout: float | None) -> float | None:
+    if timeout is not None and not 0 <= timeout <= SECONDS_LIMIT:
+        raise UsageError(f"timeout={timeout!r}: a time cannot be negative, or longer than a hundred years")
+    return timeout
