@@ -9,7 +9,7 @@ insert. SQLAlchemy opens them, and carries what is more than one statement (`tra
 import os
 import select
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 import psycopg2
 import sqlalchemy
 from psycopg2.extensions import connection as Psycopg2Connection
+from sqlalchemy import event, orm
 from sqlalchemy.pool import NullPool
 
 from .errors import StateUnavailable
@@ -31,6 +32,8 @@ Row = dict[str, Any]
 _AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
 # A migration gave a table another column since the statement was prepared, or a pooler reset the connection.
 _FORGOTTEN = (psycopg2.errors.FeatureNotSupported, psycopg2.errors.InvalidSqlStatementName)
+_TO_DO = "celeriac: after commit"  # in the info of a caller's session
+_TRY_AGAIN = ("40", "57P", "08")  # deadlocks and serialization failures, a server that shuts down, broken connections
 _NO_TABLES = (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName)
 
 
@@ -76,6 +79,21 @@ class Database:
         """Several statements that commit together, or not at all."""
         with _translated(), self._engine.connect() as connection, connection.begin():
             yield Transaction(connection)
+
+    @contextmanager
+    def unit_of_work(self) -> Iterator[tuple[orm.Session, "Transaction"]]:
+        """A session for the caller's own tables, and the transaction that it is part of: they commit together.
+
+        Raises StateUnavailable where Postgres went away, or gave up on a deadlock. Its answer may be all that was lost.
+        """
+        with (
+            _translated_connection(),
+            self._engine.connect() as connection,
+            connection.begin(),
+            orm.Session(connection, join_transaction_mode="create_savepoint") as session,
+        ):
+            yield session, Transaction(connection)
+            session.commit()
 
     def session(self) -> "Session":
         """A connection of the caller's own, for session locks. The caller closes it."""
@@ -192,9 +210,46 @@ class Transaction:
         """This one: what wants a transaction becomes part of it."""
         return nullcontext(self)
 
+    @classmethod
+    def of(cls, caller: Any) -> "Transaction":
+        """The transaction of a caller's own SQLAlchemy session or connection. Raises TypeError: it is neither."""
+        if isinstance(caller, orm.scoped_session):
+            caller = caller()
+        if isinstance(caller, orm.Session):
+            caller = caller.connection()
+        if not isinstance(caller, sqlalchemy.Connection):
+            raise TypeError(f"session={caller!r}: give an SQLAlchemy Session, or a Connection")
+        return cls(caller)
+
     def savepoint(self) -> AbstractContextManager[Any]:
         """What is done within is undone where it raises, and the rest of the transaction goes on."""
         return self.connection.begin_nested()
+
+
+def after_commit(caller: Any, act: Callable[[], None]) -> None:
+    """Calls `act` when a caller's SQLAlchemy session has committed; never, where it rolled back. A bare connection does
+    not tell when it has committed: nothing is called then."""
+    if isinstance(caller, orm.scoped_session):
+        caller = caller()
+    if not isinstance(caller, orm.Session):
+        return
+
+    if _TO_DO not in caller.info:
+        caller.info[_TO_DO] = []
+        event.listen(caller, "after_commit", _committed)
+        event.listen(caller, "after_soft_rollback", _rolled_back)
+    caller.info[_TO_DO].append(act)
+
+
+def _committed(session: orm.Session) -> None:
+    to_do, session.info[_TO_DO] = session.info[_TO_DO], []
+    for act in to_do:
+        act()
+
+
+def _rolled_back(session: orm.Session, previous: orm.SessionTransaction) -> None:
+    if previous.parent is None:
+        session.info[_TO_DO] = []
 
 
 class Session:
@@ -245,6 +300,18 @@ def _fetch(connection: Psycopg2Connection, statement: str, values: Mapping[str, 
             return []
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@contextmanager
+def _translated_connection() -> Iterator[None]:
+    """As `_translated`, around code of the user's own: what is wrong with its SQL stays its own error."""
+    try:
+        yield
+    except sqlalchemy.exc.DBAPIError as error:
+        code = getattr(error.orig, "pgcode", None)
+        if error.connection_invalidated or code is None or code.startswith(_TRY_AGAIN):
+            raise StateUnavailable(f"Postgres gave up on a transaction: {str(error.orig).strip()}") from error
+        raise
 
 
 @contextmanager

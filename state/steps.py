@@ -56,6 +56,7 @@ class Checkpoint:
     status: str  # COMPLETED, FAILED, or RETRYING
     attempts: int
     duration_seconds: float
+    kind: str = "step"  # or "transaction"
     output: str | None = None
     error: str | None = None
 
@@ -72,6 +73,7 @@ def record(db: Executor, run_id: UUID, epoch: int, checkpoint: Checkpoint) -> bo
         key=checkpoint.key,
         seq=checkpoint.seq,
         name=checkpoint.name,
+        kind=checkpoint.kind,
         status=checkpoint.status,
         attempts=checkpoint.attempts,
         duration_seconds=checkpoint.duration_seconds,

@@ -8,7 +8,7 @@ with held as (
     insert into celeriac.steps (
         run_id, key, seq, name, kind, status, output, error, attempts, epoch, started_at, finished_at)
     select
-        id, %(key)s, %(seq)s, %(name)s, 'step', %(status)s, %(output)s::json, %(error)s::json, %(attempts)s, epoch,
+        id, %(key)s, %(seq)s, %(name)s, %(kind)s, %(status)s, %(output)s::json, %(error)s::json, %(attempts)s, epoch,
         now() - %(duration_seconds)s * interval '1 second', case when %(status)s <> 'retrying' then now() end
     from held
     on conflict (run_id, key) do update set

@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import Celery
 
 from ..state import payload, runs
-from ..state.database import Database
+from ..state.database import Database, Transaction, after_commit
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
@@ -103,7 +103,13 @@ class Celeriac:
         options: Mapping[str, Any],
         source: Source | None = None,
     ) -> Run:
-        """Starts a run. Inside a run, and unless `source` says otherwise, it is a child of that run."""
+        """Starts a run. Inside a run, and unless `source` says otherwise, it is a child of that run.
+
+        With `session` among the options (an SQLAlchemy session or connection on the same database) the start is part of
+        the caller's transaction.
+        """
+        if options.get("session") is not None:
+            return self._start_with(workflow, payload_, dict(options), source or Source())
         parsed, execution = Options.of(options), parent_execution()
         if execution is not None and source is None:
             return self._children(execution, [self.prepare(workflow, payload_, parsed, _child_of(execution))])[0]
@@ -214,6 +220,18 @@ class Celeriac:
         for opened in ("dispatcher", "database", "buckets"):
             if opened in self.__dict__:
                 getattr(self, opened).close()
+
+    def _start_with(
+        self, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any], options: dict[str, Any], source: Source
+    ) -> Run:
+        session = options.pop("session")
+        try:
+            transaction = Transaction.of(session)
+        except TypeError as error:
+            raise UsageError(str(error)) from None
+        row = start(transaction, [self.prepare(workflow, payload_, Options.of(options), source)])[0]
+        after_commit(session, lambda: self.dispatcher.offer([row]))
+        return self._handle(row)
 
     def _handle(self, row: RunRow) -> Run:
         return Run(self, row, _annotation_of(row.workflow))

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar, cast
 from uuid import UUID
@@ -35,6 +35,31 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _current: ContextVar["Execution | None"] = ContextVar("celeriac_execution", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An attempt of a step: where its checkpoint goes."""
+
+    key: str
+    seq: int
+    name: str
+    kind: str
+    attempts: int
+    began: float = field(default_factory=time.monotonic)
+
+    def checkpoint(self, status: str, output: str | None = None, error: str | None = None) -> Checkpoint:
+        return Checkpoint(
+            key=self.key,
+            seq=self.seq,
+            name=self.name,
+            kind=self.kind,
+            status=status,
+            attempts=self.attempts,
+            duration_seconds=time.monotonic() - self.began,
+            output=output,
+            error=error,
+        )
 
 
 class Execution:
@@ -82,8 +107,15 @@ class Execution:
 
     def step(self, name: str, body: Callable[[], Any], retry: Retry, annotation: Any) -> Any:
         """The result of a step: from its checkpoint, or by running `body` and recording what comes of it."""
+        return self._step(name, "step", lambda place: self._run_body(place, body), retry, annotation)
+
+    def transaction(self, name: str, body: Callable[[Any], Any], retry: Retry, annotation: Any) -> Any:
+        """As `step`, with a body that gets a session, whose writes commit together with the checkpoint."""
+        return self._step(name, "transaction", lambda place: self._transact(place, body), retry, annotation)
+
+    def _step(self, name: str, kind: str, perform: "Callable[[_Place], Json]", retry: Retry, annotation: Any) -> Any:
         key, seq = self._next_key(name)
-        recorded = self._boundary(key, "step")
+        recorded = self._boundary(key, kind)
         if recorded is not None and recorded.status == steps.COMPLETED:
             self.replayed += 1
             return payload.decode(recorded.output or "null", annotation)
@@ -93,7 +125,7 @@ class Execution:
         attempts, spent = (recorded.attempts, recorded.spent) if recorded else (0, 0)
         while True:
             attempts += 1
-            output = self._attempt(key, seq, name, body, retry, attempts, spent)
+            output = self._attempt(_Place(key, seq, name, kind, attempts), perform, retry, spent)
             if output is not None:
                 return payload.decode(output, annotation)
 
@@ -210,36 +242,54 @@ class Execution:
             self.check()
         return recorded
 
-    def _attempt(
-        self, key: str, seq: int, name: str, body: Callable[[], Any], retry: Retry, attempts: int, spent: int
-    ) -> Json | None:
+    def _attempt(self, place: "_Place", perform: "Callable[[_Place], Json]", retry: Retry, spent: int) -> Json | None:
         """One attempt: the recorded result, or None when the next attempt follows at once. Raises the final error."""
-        began = time.monotonic()
-
-        def record(status: str, output: str | None = None, error: str | None = None) -> None:
-            duration = time.monotonic() - began
-            self._record(Checkpoint(
-                key=key, seq=seq, name=name, status=status, attempts=attempts, duration_seconds=duration,
-                output=output, error=error))  # fmt: skip
-
         try:
-            with self._inside(key):
-                result = body()
-            output = payload.encode(result, f"the result of step {key!r}", self.settings.output_limit_bytes)
+            return perform(place)
         except (Exception, SystemExit) as error:
             if ends_the_process(error):
                 raise
-            document = error_document(error, key)
-            delay_seconds = retry.decide(attempts - spent, error)
+            document = error_document(error, place.key)
+            delay_seconds = retry.decide(place.attempts - spent, error)
             if delay_seconds is None:
-                record(steps.FAILED, error=document)
-                raise step_error(key, document) from error
-            record(steps.RETRYING, error=document)
-            log.warning("step %s of %s failed, attempt %d: %s", key, self.id, attempts, words_of(error))
-            self._pause(key, delay_seconds, document)
+                self._record(place.checkpoint(steps.FAILED, error=document))
+                raise step_error(place.key, document) from error
+            self._record(place.checkpoint(steps.RETRYING, error=document))
+            log.warning("step %s of %s failed, attempt %d: %s", place.key, self.id, place.attempts, words_of(error))
+            self._pause(place.key, delay_seconds, document)
             return None
-        record(steps.COMPLETED, output=output)
+
+    def _run_body(self, place: "_Place", body: Callable[[], Any]) -> Json:
+        with self._inside(place.key):
+            result = body()
+        output = self._encoded(place, result)
+        self._record(place.checkpoint(steps.COMPLETED, output=output))
         return output
+
+    def _transact(self, place: "_Place", body: Callable[[Any], Any]) -> Json:
+        """Body and checkpoint in one transaction, again until Postgres says that it is committed. Whether one whose
+        answer was lost is, the checkpoint tells."""
+
+        def attempt() -> Json:
+            known = waits.look(self.database, self.run.id, [place.key])
+            if known and known[0].status == steps.COMPLETED:
+                return cast(Json, known[0].output)
+            with self.database.unit_of_work() as (session, transaction):
+                with self._inside(place.key):
+                    result = body(session)
+                output = self._encoded(place, result)
+                session.flush()
+                checkpoint = place.checkpoint(steps.COMPLETED, output=output)
+                self._is_cancel_requested |= steps.record(transaction, self.run.id, self.run.epoch, checkpoint)
+            return output
+
+        try:
+            return self._outlast(attempt)
+        except Superseded:
+            self._interrupt(Lost())
+
+    def _encoded(self, place: "_Place", result: Any) -> Json:
+        return payload.encode(result, f"the result of step {place.key!r}", self.settings.output_limit_bytes)
 
     def _pause(self, key: str, delay_seconds: float, document: str) -> None:
         self.check()

@@ -98,8 +98,8 @@ class Run:
     def _result_in(self, execution: Execution, timeout: float | None) -> Any:
         if execution.step_inside is not None:
             raise UsageError(
-                f"{self.id}.result() inside the body of step {execution.step_inside!r} of {execution.id} would hold its "
-                "worker: wait for it in the workflow function."
+                f"{self.id}.result() inside the body of step {execution.step_inside!r} of {execution.id} "
+                "would hold its worker: wait for it in the workflow function."
             )
         if timeout is not None:
             raise UsageError(f"{self.id}.result(timeout=...) inside a run: a child is waited for until it ends")

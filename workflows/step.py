@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import update_wrapper
 from inspect import iscoroutinefunction
-from typing import Any, Generic, ParamSpec, TypeVar, get_type_hints, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 from .errors import UsageError
 from .execution import current_execution
@@ -16,12 +16,13 @@ R = TypeVar("R")
 class Step(Generic[P, R]):
     """A function that is a step inside a run, and a plain function outside of one."""
 
-    def __init__(self, function: Callable[P, R], name: str | None, retry: Retry | None):
+    def __init__(self, function: Callable[P, R], name: str | None, retry: Retry | None, transaction: bool = False):
         if iscoroutinefunction(function):
             raise UsageError(f"step {function.__qualname__!r} is async: write `def` and call asyncio.run() in it")
         self.function = function
         self.name = checked_name(name or function.__name__, "a step")
         self.retry = retry or ONCE
+        self.transaction = transaction
         self._annotation: Any = _UNREAD
         update_wrapper(self, function)
 
@@ -29,10 +30,13 @@ class Step(Generic[P, R]):
         execution = current_execution()
         if execution is None or execution.step_inside is not None:
             return self.function(*args, **kwargs)
-        result: R = execution.step(
-            self.name, lambda: self.function(*args, **kwargs), self.retry, self._return_annotation()
-        )
-        return result
+        annotation = self._return_annotation()
+        if self.transaction:
+            return cast(R, execution.transaction(self.name, self._bound(args, kwargs), self.retry, annotation))
+        return cast(R, execution.step(self.name, lambda: self.function(*args, **kwargs), self.retry, annotation))
+
+    def _bound(self, args: Any, kwargs: Any) -> Callable[[Any], R]:
+        return lambda session: self.function(session, *args, **kwargs)
 
     def _return_annotation(self) -> Any:
         if self._annotation is _UNREAD:
@@ -47,15 +51,39 @@ class StepDecorator:
     def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
     @overload
     def __call__(
-        self, function: None = None, /, *, name: str | None = None, retry: Retry | None = None
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        transaction: Literal[False] = False,
     ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+    @overload
     def __call__(
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, retry: Retry | None = None
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        transaction: Literal[True],
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], Step[P, R]]: ...
+    def __call__(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        transaction: bool = False,
     ) -> Any:
         """Makes a function a step: inside a run it is called once, and its result is kept as a checkpoint.
 
         - name: how the checkpoint is called; default the function's name. Equal names in one run count: charge#2.
         - retry: a Retry for this step alone; default none. A delay longer than a second frees the worker.
+        - transaction: the function gets an SQLAlchemy session of Celeriac's database as its first argument, which the
+          caller leaves out. What it writes commits together with the checkpoint: it takes effect exactly once.
 
         What the workflow sees is the decoded JSON of the result, typed by the function's return annotation. When the
         attempts are spent it sees the error as the original class, which is a StepError as well.
@@ -65,7 +93,7 @@ class StepDecorator:
         """
         if function is not None:
             return Step(function, name, retry)
-        return lambda decorated: Step(decorated, name, retry)
+        return lambda decorated: Step(decorated, name, retry, transaction)
 
     def run(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """An inline step: `step.run("total", sum, amounts)`."""

@@ -437,6 +437,6 @@ def test_a_run_belongs_to_the_trace_that_it_was_started_in(durable: Celeriac, gr
 
 def test_the_new_run_that_a_trigger_makes_has_every_field_of_a_row() -> None:
     missing = set(NewRun.__dataclass_fields__) - set(runs.RunRow.__dataclass_fields__)
-    policies = {"idempotency_scope", "is_exclusive", "debounce_key", "debounce_mode"}
+    policies = {"idempotency_scope", "is_exclusive", "debounce_key", "debounce_mode", "parent_seq"}
     seconds = {"delay_seconds", "idempotency_ttl_seconds", "ttl_seconds", "debounce_seconds", "debounce_cap_seconds"}
     assert policies | seconds == missing

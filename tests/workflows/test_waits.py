@@ -387,9 +387,7 @@ class TestEvents:
         assert "[true,true]" == perform(sender).output.replace(" ", "")
         assert [{"n": 2}] == perform.database.all("select count(*) as n from celeriac.events")
 
-    @pytest.mark.parametrize(
-        "tries", [300, pytest.param(10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)])]
-    )
+    @pytest.mark.parametrize("tries", [300, pytest.param(10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)])])
     def test_no_wake_up_is_lost_when_send_and_wait_race(self, perform: Any, durable: Celeriac, tries: int) -> None:
         """The run is suspended at the very moment when its event is sent, again and again: it is always woken."""
         barrier = threading.Barrier(2, timeout=60)
