@@ -10,7 +10,7 @@ from pathlib import Path
 
 from celery import Celery, signals
 
-from celeriac import Celeriac, Cron, Every, Queue, Retry, sleep, step, workflow
+from celeriac import Celeriac, Cron, Every, Queue, Retry, gather, receive, sleep, step, wait_for_event, workflow
 
 app = Celery("acceptance_shop")
 durable = Celeriac(app)
@@ -154,6 +154,22 @@ def ticking() -> None:
 def of_a_tenant(tenant: str, n: int) -> int:
     note(f"{tenant} {n}")
     return n
+
+
+@workflow(name="nested", queue=Queue("nested", concurrency=1))
+def nested(depth: int) -> int:
+    return 1 + nested.delay(depth - 1).result() if depth else 0
+
+
+@workflow(name="fan-out")
+def fan_out(width: int) -> int:
+    return sum(gather(*quick.map(range(width))))
+
+
+@workflow(name="paid-order")
+def paid_order(order: str) -> str:
+    payment = wait_for_event("paid", where={"order": order})
+    return f"{order}: {payment['amount']}, {receive()}"
 
 
 @workflow(name="paced", queue=Queue("paced", rate="5/s"))
