@@ -11,6 +11,8 @@ from .current import bind
 from .health import blueprint as health
 from .hooks import blueprint as hooks
 from .page import blueprint as page
+from .queue_page import blueprint as queue_page
+from .queues import blueprint as queues
 from .runs import blueprint as runs
 
 SECURITY_HEADERS = {
@@ -45,7 +47,7 @@ def create_app(durable: Celeriac) -> Flask:
     app.before_request(_name_request)
     guard.install(app, durable.settings)
     problems.install(app)
-    for blueprint in (runs, catalogue, hooks, health, page):
+    for blueprint in (runs, queues, catalogue, hooks, health, page, queue_page):
         app.register_blueprint(blueprint)
     app.after_request(_secure)
     return app

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import request
 
-from .problems import Problem
+from .problems import Fault, Problem
 
 CHUNK_BYTES = 65_536
 
@@ -46,13 +46,35 @@ def read_object(limit_bytes: int, members: Sequence[str]) -> dict[str, Any]:
         raise invalid("", f"an object with {' and '.join(members)} is expected")
     for name in value:
         if name not in members:
-            raise invalid(f"/{_escaped(name)}", f"there is no member of this name{nearest(name, members)}")
+            raise invalid(f"/{escaped(name)}", f"there is no member of this name{nearest(name, members)}")
     return value
 
 
 def invalid(pointer: str, detail: str) -> Problem:
     """A 422 for one place of the body."""
-    return Problem(422, f"{pointer or 'the body'}: {detail}", "body-invalid", errors=[_fault(pointer, detail)])
+    return faulty([{"pointer": pointer, "detail": detail}])
+
+
+def faulty(faults: Sequence[Fault]) -> Problem:
+    """A 422 for several places of the body."""
+    told = "; ".join(f"{fault['pointer'] or 'the body'}: {fault['detail']}" for fault in faults)
+    return Problem(422, told, "body-invalid", errors=faults)
+
+
+def escaped(name: str) -> str:
+    """A member's name as a part of a pointer (RFC 6901)."""
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def refuse_what_postgres_refuses(value: Any, pointer: str) -> None:
+    """Raises Problem 422 for text that no column can keep."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid(pointer, "a string with a lone surrogate, which is not Unicode text") from None
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise invalid(pointer, "a string with a NUL character, which Postgres refuses")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -92,11 +114,3 @@ def _check_content_type() -> None:
 
 def _too_large(limit_bytes: int) -> Problem:
     return Problem(413, f"the body is larger than its limit of {limit_bytes:,} bytes", "too-large")
-
-
-def _fault(pointer: str, detail: str) -> dict[str, str]:
-    return {"pointer": pointer, "detail": detail}
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")

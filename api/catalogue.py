@@ -1,13 +1,12 @@
-"""What there is besides runs, to read: workflows, workers, queues, schedules, webhook endpoints, deliveries."""
+"""What there is besides runs and queues, to read: workflows, workers, schedules, webhook endpoints, deliveries."""
 
 from typing import Any
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from ..state import deliveries, endpoints, queues, runs, schedules, workers, workflows
+from ..state import deliveries, endpoints, schedules, workers, workflows
 from ..state.database import Row
-from ..state.ids import public
 from . import documents
 from .current import database, durable
 from .documents import Document, moment, value
@@ -27,14 +26,9 @@ def list_workers() -> ResponseReturnValue:
     return jsonify(workers=live_workers())
 
 
-@blueprint.get("/queues")
-def list_queues() -> ResponseReturnValue:
-    return jsonify(queues=known_queues())
-
-
 @blueprint.get("/schedules")
 def list_schedules() -> ResponseReturnValue:
-    return jsonify(schedules=[_schedule(row) for row in schedules.every(database())])
+    return jsonify(schedules=[documents.schedule(row) for row in schedules.every(database())])
 
 
 @blueprint.get("/endpoints")
@@ -65,29 +59,8 @@ def known_workflows() -> list[Document]:
 
 
 def live_workers() -> list[Document]:
-    """The workers that are alive; `busy` of their `slots` execute a run."""
-    return [
-        {
-            "id": public("wrk", row["id"]),
-            "name": row["name"],
-            "pid": row["pid"],
-            "pool": row["pool"],
-            "slots": row["slots"],
-            "busy": row["busy"],
-            "workflows": row["workflows"],
-            "started_at": moment(row["started_at"]),
-            "heartbeat_at": moment(row["heartbeat_at"]),
-            "consumed_at": moment(row["consumed_at"]),
-        }
-        for row in workers.alive(database())
-    ]
-
-
-def known_queues() -> list[Document]:
-    """`queued` counts the runs that a live worker could take, `slots` what the live workers offer."""
-    queued = runs.count_queued(database())
-    found = queues.every(database(), durable().settings.deaf_seconds)
-    return [documents.queue(row) | {"queued": queued.get(row.name, 0)} for row in found]
+    """The workers that are alive."""
+    return [documents.worker(row) for row in workers.alive(database())]
 
 
 def known_endpoints() -> list[Document]:
@@ -112,19 +85,4 @@ def _workflow(row: Row) -> Document:
         "options": value(row["options"]),
         "registered_at": moment(row["registered_at"]),
         "is_deliverable": row["is_deliverable"],
-    }
-
-
-def _schedule(row: Row) -> Document:
-    return {
-        "id": public("sch", row["id"]),
-        "key": row["key"],
-        "workflow": row["workflow"],
-        "kind": row["kind"],
-        "expression": row["expression"],
-        "timezone": row["timezone"],
-        "catch_up": row["catch_up"],
-        "next_due_at": moment(row["next_due_at"]),
-        "last_due_at": moment(row["last_due_at"]),
-        "ticks": row["ticks"],
     }

@@ -121,6 +121,46 @@ def queue_change(row: Row) -> Document:
     }
 
 
+def waiting_key(row: Row) -> Document:
+    """A concurrency key that has queued runs."""
+    return {
+        "concurrency_key": row["concurrency_key"] or None,
+        "queued": row["queued"],
+        "oldest_queued_at": moment(row["oldest_queued_at"]),
+    }
+
+
+def worker(row: Row) -> Document:
+    """`busy` of its `slots` execute a run."""
+    return {
+        "id": public("wrk", row["id"]),
+        "name": row["name"],
+        "pid": row["pid"],
+        "pool": row["pool"],
+        "slots": row["slots"],
+        "busy": row["busy"],
+        "workflows": row["workflows"],
+        "started_at": moment(row["started_at"]),
+        "heartbeat_at": moment(row["heartbeat_at"]),
+        "consumed_at": moment(row["consumed_at"]),
+    }
+
+
+def schedule(row: Row) -> Document:
+    return {
+        "id": public("sch", row["id"]),
+        "key": row["key"],
+        "workflow": row["workflow"],
+        "kind": row["kind"],
+        "expression": row["expression"],
+        "timezone": row["timezone"],
+        "catch_up": row["catch_up"],
+        "next_due_at": moment(row["next_due_at"]),
+        "last_due_at": moment(row["last_due_at"]),
+        "ticks": row["ticks"],
+    }
+
+
 def why(found: Why) -> Document:
     """What a run waits for, gate by gate; `values` are the numbers that `detail` tells in words."""
     gates = [

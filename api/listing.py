@@ -20,7 +20,7 @@ from .problems import Problem
 
 LIMIT = 50
 LIMIT_MAX = 200
-TEXTS = ("workflow", "tag", "queue", "source")
+TEXTS = ("workflow", "tag", "queue", "concurrency_key", "source")
 MOMENTS = ("created_from", "created_to")
 PARAMETERS = ("status", *TEXTS, *MOMENTS, "limit", "cursor")
 

@@ -1,13 +1,14 @@
 """The options of a trigger as JSON has them: checked here where JSON, or Postgres, is narrower than Python."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
 
-from .body import invalid
+from ..workflows.options import SCOPES, is_word
+from ..workflows.queue import KEY_LIMIT as CONCURRENCY_KEY_LIMIT
+from .body import escaped, invalid, nearest, refuse_what_postgres_refuses
 from .problems import Problem
 
 SECONDS_LIMIT = 100 * 366 * 86_400  # a hundred years
@@ -17,6 +18,10 @@ KEY_LIMIT = 255  # characters of an Idempotency-Key header
 MOMENTS = ("eta", "expires")
 SECONDS = ("countdown", "expires", "idempotency_ttl")
 INTEGERS = ("priority", "max_attempts")
+WORDS = (("queue", 200), ("concurrency_key", CONCURRENCY_KEY_LIMIT))  # and characters that each may have
+DEBOUNCE = ("key", "delay", "mode", "max_delay")
+MODES = ("trailing", "leading")
+SHORTEST_DEBOUNCE_SECONDS = 0.001
 
 
 def parsed(given: Any) -> dict[str, Any]:
@@ -26,14 +31,18 @@ def parsed(given: Any) -> dict[str, Any]:
     """
     if not isinstance(given, dict):
         raise invalid("/options", "an object is expected")
-    _refuse_what_postgres_refuses(given)
+    for name, value in given.items():
+        refuse_what_postgres_refuses(value, f"/options/{escaped(name)}")
     options = {name: value for name, value in given.items() if value is not None}
     for name in MOMENTS:
         if isinstance(options.get(name), str):
-            options[name] = moment(options[name], f"/options/{name}")
+            options[name] = coming(options[name], f"/options/{name}")
     for name, limit in [(name, SECONDS_LIMIT) for name in SECONDS] + [(name, INTEGER_LIMIT) for name in INTEGERS]:
         _check_range(options, name, limit)
     _check_tags(options)
+    _check_keys(options)
+    if "debounce" in options:
+        options["debounce"] = _debounce(options["debounce"])
     key = _idempotency_key_of_header()
     if key is not None and options.setdefault("idempotency_key", key) != key:
         raise Problem(400, "the Idempotency-Key header and options.idempotency_key differ: send one of them")
@@ -49,6 +58,14 @@ def moment(text: str, pointer: str) -> datetime:
         raise invalid(pointer, f"{text[:100]!r} is no moment: send ISO 8601, as 2030-01-31T12:00:00Z") from None
 
 
+def coming(text: str, pointer: str) -> datetime:
+    """A moment that a run may wait for: a ttl after it must still be a year that Python can read."""
+    parsed = moment(text, pointer)
+    if (parsed - datetime.now(UTC)).total_seconds() > SECONDS_LIMIT:
+        raise invalid(pointer, f"{text[:100]!r} is out of range: a hundred years from now at most")
+    return parsed
+
+
 def _idempotency_key_of_header() -> str | None:
     """Quoted, as the IETF draft has it, or bare, as most send it."""
     text = request.headers.get("Idempotency-Key")
@@ -59,6 +76,15 @@ def _idempotency_key_of_header() -> str | None:
     if not 0 < len(text) <= KEY_LIMIT or not (text.isascii() and text.isprintable()):
         raise Problem(400, f"Idempotency-Key: send 1 to {KEY_LIMIT} printable ASCII characters")
     return text
+
+
+def seconds(value: Any, pointer: str, least: float = 0) -> float:
+    """Seconds as JSON has them. Raises Problem 422."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise invalid(pointer, "a number of seconds is expected")
+    if not least <= value <= SECONDS_LIMIT:
+        raise invalid(pointer, f"{_told(value)} is out of range: {least:g} to {SECONDS_LIMIT}")
+    return value
 
 
 def _check_range(options: Mapping[str, Any], name: str, limit: int) -> None:
@@ -75,12 +101,40 @@ def _check_tags(options: Mapping[str, Any]) -> None:
         raise invalid("/options/tags", "a list of strings is expected")
 
 
-def _refuse_what_postgres_refuses(given: dict[str, Any]) -> None:
-    for name, value in given.items():
-        try:
-            text = json.dumps(value, ensure_ascii=False)
-            text.encode()
-        except UnicodeEncodeError:
-            raise invalid(f"/options/{name}", "a string with a lone surrogate, which is not Unicode text") from None
-        if "\\u0000" in text.replace("\\\\", ""):
-            raise invalid(f"/options/{name}", "a string with a NUL character, which Postgres refuses")
+def _check_keys(options: Mapping[str, Any]) -> None:
+    for name, limit in WORDS:
+        if name in options:
+            _check_word(options[name], f"/options/{name}", limit)
+    scope = options.get("idempotency_scope", SCOPES[0])
+    if scope not in SCOPES:
+        raise invalid("/options/idempotency_scope", f"{_told(scope)} is no scope{nearest(str(scope), SCOPES)}")
+
+
+def _debounce(given: Any) -> dict[str, Any]:
+    """Checked member by member, without those that are null."""
+    if not isinstance(given, dict):
+        raise invalid("/options/debounce", "an object with key and delay is expected")
+    for name in given:
+        if name not in DEBOUNCE:
+            raise invalid(
+                f"/options/debounce/{escaped(name)}", f"there is no member of this name{nearest(name, DEBOUNCE)}"
+            )
+    debounce = {name: value for name, value in given.items() if value is not None}
+    _check_word(debounce.get("key"), "/options/debounce/key", CONCURRENCY_KEY_LIMIT)
+    seconds(debounce.get("delay"), "/options/debounce/delay", SHORTEST_DEBOUNCE_SECONDS)
+    mode = debounce.setdefault("mode", MODES[0])
+    if mode not in MODES:
+        raise invalid("/options/debounce/mode", f"{_told(mode)} is no mode{nearest(str(mode), MODES)}")
+    if "max_delay" in debounce:
+        seconds(debounce["max_delay"], "/options/debounce/max_delay", debounce["delay"])
+    return debounce
+
+
+def _check_word(value: Any, pointer: str, limit: int) -> None:
+    if not is_word(value, limit):
+        raise invalid(pointer, f"a string of 1 to {limit} printable characters is expected")
+
+
+def _told(value: Any) -> str:
+    """A value that was sent, short enough for a message about it."""
+    return repr(value)[:100]

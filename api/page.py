@@ -12,11 +12,12 @@ from werkzeug.datastructures import MultiDict
 from ..state import deliveries, ids, runs, schedules, status, steps
 from ..state.runs import RunRow
 from . import wording
-from .catalogue import known_endpoints, known_queues, known_workflows, live_workers
+from .catalogue import known_endpoints, known_workflows, live_workers
 from .current import database, durable
 from .listing import MOMENTS, TEXTS, listed, statuses
+from .options import coming
 from .problems import Problem
-from .runs import RETRIABLE, cancelled, retried, run_of
+from .runs import RETRIABLE, cancelled, rescheduled, retried, run_of
 from .timeline import timeline
 
 blueprint = Blueprint("page", __name__)
@@ -26,6 +27,14 @@ NOTICES = {
     "retried": "Retried: it goes on from its failed step, finished steps are kept.",
     "cancelled": "Cancelled.",
     "cancelling": "Asked to cancel: it ends at its next step.",
+    "started": "It starts now.",
+    "rescheduled": "It has another time.",
+    "paused": "Paused: nothing of it starts. What runs goes on.",
+    "resumed": "Resumed.",
+    "draining": "Draining: it takes no new runs, and works off those it has.",
+    "limited": "These limits hold from now on, until they are reset.",
+    "unchanged": "Nothing was changed.",
+    "reset": "What the code says holds again.",
     "too-late": "Too late: its status had changed meanwhile.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
@@ -46,12 +55,13 @@ def home() -> ResponseReturnValue:
     query = MultiDict([(n, v) for n, v in request.args.items(multi=True) if v and n not in ("id", "notice")])
     found, now = listed(database(), query), database().now()
     chosen = {name: ",".join(query.getlist(name)) for name in FILTERS if query.get(name)}
-    return _render(
+    return render(
         "runs.html",
         now,
         runs=found.rows,
         chips=_chips(chosen, statuses(query)),
         chosen=chosen,
+        narrowed=_narrowed(chosen),
         is_first=not query.get("cursor"),
         first=_home(chosen),
         older=_home({**chosen, "cursor": found.next_cursor}) if found.next_cursor else None,
@@ -65,7 +75,7 @@ def run(id: str) -> ResponseReturnValue:
     row, now = run_of(id), database().now()
     history = runs.history(database(), row.id)
     until = row.finished_at or now
-    return _render(
+    return render(
         "run.html",
         now,
         run=row,
@@ -74,6 +84,7 @@ def run(id: str) -> ResponseReturnValue:
         timeline=timeline(history, steps.of_run(database(), row.id), until),
         can_cancel=not row.is_final and row.cancel_requested_at is None,
         can_retry=row.status in RETRIABLE,
+        why=durable().why(row.id),
         curl=_curl(row),
     )
 
@@ -88,27 +99,36 @@ def retry(id: str) -> ResponseReturnValue:
     return _moved(id, lambda: retried(id) and "retried")
 
 
+@blueprint.post("/runs/<id>/reschedule")
+def reschedule(id: str) -> ResponseReturnValue:
+    """At a moment in UTC, as the form has it; without one: now."""
+    if not (at := request.form.get("at", "").strip()):
+        return _moved(id, lambda: rescheduled(id, countdown=0) and "started")
+    return _moved(id, lambda: rescheduled(id, eta=coming(at, "at")) and "rescheduled")
+
+
 @blueprint.get("/workflows")
 def workflows() -> ResponseReturnValue:
     known = known_workflows()
     curls = {each["name"]: wording.curl(_url(), quote(each["name"]), _example(each), _has_key()) for each in known}
-    return _render(
+    return render(
         "workflows.html", database().now(), workflows=known, curls=curls, schedules=schedules.every(database())
     )
 
 
 @blueprint.get("/workers")
 def workers() -> ResponseReturnValue:
-    return _render("workers.html", database().now(), workers=live_workers(), queues=known_queues())
+    return render("workers.html", database().now(), workers=live_workers())
 
 
 @blueprint.get("/webhooks")
 def webhooks() -> ResponseReturnValue:
     found = deliveries.newest(database(), NEWEST_DELIVERIES)
-    return _render("webhooks.html", database().now(), endpoints=known_endpoints(), deliveries=found, url=_url())
+    return render("webhooks.html", database().now(), endpoints=known_endpoints(), deliveries=found, url=_url())
 
 
-def _render(template: str, now: datetime, **values: Any) -> str:
+def render(template: str, now: datetime, **values: Any) -> str:
+    """A template, with what every page says: how long ago, and the notice that its URL names."""
     return render_template(
         template,
         now=now,
@@ -145,6 +165,16 @@ def _chips(chosen: dict[str, str], current: list[str]) -> list[dict[str, Any]]:
         href = _home(others if is_current else {**others, "status": name})
         chips.append({"name": name, "href": href, "is_current": is_current})
     return chips
+
+
+def _narrowed(chosen: dict[str, str]) -> list[dict[str, str]]:
+    """The filters that stand in the URL and in no control of the page, each with a link that goes without it."""
+    controls = ("status", "workflow", "tag")
+    return [
+        {"name": name, "value": value, "without": _home({n: v for n, v in chosen.items() if n != name})}
+        for name, value in chosen.items()
+        if name not in controls
+    ]
 
 
 def _home(parameters: dict[str, Any]) -> str:

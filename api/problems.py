@@ -130,7 +130,8 @@ def _of_ours(error: CeleriacError) -> Problem:
         # The rest of the message names hosts and users: it is for the log.
         detail = f"{str(error).partition(':')[0]}. Nothing was acknowledged: try again in a moment."
         return Problem(status, detail, name, headers={"Retry-After": "1"})
-    return Problem(status, str(error), name, errors=faults_of(error, "/payload"))
+    headers = {"Retry-After": "1"} if isinstance(error, QueueFull) else {}
+    return Problem(status, str(error), name, errors=faults_of(error, "/payload"), headers=headers)
 
 
 def faults_of(error: CeleriacError, base: str) -> list[Fault]:

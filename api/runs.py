@@ -1,6 +1,7 @@
 """Runs over HTTP: start them, find them, look at them, move them."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
 from flask import Blueprint, g, jsonify, request
@@ -11,12 +12,15 @@ from ..state.runs import RunRow
 from ..workflows import Run, registry
 from ..workflows.errors import NotSerializable, PayloadInvalid, StateUnavailable
 from ..workflows.trigger import Source
+from ..workflows.why import Why
 from . import documents
 from .body import invalid, read_object
 from .current import database, durable
 from .listing import listed
-from .options import parsed
+from .options import coming, parsed, seconds
 from .problems import Fault, Problem, faults_of, problem_of
+
+T = TypeVar("T")
 
 blueprint = Blueprint("runs", __name__, url_prefix="/api/v1")
 
@@ -33,9 +37,10 @@ def trigger(name: str) -> ResponseReturnValue:
     wait_seconds = _wait_seconds()
     body = read_object(durable().settings.payload_limit_bytes + BODY_SLACK_BYTES, ("payload", "options"))
     given = _object(body.get("payload", {}), "/payload")
-    run = durable().start(name, given, parsed(body.get("options", {})), _source())
+    options = parsed(body.get("options", {}))
+    run = durable().start(name, given, options, _source())
     headers = {"Location": f"/api/v1/runs/{run.id}"}
-    if run.row.source_id != g.request_id:
+    if run.row.source_id != g.request_id and "debounce" not in options:
         headers["Idempotency-Replayed"] = "true"
     if wait_seconds and _ended(run, wait_seconds):
         return jsonify(documents.run(run.row)), 200, headers
@@ -80,6 +85,12 @@ def show_history(id: str) -> ResponseReturnValue:
     return jsonify(history=[documents.move(row) for row in runs.history(database(), run_of(id).id)])
 
 
+@blueprint.get("/runs/<id>/why")
+def show_why(id: str) -> ResponseReturnValue:
+    """What it waits for now, gate by gate."""
+    return jsonify(documents.why(why_of(id)))
+
+
 @blueprint.post("/runs/<id>/cancel")
 def cancel(id: str) -> ResponseReturnValue:
     """200: it is cancelled. 202: it is running, and ends at its next step."""
@@ -93,12 +104,28 @@ def retry(id: str) -> ResponseReturnValue:
     return jsonify(documents.run(retried(id))), 202
 
 
+@blueprint.post("/runs/<id>/reschedule")
+def reschedule(id: str) -> ResponseReturnValue:
+    """200: a delayed run has another time; one that is past starts it now."""
+    given = read_object(BODY_SLACK_BYTES, ("countdown", "eta"))
+    countdown, eta = given.get("countdown"), given.get("eta")
+    if (countdown is None) == (eta is None):
+        raise invalid("", "give countdown, the seconds from now, or eta, a moment")
+    if countdown is not None:
+        return jsonify(documents.run(rescheduled(id, countdown=seconds(countdown, "/countdown"))))
+    if not isinstance(eta, str):
+        raise invalid("/eta", "a moment is expected: send ISO 8601, as 2030-01-31T12:00:00Z")
+    return jsonify(documents.run(rescheduled(id, eta=coming(eta, "/eta"))))
+
+
 def run_of(text: str) -> RunRow:
     """The run of an id in a URL. Raises Problem 404."""
-    row = runs.get(database(), run_id_of(text))
-    if row is None:
-        raise Problem(404, f"there is no run {text}: it never was, or its retention is over", "unknown-run")
-    return row
+    return _known(runs.get(database(), run_id_of(text)), text)
+
+
+def why_of(text: str) -> Why:
+    """Why a run does not run. Raises Problem 404."""
+    return _known(durable().why(run_id_of(text)), text)
 
 
 def run_id_of(text: str) -> UUID:
@@ -127,6 +154,22 @@ def retried(text: str) -> RunRow:
         detail = f"{text} cannot be retried: it is {kept.status}, not {', '.join(RETRIABLE)}"
         raise Problem(409, detail, "wrong-status", run_status=kept.status)
     return row
+
+
+def rescheduled(text: str, *, countdown: float | None = None, eta: datetime | None = None) -> RunRow:
+    """Gives a delayed run another time. Raises Problem 404, or 409 when it is not delayed."""
+    row = durable().reschedule(run_id_of(text), countdown=countdown, eta=eta, actor=g.actor)
+    if row is None:
+        kept = run_of(text)
+        detail = f"{text} cannot be rescheduled: it is {kept.status}, not delayed"
+        raise Problem(409, detail, "wrong-status", run_status=kept.status)
+    return row
+
+
+def _known(found: T | None, text: str) -> T:
+    if found is None:
+        raise Problem(404, f"there is no run {text}: it never was, or its retention is over", "unknown-run")
+    return found
 
 
 def _source() -> Source:

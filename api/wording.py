@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import UUID
 PRETTY_LIMIT = 65_536  # characters of one document that the page shows; the API has the rest
 DASH = "–"
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+WHEN_FULL = {"reject": "refuses when a key is full", "cancel_running": "cancels the oldest when a key is full"}
 
 from_text = json.loads  # what a kept JSON text says
 
@@ -90,6 +92,36 @@ def size(text: str | None) -> str:
     return f"{count} B" if count < 1000 else f"{count / 1000:.1f} KB"
 
 
+def limits(document: Mapping[str, Any]) -> str:
+    """The limits of a queue: `10 at once, 2 per key, 100/m (20 at once)`; `no limit` where there is none."""
+    told = [
+        _counted("{:,} at once", document.get("concurrency")),
+        _counted("{:,} per key", document.get("per_key")),
+        _rate(document.get("rate"), document.get("burst")),
+        _rate(document.get("key_rate"), document.get("key_burst"), " per key"),
+        _counted("{:,} may wait", document.get("max_queued")),
+        ", ".join(f"{key} ×{weight:g}" for key, weight in (document.get("weights") or {}).items()),
+        WHEN_FULL.get(document.get("when_full", ""), ""),
+    ]
+    return ", ".join(filter(None, told)) or "no limit"
+
+
+def overridden(queue: Mapping[str, Any]) -> str:
+    """What the code says of the limits that were overridden."""
+    return limits({name: queue["declared"].get(name) for name in queue["overrides"]})
+
+
+def standing(queue: Mapping[str, Any]) -> str:
+    """Whether a queue takes runs and starts them: `paused by ada: the CRM is down, draining by bob`, or `open`."""
+    told = []
+    if queue["is_paused"]:
+        note = f": {queue['pause_note']}" if queue["pause_note"] else ""
+        told.append(f"paused{_by(queue['paused_by'])}{note}")
+    if queue["is_draining"]:
+        told.append(f"draining{_by(queue['draining_by'])}")
+    return ", ".join(told) or "open"
+
+
 def curl(url: str, workflow_path: str, payload: Any, has_key: bool) -> str:
     """The command that starts a run with this payload."""
     parts = [f"curl -X POST {shlex.quote(f'{url}/api/v1/workflows/{workflow_path}/trigger')}"]
@@ -98,3 +130,17 @@ def curl(url: str, workflow_path: str, payload: Any, has_key: bool) -> str:
     parts.append("-H 'Content-Type: application/json'")
     parts.append(f"-d {shlex.quote(json.dumps({'payload': payload}, ensure_ascii=False))}")
     return " \\\n  ".join(parts)
+
+
+def _counted(words: str, count: int | None) -> str:
+    return "" if count is None else words.format(count)
+
+
+def _rate(rate: str | None, burst: int | None, of: str = "") -> str:
+    if rate is None:
+        return ""
+    return f"{rate}{of}" + ("" if burst is None else f" ({burst:,} at once)")
+
+
+def _by(actor: str | None) -> str:
+    return f" by {actor}" if actor else ""

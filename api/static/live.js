@@ -16,7 +16,8 @@ function tell(state) {
 function isBusy() {
   const active = document.activeElement;
   const types = active && (active.tagName === "SELECT" || (active.tagName === "INPUT" && active.closest("main")));
-  return types || !document.getSelection().isCollapsed;
+  const typed = [...document.querySelectorAll("main input")].some((each) => each.value !== each.defaultValue);
+  return types || typed || !document.getSelection().isCollapsed;
 }
 
 function swap(fresh, title) {
@@ -83,7 +84,7 @@ document.addEventListener("click", (event) => {
   if (button) copy(button);
 });
 document.addEventListener("submit", (event) => {
-  const question = event.target.dataset.confirm;
+  const question = event.submitter?.dataset.confirm || event.target.dataset.confirm;
   if (question && !confirm(question)) event.preventDefault();
 });
 document.addEventListener("change", (event) => {

@@ -1,5 +1,6 @@
 """`celeriac schedules`."""
 
+from ...api import documents
 from ...state import schedules
 from ...workflows import Celeriac
 from . import as_json, show
@@ -10,4 +11,4 @@ from . import command as make
 def command(durable: Celeriac, as_json: bool) -> None:
     """List schedules, the next due first."""
     columns = ("workflow", "kind", "expression", "timezone", "next_due_at", "last_due_at", "ticks")
-    show(schedules.every(durable.database), columns, as_json)
+    show([documents.schedule(row) for row in schedules.every(durable.database)], columns, as_json)

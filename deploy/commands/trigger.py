@@ -1,6 +1,7 @@
 """`celeriac trigger`."""
 
 import json
+from typing import Any
 
 import click
 
@@ -18,13 +19,15 @@ from .runs import COLUMNS
     click.argument("name"),
     click.argument("payload", default="{}"),
     click.option("--wait", type=float, metavar="SECONDS", help="Wait for the result."),
+    click.option("--queue", help="Instead of the workflow's own."),
+    click.option("--concurrency-key", help="Whose turn it is in its queue."),
+    click.option("--countdown", type=float, metavar="SECONDS", help="From now until it may start."),
+    click.option("--priority", type=int, metavar="SECONDS", help="Of head start in its queue."),
     click.option("--idempotency-key"),
     as_json,
     name="trigger",
 )
-def command(
-    durable: Celeriac, name: str, payload: str, wait: float | None, idempotency_key: str | None, as_json: bool
-) -> None:
+def command(durable: Celeriac, name: str, payload: str, wait: float | None, as_json: bool, **options: Any) -> None:
     """Start a run of workflow NAME with a JSON PAYLOAD."""
     try:
         document = json.loads(payload)
@@ -32,7 +35,7 @@ def command(
         raise UsageError(f"the payload is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise UsageError('the payload is a JSON object, a member for each parameter: {"customer_id": "c1"}')
-    run = durable.start(name, document, {"idempotency_key": idempotency_key}, Source("cli"))
+    run = durable.start(name, document, options, Source("cli"))
     try:
         if wait is not None:
             run.wait(wait)

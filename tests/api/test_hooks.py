@@ -4,6 +4,7 @@ import hmac
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 
 from celeriac import Celeriac
 from celeriac.api import create_app
+from celeriac.beat.router import Router
 from celeriac.state import deliveries
 from celeriac.state.deliveries import DeliveryRow
 from celeriac.state.ids import parse
@@ -168,6 +170,21 @@ def test_a_routing_that_breaks_does_not_change_the_answer_and_the_duplicate_is_r
         assert client.post("/hooks/repository", data=BODY, headers=GITHUB).status_code == 202
     assert [row.status for row in stored(durable)] == ["pending"]
     assert client.post("/hooks/repository", data=BODY, headers=GITHUB).status_code == 200
+    assert [row.status for row in stored(durable)] == ["routed"]
+
+
+def test_a_delivery_whose_queue_refuses_it_is_acknowledged_and_routed_when_there_is_room(
+    client: FlaskClient, durable: Celeriac
+) -> None:
+    durable.register()
+    client.post("/api/v1/queues/api-tests.anything/drain")
+    answer = client.post("/hooks/repository", data=BODY, headers=GITHUB)
+    assert answer.status_code == 202
+    router, later = Router(durable), datetime.now(UTC) + timedelta(minutes=1)
+    assert router.run_once(later) == {"routed": 0}
+    assert [(row.status, row.reason, row.run_id) for row in stored(durable)] == [("pending", None, None)]
+    client.post("/api/v1/queues/api-tests.anything/resume")
+    assert router.run_once(later) == {"routed": 1}
     assert [row.status for row in stored(durable)] == ["routed"]
 
 

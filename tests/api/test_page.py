@@ -5,6 +5,7 @@ from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
@@ -20,7 +21,8 @@ POLYGLOT = (
     """"'></script><script>alert(1)</script><img src=x onerror=alert(1)>"""
     "{{191*7919}}javascript:alert(1)//--></title><svg/onload=alert(1)>"
 )
-PAGES = ("/", "/workflows", "/workers", "/webhooks", "/nothing")
+PAGES = ("/", "/workflows", "/queues", "/workers", "/webhooks", "/nothing")
+QUEUE = "api-tests.greet"
 
 
 class Markup(HTMLParser):
@@ -62,6 +64,17 @@ def assert_is_inert(markup: Markup) -> None:
         assert not target.startswith("//")
 
 
+def shown_queue(client: FlaskClient) -> Any:
+    return client.get(f"/api/v1/queues/{QUEUE}").get_json()
+
+
+def post(client: FlaskClient, path: str, **fields: str) -> Markup:
+    """A form that was submitted, and the page that its answer leads to."""
+    answer = client.post(path, data=fields, follow_redirects=True)
+    assert answer.status_code == 200, answer.text
+    return Markup(answer.text)
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_no_page_has_an_inline_script_or_style(client: FlaskClient, durable: Celeriac, path: str) -> None:
     durable.register()
@@ -77,12 +90,24 @@ def test_what_users_wrote_stays_text(client: FlaskClient, durable: Celeriac, sta
     steps.record(durable.database, run.id, run.epoch, failing)
     runs.fail(durable.database, run.id, run.epoch, document, POLYGLOT)
     durable.start("api-tests.anything", {}, {"idempotency_key": POLYGLOT})
-    for path in ("/", f"/runs/{id}", f"/?tag={'%22%3E%3Cscript%3E'}", "/?id=%3Cscript%3E"):
+    durable.register()
+    durable.queue("api-tests.anything").limit(POLYGLOT, POLYGLOT, weights={POLYGLOT: 2})
+    durable.queue("api-tests.anything").pause(POLYGLOT, POLYGLOT)
+    durable.queue("api-tests.anything").drain(POLYGLOT, POLYGLOT)
+    durable.start("api-tests.greet", {"name": "Ada"}, {"concurrency_key": POLYGLOT})
+    queue = "/queues/api-tests.anything"
+    tagged = ("/?tag=%22%3E%3Cscript%3E", "/?queue=%22%3E%3Cscript%3E", "/?id=%3Cscript%3E")
+    for path in ("/", f"/runs/{id}", *tagged, "/queues", queue, f"/queues/{QUEUE}"):
         markup = Markup(client.get(path, follow_redirects=True).text)
         assert_is_inert(markup)
     shown = page(client, f"/runs/{id}")
     assert shown.text.count(POLYGLOT) >= 5
     assert POLYGLOT in page(client, "/").text
+    assert page(client, queue).text.count(POLYGLOT) >= 5
+    assert POLYGLOT in page(client, f"/queues/{QUEUE}").text
+    entered = page(client, f"{queue}?{urlencode({'rate': POLYGLOT})}")
+    assert_is_inert(entered)
+    assert POLYGLOT in entered.values("value", "input")
     assert str(191 * 7919) not in shown.text
 
 
@@ -163,17 +188,22 @@ def test_an_action_that_comes_too_late_says_so(client: FlaskClient, start: Start
     assert client.post(f"/runs/run_{new_id().hex}/cancel").status_code == 404
 
 
-def test_no_get_changes_anything(client: FlaskClient, start: Start) -> None:
+def test_no_get_changes_anything(client: FlaskClient, durable: Celeriac, start: Start) -> None:
+    durable.register()
     id = start()
-    for path in (*PAGES, f"/runs/{id}", f"/runs/{id}/cancel", f"/runs/{id}/retry", f"/api/v1/runs/{id}/cancel"):
+    moves = [f"/runs/{id}/{verb}" for verb in ("cancel", "retry", "reschedule")]
+    changes = [f"/queues/{QUEUE}{verb}" for verb in ("", "/pause", "/resume", "/drain", "/limit", "/reset")]
+    for path in (*PAGES, f"/runs/{id}", *moves, *changes, f"/api/v1/runs/{id}/cancel"):
         client.get(path)
         client.head(path)
     assert len(client.get(f"/api/v1/runs/{id}/history").get_json()["history"]) == 1
+    assert [each["action"] for each in shown_queue(client)["history"]] == ["declare"]
 
 
 def test_an_empty_page_says_what_to_do_next(client: FlaskClient) -> None:
     assert "celeriac -A shop trigger" in page(client, "/").text
     assert "celery -A shop worker" in page(client, "/workers").text
+    assert "celery -A shop worker" in page(client, "/queues").text
     assert "Show all runs" in page(client, "/?status=failed").text
 
 
@@ -193,3 +223,142 @@ def test_a_page_that_is_not_there_and_a_filter_that_cannot_be_are_pages(client: 
     assert "Not Found" in page(client, "/nothing", 404).text
     assert "no run" in page(client, f"/runs/run_{new_id().hex}", 404).text
     assert "did you mean 'failed'" in page(client, "/?status=faled", 400).text
+
+
+def test_the_queues_show_what_holds_beside_what_the_code_says(client: FlaskClient, durable: Celeriac) -> None:
+    durable.register()
+    durable.queue(QUEUE).limit(concurrency=1234, rate="100/m")
+    durable.queue("api-tests.anything").pause("ada", "the CRM is down")
+    markup = page(client, "/queues")
+    assert f"/queues/{QUEUE}" in markup.values("href", "a")
+    for shown in ("1,234 at once, 100/m", "override", "code says no limit", "by ada", "the CRM is down", "paused"):
+        assert shown in markup.text
+    assert "100/m" not in page(client, "/workers").text
+
+
+def test_a_queue_is_paused_with_a_note_and_resumed_by_forms_that_come_back(
+    client: FlaskClient, durable: Celeriac
+) -> None:
+    durable.register()
+    assert f"/queues/{QUEUE}/pause" in page(client, f"/queues/{QUEUE}").values("action", "form")
+    paused = post(client, f"/queues/{QUEUE}/pause", note="the CRM is down")
+    assert "Paused: nothing of it starts" in paused.text
+    assert ("page", "the CRM is down") == tuple(shown_queue(client)[name] for name in ("paused_by", "pause_note"))
+    assert f"/queues/{QUEUE}/resume" in paused.values("action", "form")
+    resumed = post(client, f"/queues/{QUEUE}/resume")
+    assert not shown_queue(client)["is_paused"]
+    for shown in ("resume", "pause", "the CRM is down"):
+        assert shown in resumed.text
+
+
+def test_a_form_of_the_list_comes_back_to_the_list(client: FlaskClient, durable: Celeriac) -> None:
+    durable.register()
+    answer = client.post(f"/queues/{QUEUE}/drain", data={"to": "list"})
+    assert (303, "/queues?notice=draining") == (answer.status_code, answer.headers["Location"])
+    assert shown_queue(client)["is_draining"]
+    assert f"/queues/{QUEUE}/resume" in page(client, "/queues").values("action", "form")
+
+
+def test_a_form_overrides_the_limits_that_were_changed_in_it_and_no_others(
+    client: FlaskClient, durable: Celeriac
+) -> None:
+    durable.register()
+    durable.queue(QUEUE).limit(concurrency=5, per_key=2, max_queued=9)
+    durable.queue(QUEUE).limit(max_queued=7)  # by someone else, after the form was shown
+    given = {"concurrency": "20", "was-concurrency": "5", "per_key": "", "was-per_key": "2", "rate": "100/m"}
+    unseen = {"max_queued": "9", "was-max_queued": "9", "weights": '{"acme": 3}', "was-weights": ""}
+    post(client, f"/queues/{QUEUE}/limit", **given, **unseen, note="black friday")
+    told = {"concurrency": 20, "per_key": None, "rate": "100/m", "max_queued": 7, "weights": {"acme": 3}}
+    assert told == shown_queue(client)["overrides"]
+    assert "black friday" == shown_queue(client)["history"][0]["note"]
+    assert "Nothing was changed" in post(client, f"/queues/{QUEUE}/limit", rate="100/m", **{"was-rate": "100/m"}).text
+
+
+def test_a_form_with_a_limit_that_cannot_be_comes_back_with_what_was_entered_and_why(
+    client: FlaskClient, durable: Celeriac
+) -> None:
+    durable.register()
+    markup = post(client, f"/queues/{QUEUE}/limit", concurrency="0", rate="10/x", per_key="3")
+    assert {"0", "10/x", "3"} <= set(markup.values("value", "input"))
+    assert ["true", "true"] == markup.values("aria-invalid", "input")
+    assert {"fault-concurrency", "fault-rate"} <= set(markup.values("aria-describedby", "input"))
+    assert "pause the queue" in markup.text
+    assert {} == shown_queue(client)["overrides"]
+
+
+def test_one_override_is_reset_or_all(client: FlaskClient, durable: Celeriac) -> None:
+    durable.register()
+    durable.queue(QUEUE).limit(concurrency=5, rate="1/s", burst=2)
+    offered = page(client, f"/queues/{QUEUE}")
+    assert ["concurrency", "rate", "burst"] == offered.values("value", "button")
+    assert {"reset"} == set(offered.values("form", "button"))
+    assert offered.text.count("override") == 3
+    post(client, f"/queues/{QUEUE}/reset", member="rate")
+    assert {"concurrency": 5, "burst": 2} == shown_queue(client)["overrides"]
+    assert "What the code says holds again" in post(client, f"/queues/{QUEUE}/reset").text
+    assert {} == shown_queue(client)["overrides"]
+
+
+def test_a_reset_of_what_is_no_limit_resets_nothing(client: FlaskClient, durable: Celeriac) -> None:
+    durable.register()
+    durable.queue(QUEUE).limit(concurrency=5)
+    assert 422 == client.post(f"/queues/{QUEUE}/reset", data={"member": "rat"}).status_code
+    assert {"concurrency": 5} == shown_queue(client)["overrides"]
+
+
+def test_a_queue_shows_whose_runs_wait_with_links_to_them(client: FlaskClient, durable: Celeriac, start: Start) -> None:
+    durable.register()
+    for key in ("acme & sons", "acme & sons", "globex"):
+        start(concurrency_key=key)
+    start()
+    markup = page(client, f"/queues/{QUEUE}")
+    (link,) = (href for href in markup.values("href", "a") if "acme" in href)
+    assert "no key" in markup.text
+    listed = page(client, unescape(link))
+    assert 2 == len([href for href in listed.values("href", "a") if href.startswith("/runs/")])
+    assert "concurrency key: acme & sons" in listed.text
+    assert f"/?status=queued&queue={QUEUE}" in listed.values("href", "a")
+
+
+def test_every_field_of_a_queue_has_a_label(client: FlaskClient, durable: Celeriac) -> None:
+    durable.register()
+    markup = page(client, f"/queues/{QUEUE}")
+    hidden = markup.values("type", "input").count("hidden")
+    fields = markup.values("id", "input")
+    assert len(markup.values("name", "input")) == len(fields) + hidden + 1  # the box in the head has an aria-label
+    assert set(fields) == set(markup.values("for", "label"))
+
+
+def test_an_unknown_queue_is_a_page(client: FlaskClient) -> None:
+    assert "there is no queue named" in page(client, "/queues/nothing", 404).text
+    assert 404 == client.post("/queues/nothing/pause").status_code
+
+
+def test_a_run_that_waits_says_why_gate_by_gate(client: FlaskClient, durable: Celeriac, start: Start) -> None:
+    durable.register()
+    id = start()
+    durable.queue(QUEUE).pause("ada", "the CRM is down")
+    markup = page(client, f"/runs/{id}")
+    for shown in ("Why it is not running", "paused is closed", "is paused by ada since", "no live worker can execute"):
+        assert shown in markup.text
+    assert f"/queues/{QUEUE}" in markup.values("href", "a")
+
+
+def test_a_run_that_runs_or_has_ended_is_not_asked_why(client: FlaskClient, start: Start, worker: Any) -> None:
+    running, ended = start(), start()
+    worker.claim(running)
+    worker.complete(ended)
+    assert "Where it runs" in page(client, f"/runs/{running}").text
+    assert "Why it is not running" not in page(client, f"/runs/{running}").text + page(client, f"/runs/{ended}").text
+
+
+def test_a_delayed_run_is_started_now_or_given_another_time(client: FlaskClient, start: Start) -> None:
+    first, second = start(countdown=3600), start(countdown=3600)
+    assert page(client, f"/runs/{first}").values("action", "form").count(f"/runs/{first}/reschedule") == 2
+    assert "It starts now" in post(client, f"/runs/{first}/reschedule").text
+    assert "queued" == client.get(f"/api/v1/runs/{first}").get_json()["status"]
+    moved = post(client, f"/runs/{second}/reschedule", at="2050-01-31T12:00:00")
+    assert "It has another time" in moved.text
+    assert "2050-01-31T12:00:00.000000Z" == client.get(f"/api/v1/runs/{second}").get_json()["run_at"]
+    assert "Too late" in post(client, f"/runs/{first}/reschedule").text
+    assert 422 == client.post(f"/runs/{second}/reschedule", data={"at": "soon"}).status_code

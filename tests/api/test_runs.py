@@ -1,6 +1,7 @@
 """Finding runs over HTTP, looking at them, and moving them."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_history_tells_each_move_its_cause_and_who_asked(client: FlaskClient
     assert moves[3]["cause"] == "retried by hand"
 
 
-@pytest.mark.parametrize("path", ["", "/steps", "/history"])
+@pytest.mark.parametrize("path", ["", "/steps", "/history", "/why"])
 @pytest.mark.parametrize("id", [f"run_{new_id().hex}", "nonsense", "run_", "..%2f..%2fetc"])
 def test_an_unknown_run_is_404(client: FlaskClient, id: str, path: str) -> None:
     answer = client.get(f"/api/v1/runs/{id}{path}")
@@ -100,10 +101,74 @@ def test_a_run_that_did_not_fail_cannot_be_retried(client: FlaskClient, start: S
     assert "it is queued, not failed, timed_out, crashed" in answer.get_json()["detail"]
 
 
-@pytest.mark.parametrize("verb", ["cancel", "retry"])
+@pytest.mark.parametrize("verb", ["cancel", "retry", "reschedule"])
 def test_an_unknown_run_cannot_be_moved(client: FlaskClient, verb: str) -> None:
-    assert client.post(f"/api/v1/runs/run_{new_id().hex}/{verb}").status_code == 404
-    assert client.post(f"/api/v1/runs/nonsense/{verb}").status_code == 404
+    body = {"countdown": 5} if verb == "reschedule" else None
+    for id in (f"run_{new_id().hex}", "nonsense"):
+        assert client.post(f"/api/v1/runs/{id}/{verb}", json=body).status_code == 404
+
+
+def test_a_delayed_run_is_given_another_time(client: FlaskClient, start: Start) -> None:
+    id = start(countdown=3600)
+    eta = datetime.now(UTC) + timedelta(hours=3)
+    answer = client.post(f"/api/v1/runs/{id}/reschedule", json={"eta": eta.isoformat()})
+    assert (200, "delayed") == (answer.status_code, answer.get_json()["status"])
+    assert eta == datetime.fromisoformat(answer.get_json()["run_at"])
+    later = client.post(f"/api/v1/runs/{id}/reschedule", json={"countdown": 7200}).get_json()
+    assert abs(datetime.fromisoformat(later["run_at"]) - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=1)
+    moves = client.get(f"/api/v1/runs/{id}/history").get_json()["history"]
+    assert ("its time was moved", "api") == (moves[-1]["cause"], moves[-1]["actor"])
+
+
+@pytest.mark.parametrize("body", [{"countdown": 0}, {"eta": "2020-01-31T12:00:00Z"}, {"eta": "2020-01-31T12:00:00"}])
+def test_a_time_that_is_past_starts_a_delayed_run_now(client: FlaskClient, start: Start, body: Any) -> None:
+    answer = client.post(f"/api/v1/runs/{start(countdown=3600)}/reschedule", json=body)
+    assert (200, "queued", None) == (answer.status_code, answer.get_json()["status"], answer.get_json()["run_at"])
+
+
+def test_a_run_that_is_not_delayed_cannot_be_rescheduled(client: FlaskClient, start: Start, worker: Any) -> None:
+    id = start()
+    answer = client.post(f"/api/v1/runs/{id}/reschedule", json={"countdown": 5})
+    assert (409, "queued") == (answer.status_code, answer.get_json()["run_status"])
+    assert "urn:celeriac:problem:wrong-status" == answer.get_json()["type"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, ""),
+        ({"countdown": 5, "eta": "2030-01-31T12:00:00Z"}, ""),
+        ({"countdown": -1}, "/countdown"),
+        ({"countdown": "5"}, "/countdown"),
+        ({"countdown": True}, "/countdown"),
+        ({"countdown": 1e300}, "/countdown"),
+        ({"eta": 5}, "/eta"),
+        ({"eta": "tomorrow"}, "/eta"),
+        ({"eta": ""}, "/eta"),
+        ({"et": "2030-01-31T12:00:00Z"}, "/et"),
+    ],
+)
+def test_a_time_that_cannot_be_is_422_and_moves_nothing(
+    client: FlaskClient, start: Start, body: Any, pointer: str
+) -> None:
+    id = start(countdown=3600)
+    answer = client.post(f"/api/v1/runs/{id}/reschedule", json=body)
+    assert (422, [pointer]) == (answer.status_code, [fault["pointer"] for fault in answer.get_json()["errors"]])
+    assert 1 == len(client.get(f"/api/v1/runs/{id}/history").get_json()["history"])
+
+
+@pytest.mark.parametrize(("eta", "status"), [("9999-12-31T23:59:59Z", 422), ("0001-01-01T00:00:00Z", 200)])
+def test_no_run_is_put_off_to_a_year_that_cannot_be_read_again(
+    client: FlaskClient, start: Start, eta: str, status: int
+) -> None:
+    for options in ({}, {"expires": 60}):
+        id = start(countdown=3600, **options)
+        assert status == client.post(f"/api/v1/runs/{id}/reschedule", json={"eta": eta}).status_code
+    for options in ({"eta": eta, "expires": 60}, {"countdown": 60, "expires": eta}):
+        body = {"payload": {"name": "Ada"}, "options": options}
+        answer = client.post("/api/v1/workflows/api-tests.greet/trigger", json=body)
+        assert {200: 202}.get(status, status) == answer.status_code
+    assert client.get("/api/v1/runs").status_code == 200
 
 
 def test_the_list_is_newest_first_in_pages_without_gaps_or_doubles(client: FlaskClient, start: Start) -> None:
@@ -171,7 +236,7 @@ def test_a_filter_that_cannot_be_is_400(client: FlaskClient, query: str, told: s
     assert told in answer.get_json()["detail"]
 
 
-@pytest.mark.parametrize("name", ["workflow", "tag", "queue", "source"])
+@pytest.mark.parametrize("name", ["workflow", "tag", "queue", "concurrency_key", "source"])
 def test_a_filter_is_a_value_and_never_sql(client: FlaskClient, start: Start, name: str) -> None:
     start()
     for text in ("' or 1=1 --", "%(x)s", "%s", "{}", '"; drop table celeriac.runs; --'):

@@ -1,6 +1,7 @@
 """The scale on which a run's time is drawn, and the words for times."""
 
 import shlex
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -24,11 +25,10 @@ def history(*moves: tuple[str, float]) -> list[dict[str, Any]]:
 
 
 def step(start: float, end: float | None) -> StepRow:
-    status = "completed" if end is not None else "waiting"
-    return StepRow(
-        UUID(int=1), "s", 1, "s", "step", status, None, None, 1, 0, 1, None, None, at(start),
-        None if end is None else at(end),
-    )  # fmt: skip
+    known = {"run_id": UUID(int=1), "key": "s", "name": "s", "kind": "step", "seq": 1, "attempts": 1, "spent": 0}
+    known |= {"status": "waiting" if end is None else "completed", "epoch": 1, "started_at": at(start)}
+    known |= {"finished_at": None if end is None else at(end)}
+    return StepRow(**{field.name: known.get(field.name) for field in fields(StepRow)})
 
 
 def test_without_long_waits_the_scale_is_that_of_a_clock() -> None:

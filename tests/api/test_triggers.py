@@ -198,6 +198,95 @@ def test_an_option_that_cannot_be_is_refused(client: FlaskClient, options: Any, 
     assert client.get("/api/v1/runs").get_json()["runs"] == []
 
 
+@pytest.mark.parametrize(
+    ("options", "pointer", "told"),
+    [
+        ({"queue": 5}, "/options/queue", "a string"),
+        ({"queue": ""}, "/options/queue", "a string"),
+        ({"queue": ["crm"]}, "/options/queue", "a string"),
+        ({"queue": "a\0b"}, "/options/queue", "NUL"),
+        ({"concurrency_key": 7}, "/options/concurrency_key", "a string"),
+        ({"concurrency_key": ""}, "/options/concurrency_key", "a string"),
+        ({"concurrency_key": "x" * 201}, "/options/concurrency_key", "200"),
+        ({"concurrency_key": "a\nb"}, "/options/concurrency_key", "printable"),
+        ({"concurrency_key": "\ud800"}, "/options/concurrency_key", "surrogate"),
+        ({"idempotency_scope": "everywhere"}, "/options/idempotency_scope", "known are"),
+        ({"idempotency_scope": "golbal"}, "/options/idempotency_scope", "did you mean 'global'"),
+        ({"idempotency_scope": {}}, "/options/idempotency_scope", "no scope"),
+        ({"debounce": "c1"}, "/options/debounce", "an object"),
+        ({"debounce": []}, "/options/debounce", "an object"),
+        ({"debounce": {"delay": 5}}, "/options/debounce/key", "a string"),
+        ({"debounce": {"key": 5, "delay": 5}}, "/options/debounce/key", "a string"),
+        ({"debounce": {"key": "c1"}}, "/options/debounce/delay", "a number"),
+        ({"debounce": {"key": "c1", "delay": None}}, "/options/debounce/delay", "a number"),
+        ({"debounce": {"key": "c1", "delay": "5"}}, "/options/debounce/delay", "a number"),
+        ({"debounce": {"key": "c1", "delay": True}}, "/options/debounce/delay", "a number"),
+        ({"debounce": {"key": "c1", "delay": 0}}, "/options/debounce/delay", "out of range"),
+        ({"debounce": {"key": "c1", "delay": -1}}, "/options/debounce/delay", "out of range"),
+        ({"debounce": {"key": "c1", "delay": 100 * 366 * 86_400 + 1}}, "/options/debounce/delay", "out of range"),
+        ({"debounce": {"key": "c1", "delay": 10**400}}, "/options/debounce/delay", "out of range"),
+        ({"debounce": {"key": "c1", "delay": 5, "max_delay": 4}}, "/options/debounce/max_delay", "out of range"),
+        ({"debounce": {"key": "c1", "delay": 5, "mode": "trialing"}}, "/options/debounce/mode", "'trailing'"),
+        ({"debounce": {"key": "c1", "delay": 5, "mode": []}}, "/options/debounce/mode", "no mode"),
+        ({"debounce": {"key": "c1", "dely": 5}}, "/options/debounce/dely", "did you mean 'delay'"),
+        ({"debounce": {"key": "a\0b", "delay": 5}}, "/options/debounce", "NUL"),
+    ],
+)
+def test_an_option_about_queues_that_cannot_be_is_422_with_a_pointer(
+    client: FlaskClient, options: Any, pointer: str, told: str
+) -> None:
+    body = json.dumps({"payload": {"name": "Ada"}, "options": options})
+    answer = client.post(GREET, data=body, content_type="application/json")
+    assert answer.status_code == 422, answer.text
+    assert pointers(answer) == [pointer]
+    assert told in answer.get_json()["detail"]
+    assert client.get("/api/v1/runs").get_json()["runs"] == []
+
+
+def test_an_unknown_queue_is_404_with_the_nearest_name(client: FlaskClient, durable: Celeriac) -> None:
+    durable.register()
+    answer = client.post(GREET, json={"payload": {"name": "Ada"}, "options": {"queue": "api-tests.gret"}})
+    assert answer.status_code == 404
+    assert answer.get_json()["type"] == "urn:celeriac:problem:unknown-queue"
+    assert "'api-tests.greet'" in answer.get_json()["detail"]
+
+
+def test_a_trigger_names_its_queue_and_concurrency_key(client: FlaskClient, durable: Celeriac) -> None:
+    durable.register()
+    options = {"queue": "api-tests.anything", "concurrency_key": "import-7"}
+    answer = client.post(GREET, json={"payload": {"name": "Ada"}, "options": options})
+    run = client.get(answer.headers["Location"]).get_json()
+    assert {name: run[name] for name in options} == options
+
+
+def test_debounced_triggers_are_one_run_with_the_payload_of_the_last(client: FlaskClient) -> None:
+    debounce = {"key": "c1", "delay": 60, "max_delay": None}
+    answers = [
+        client.post(GREET, json={"payload": {"name": name}, "options": {"debounce": debounce}})
+        for name in ("Ada", "Grace")
+    ]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    (run,) = client.get("/api/v1/runs").get_json()["runs"]
+    assert [run["id"]] * 2 == [answer.get_json()["id"] for answer in answers]
+    assert (run["status"], run["payload"]) == ("delayed", {"name": "Grace"})
+    assert all("Idempotency-Replayed" not in answer.headers for answer in answers)
+
+
+@pytest.mark.parametrize("mode", ["leading", "trailing"])
+def test_the_longest_debounce_that_is_taken_can_be_kept(client: FlaskClient, mode: str) -> None:
+    longest = 100 * 366 * 86_400
+    for delay in ({"delay": longest}, {"delay": longest, "max_delay": longest}):
+        options = {"debounce": {"key": "c1", "mode": mode, **delay}}
+        assert client.post(GREET, json={"payload": {"name": "Ada"}, "options": options}).status_code == 202
+
+
+def test_one_key_of_two_workflows_is_a_conflict_in_the_global_scope(client: FlaskClient) -> None:
+    for url, status in ((GREET, 202), (ANYTHING, 409)):
+        options = {"idempotency_key": "order-7", "idempotency_scope": "global"}
+        answer = client.post(url, json={"payload": {"name": "Ada"}, "options": options})
+        assert answer.status_code == status, answer.text
+
+
 def test_a_second_trigger_with_an_idempotency_key_returns_the_first_run(client: FlaskClient) -> None:
     first, second = (
         client.post(GREET, json={"payload": {"name": "Ada"}}, headers={"Idempotency-Key": key}) for key in ('"k"', "k")

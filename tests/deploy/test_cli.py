@@ -6,13 +6,20 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner, Result
 
-from celeriac import Celeriac, workflow
+from celeriac import Celeriac, Every, Queue, workflow
 from celeriac.deploy.cli import COMMANDS, celery_command, commands
+from celeriac.state import workers
+from celeriac.state.ids import new_id, public
+from celeriac.state.workers import Worker
 
 
 @workflow(name="cli.greet")
 def greet(name: str) -> str:
     return f"Hello {name}"
+
+
+@workflow(name="cli.sync", queue=Queue("cli-crm", concurrency=10, rate="100/m"), schedule=Every(seconds=3600))
+def sync() -> None: ...
 
 
 @pytest.fixture
@@ -54,6 +61,25 @@ def test_a_trigger_starts_a_run_that_runs_lists_and_shows(run):
         (("runs", "show", "run_x"), 2, "not a run id"),
         (("runs", "cancel", "run_" + "0" * 32), 1, "there is no run"),
         (("runs", "--status", "lost"), 2, "'lost' is not one of"),
+        (("runs", "why"), 2, "which run?"),
+        (("runs", "why", "run_" + "0" * 32), 1, "there is no run"),
+        (("runs", "ls", "--in", "5"), 2, "for reschedule"),
+        (("runs", "reschedule", "run_" + "0" * 32, "--at", "soon"), 2, "ISO 8601"),
+        (("trigger", "cli.greet", '{"name": "x"}', "--queue", "cli-crn"), 2, "Did you mean 'cli-crm'?"),
+        (("trigger", "cli.greet", '{"name": "x"}', "--countdown", "nan"), 2, "out of range"),
+        (("queues", "ls", "cli-crm"), 2, "queues show cli-crm"),
+        (("queues", "pause"), 2, "which queue?"),
+        (("queues", "pause", "cli-crn"), 2, "Did you mean 'cli-crm'?"),
+        (("queues", "show", "cli-crn"), 2, "Did you mean 'cli-crm'?"),
+        (("queues", "pause", "cli-crm", "rate"), 2, "Only limit and reset"),
+        (("queues", "limit", "cli-crm"), 2, "which limit"),
+        (("queues", "limit", "cli-crm", "rate"), 2, "write rate=VALUE"),
+        (("queues", "limit", "cli-crm", "concurency=5"), 2, "did you mean 'concurrency'?"),
+        (("queues", "limit", "cli-crm", "note=5"), 2, "'note' is no limit"),
+        (("queues", "limit", "cli-crm", "concurrency=many"), 2, "whole number"),
+        (("queues", "limit", "cli-crm", "rate=fast"), 2, "100/m"),
+        (("queues", "limit", "cli-crm", "weights={"), 2, "an object"),
+        (("queues", "reset", "cli-crm", "rat"), 2, "did you mean 'rate'?"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_do(run, arguments, exit_code, told):
@@ -79,3 +105,82 @@ def test_the_doctor_finds_that_no_worker_lives(run):
 def test_an_app_that_is_not_there_is_a_usage_error():
     refused = CliRunner().invoke(commands, ["-A", "no_such_shop", "runs"])
     assert (2, True) == (refused.exit_code, "No module named 'no_such_shop'" in refused.output)
+
+
+def test_the_queues_are_listed_with_what_holds_and_who_paused_them(run):
+    run("queues", "pause", "cli-crm", "--note", "the CRM is down")
+    listed = run("queues")
+    assert 0 == listed.exit_code
+    assert ["name", "queued", "slots", "limits", "state"] == listed.output.splitlines()[0].split()
+    (line,) = (line for line in listed.output.splitlines() if line.startswith("cli-crm"))
+    assert "10 at once, 100/m" in line
+    assert line.endswith("paused by cli: the CRM is down")
+    (document,) = (each for each in json.loads(run("queues", "--json").output) if each["name"] == "cli-crm")
+    assert (True, "cli", 10) == (document["is_paused"], document["paused_by"], document["limits"]["concurrency"])
+
+
+def test_a_queue_is_paused_resumed_and_drained(run, durable):
+    for action, told, row in (("pause", "paused by cli", (True, False)), ("drain", "draining by cli", (True, True))):
+        done = run("queues", action, "cli-crm")
+        assert (0, True) == (done.exit_code, told in done.output)
+        found = durable.queue("cli-crm").row
+        assert row == (found.paused_at is not None, found.draining_at is not None)
+    refused = run("trigger", "cli.sync")
+    assert (1, True) == (refused.exit_code, "celeriac queues resume cli-crm" in refused.output)
+    assert "open" in run("queues", "resume", "cli-crm").output
+    assert 0 == run("trigger", "cli.sync").exit_code
+
+
+def test_limits_are_overridden_shown_beside_the_code_and_reset(run):
+    weights = 'weights={"acme": 3}'
+    limited = run("queues", "limit", "cli-crm", "concurrency=20", "rate=none", weights, "--note", "sale", "--json")
+    assert {"concurrency": 20, "rate": None, "weights": {"acme": 3}} == json.loads(limited.output)["overrides"]
+    shown = run("queues", "show", "cli-crm").output
+    assert "20 at once, acme ×3 (code: 10 at once, 100/m)" in shown
+    assert ["concurrency", "20", "10", "yes"] in [line.split() for line in shown.splitlines()]
+    assert ["limit", "cli", "sale"] in [line.split()[1:4] for line in shown.splitlines()]
+    one = json.loads(run("queues", "reset", "cli-crm", "rate", "--json").output)
+    assert {"concurrency": 20, "weights": {"acme": 3}} == one["overrides"]
+    assert {} == json.loads(run("queues", "reset", "cli-crm", "--json").output)["overrides"]
+
+
+def test_a_run_says_why_it_waits_in_words_and_gate_by_gate(run):
+    (document,) = json.loads(run("trigger", "cli.sync", "--json").output)
+    run("queues", "pause", "cli-crm", "--note", "the CRM is down")
+    summary, _, head, paused, worker, *_ = run("runs", "why", document["id"]).output.splitlines()
+    assert summary.startswith("queue 'cli-crm' is paused by cli since ")
+    assert ["gate", "open", "detail"] == head.split()
+    assert (["paused", "no"], ["worker", "no"]) == (paused.split()[:2], worker.split()[:2])
+    found = json.loads(run("runs", "why", document["id"], "--json").output)
+    assert (document["id"], summary) == (found["run_id"], found["summary"])
+    assert ["paused", "worker"] == [gate["gate"] for gate in found["gates"]][:2]
+
+
+def test_a_delayed_run_is_given_another_time_and_started_now(run):
+    (document,) = json.loads(run("trigger", "cli.sync", "--countdown", "3600", "--json").output)
+    when = run("runs", "reschedule", document["id"])
+    assert (2, True) == (when.exit_code, "--in SECONDS" in when.output)
+    (later,) = json.loads(run("runs", "reschedule", document["id"], "--at", "2050-01-31T12:00:00", "--json").output)
+    assert ("delayed", "2050-01-31T12:00:00.000000Z") == (later["status"], later["run_at"])
+    (now,) = json.loads(run("runs", "reschedule", document["id"], "--in", "0", "--json").output)
+    assert "queued" == now["status"]
+    late = run("runs", "reschedule", document["id"], "--in", "5")
+    assert (1, True) == (late.exit_code, "it is queued, not delayed" in late.output)
+
+
+def test_a_trigger_takes_queue_key_and_priority(run):
+    options = ("--queue", "cli-crm", "--concurrency-key", "acme", "--priority", "60")
+    (document,) = json.loads(run("trigger", "cli.greet", '{"name": "Ada"}', *options, "--json").output)
+    assert ("cli-crm", "acme", 60) == tuple(document[name] for name in ("queue", "concurrency_key", "priority"))
+
+
+def test_workers_and_schedules_are_the_documents_of_the_api(run, durable):
+    worker = Worker(new_id(), "celery@host", 1, "prefork", 4, ["cli.sync"])
+    workers.register(durable.database, worker)
+    (document,) = json.loads(run("workers", "--json").output)
+    assert (public("wrk", worker.id), 4, 0) == tuple(document[name] for name in ("id", "slots", "busy"))
+    assert "T" in document["heartbeat_at"]
+    (schedule,) = (each for each in json.loads(run("schedules", "--json").output) if each["workflow"] == "cli.sync")
+    assert schedule["id"].startswith("sch_")
+    assert schedule["next_due_at"].endswith("Z")
+    assert "celery@host" in run("workers").output
