@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench check dev clean
+.PHONY: demo test chaos bench bench-queue check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -17,6 +17,9 @@ chaos: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/backlog.py
+
+bench-queue: $(READY)
+	$(BIN)/python bench/queues
 
 dev: $(READY)
 	$(BIN)/python examples/dev.py

@@ -79,13 +79,13 @@ def reset(name: str) -> ResponseReturnValue:
 
 def known_queues(durable: Celeriac) -> list[Document]:
     """All queues, as `queue_document` has them."""
-    queued = runs.count_queued(durable.database)
+    queued = runs.depths(durable.database)
     found = queues.every(durable.database, durable.settings.deaf_seconds)
     return [queue_document(durable, row, queued.get(row.name, 0)) for row in found]
 
 
 def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> Document:
-    """`queued` counts the runs that a live worker could take. `held` of at most `admissible` slots are held in Redis;
+    """`queued` counts the runs that wait. `held` of at most `admissible` slots are held in Redis;
     both are None where Redis is away, or does not know the queue."""
     try:
         known = durable.buckets.holding(row.name)
@@ -102,7 +102,7 @@ def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> Document:
 def whole_queue(durable: Celeriac, control: QueueControl) -> Document:
     """One queue with all that there is to see of it. Raises UnknownQueue."""
     row = control.row
-    queued = runs.count_queued(durable.database).get(row.name, 0)
+    queued = runs.depths(durable.database).get(row.name, 0)
     keys = queues.waiting_keys(durable.database, row.name, KEYS_LIMIT)
     return queue_document(durable, row, queued) | {
         "waiting_keys": [documents.waiting_key(each) for each in keys],
@@ -172,5 +172,5 @@ def _note() -> str | None:
 
 def _changed(row: QueueRow) -> ResponseReturnValue:
     """The queue as it is after its change, with what the change itself does not tell."""
-    queued = runs.count_queued(database()).get(row.name, 0)
+    queued = runs.depths(database()).get(row.name, 0)
     return jsonify(queue_document(durable(), durable().queue(row.name).row, queued))

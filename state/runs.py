@@ -135,6 +135,9 @@ class NewRun:
     debounce_cap_seconds: float | None = None
 
 
+_MEMBERS = tuple(member.name for member in fields(NewRun))
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which runs a list shows. `after` is the cursor: created_at and id of the last one that was seen."""
@@ -318,6 +321,11 @@ def count_queued(db: Executor) -> dict[str, int]:
     return {row["queue"]: row["queued"] for row in db.all(SQL.count_queued)}
 
 
+def depths(db: Executor) -> dict[str, int]:
+    """Queue name -> queued runs, also those that no live worker could take."""
+    return {row["queue"]: row["depth"] for row in db.all(SQL.depths)}
+
+
 def queued(db: Executor, queue: str, after: QueuedRow | None, limit: int) -> list[QueuedRow]:
     """A page of the queued runs of one queue, line by line; `after` is the last one seen."""
     rows = db.all(
@@ -379,7 +387,8 @@ def _start(db: Executor, new: Sequence[NewRun], parent_epoch: int) -> list[RunRo
 
 
 def _json(new: Sequence[NewRun]) -> str:
-    return json.dumps([asdict(run) for run in new], default=str)
+    members = [{name: getattr(run, name) for name in _MEMBERS} for run in new]  # asdict() copies every value deeply
+    return json.dumps(members, default=str)
 
 
 def _one(db: Executor, statement: str, /, **values: Any) -> RunRow | None:

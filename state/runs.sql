@@ -103,7 +103,8 @@ order by created_at, id;
 -- fragment: elder
 -- A run before `runs` in the same line, that could start.
 elder.status = 'queued' and elder.queue = runs.queue and elder.concurrency_key = runs.concurrency_key
-    and elder.priority = runs.priority and (elder.queued_at, elder.id) < (runs.queued_at, runs.id)
+    and elder.priority = runs.priority
+    and (elder.queued_at, elder.id::text collate "C") < (runs.queued_at, runs.id::text collate "C")
     and elder.started_at is null and (elder.expires_at is null or elder.expires_at > now())
     and exists (
         select from celeriac.workers as w where w.stopped_at is null and elder.workflow = any (w.workflows))
@@ -122,8 +123,11 @@ where id = %(id)s and status = 'queued'
     and not exists (
         select from celeriac.queues as q where q.name = runs.queue and (
             q.paused_at is not null
-            or ((q.limits ->> 'per_key' = '1' or q.limits ->> 'concurrency' = '1') and runs.started_at is null
-                and exists (select from celeriac.runs as elder where {{elder}}))))
+            or ('1' in (coalesce(q.limits ->> 'per_key', ''), coalesce(q.limits ->> 'concurrency', ''))
+                and runs.started_at is null
+                and exists (select from (  -- in the order of the index: else all that waits is read for the eldest
+                    select from celeriac.runs as elder where {{elder}}
+                    order by elder.queued_at, elder.id::text collate "C" limit 1) as eldest))))
 returning *, exists (select from celeriac.steps where run_id = runs.id) as has_steps;
 
 -- name: complete
@@ -342,6 +346,10 @@ from celeriac.runs as r
 where r.status = 'queued'
     and r.workflow = any (array(select unnest(w.workflows) from celeriac.workers as w where w.stopped_at is null))
 group by r.queue;
+
+-- name: depths
+-- How many runs wait in each queue.
+select queue, count(*) as depth from celeriac.runs where status = 'queued' group by queue;
 
 -- name: queued
 -- One page of the queued runs of a queue that a live worker could take, line by line.

@@ -164,9 +164,9 @@ class Buckets:
         arguments = ["loss" if is_loss else "first", *_flat(bucket), *map(str, running)]
         return _tickets(self._call(self._configure, queue, arguments)) or []
 
-    def holding(self, queue: str) -> Holding | None:
-        """Who waits and who holds a slot."""
-        answer = self._call(self._holding, queue, [])
+    def holding(self, queue: str, counts_anew: bool = False) -> Holding | None:
+        """Who waits and who holds a slot. `counts_anew`: key by key, in case something but a script removed tickets."""
+        answer = self._call(self._holding, queue, ["1" if counts_anew else "0"])
         if answer is None:
             return None
         digest, window, waiting, *flat = answer

@@ -25,6 +25,7 @@ PAGE = 1000  # queued runs that are offered in one call
 ELDERS = 1000  # runs of one line that are offered again because one of them was overtaken
 SETTLING_MS = 2_000  # a ticket whose run has moved on may be about to be released by the worker that moved it
 SERVED_SECONDS = 0.5  # for so long it is remembered which workflows have a live worker
+COUNT_SECONDS = 60.0  # between two exact counts of what waits in Redis
 PUBLISH_AGAIN_MS = 10_000  # a run that is admitted and was not claimed by then: its message may be lost
 
 Ask = Callable[[], list[Ticket] | None]  # a call of Buckets that admits; None: the queue is not known there
@@ -38,15 +39,20 @@ class Dispatcher:
         self._database, self._buckets, self._publisher, self._settings = database, buckets, publisher, settings
         self._served: frozenset[str] = frozenset()
         self._served_until = 0.0
+        self._count_at = 0.0  # monotonic: when `heal` has Redis count what waits, and does not believe its count
 
     def offer(self, queued: Iterable[RunRow | QueuedRow]) -> None:
         """Queued runs stand in line, and start where a slot is free. Others are passed over, and so are those that no
         live worker can execute: `welcome` offers them when one comes. Their messages would be dropped, and hold a slot.
         """
         by_queue: dict[str, list[RunRow | QueuedRow]] = defaultdict(list)
+        served: dict[str, bool] = {}
         for run in queued:
-            if run.status == status.QUEUED and self._is_served(run.workflow):
-                by_queue[run.queue].append(run)
+            if run.status == status.QUEUED:
+                if run.workflow not in served:
+                    served[run.workflow] = self._is_served(run.workflow)
+                if served[run.workflow]:
+                    by_queue[run.queue].append(run)
         for queue, members in by_queue.items():
             self._publish(queue, partial(self._offer_pages, queue, members))
 
@@ -120,16 +126,17 @@ class Dispatcher:
     def pace(self) -> tuple[int, float | None]:
         """Admits what the rates of queues allow by now: how many, and in how many seconds there are more. Raises
         RedisUnavailable, StateUnavailable."""
-        count, waits = 0, []
+        count, looks_at = 0, []  # monotonic: publishing takes time, too
         for row in queues.every(self._database, self._settings.deaf_seconds):
             if row.limits.get("rate") or row.limits.get("key_rate"):
-                admission = self._buckets.pace(row.name)
+                asked_at, admission = time.monotonic(), self._buckets.pace(row.name)
                 if admission is None:
                     continue  # `heal` restores it
                 self._publisher.publish(admission.tickets)
                 count += len(admission.tickets)
-                waits += [] if admission.wait_seconds is None else [admission.wait_seconds]
-        return count, min(waits, default=None)
+                if admission.wait_seconds is not None:
+                    looks_at.append(asked_at + admission.wait_seconds)
+        return count, max(0.0, min(looks_at) - time.monotonic()) if looks_at else None
 
     def heal(self) -> dict[str, int]:
         """Compares every queue in Redis with Postgres, and mends what differs. Raises RedisUnavailable.
@@ -138,7 +145,10 @@ class Dispatcher:
         """
         counts = {"freed": 0, "republished": 0, "offered": 0}
         queued, rows = runs.count_queued(self._database), queues.every(self._database, self._settings.deaf_seconds)
-        holdings = {row.name: self._buckets.holding(row.name) for row in rows}
+        counts_anew = time.monotonic() >= self._count_at
+        holdings = {row.name: self._buckets.holding(row.name, counts_anew) for row in rows}
+        if counts_anew:
+            self._count_at = time.monotonic() + COUNT_SECONDS
         shared = windows(rows, holdings, queued, self._settings.dispatch_window_factor)
         for row in rows:
             for name, count in self._heal(row, holdings[row.name], shared[row.name], queued.get(row.name, 0)).items():

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .errors import UsageError
@@ -66,6 +66,9 @@ class Options:
             _check_number("expires", self.expires, 0, SECONDS_LIMIT)
         _check_whole("priority", self.priority, -INTEGER_LIMIT, INTEGER_LIMIT)
         _check_whole("max_attempts", self.max_attempts, 1, INTEGER_LIMIT)
+        for name in ("eta", "expires"):
+            if isinstance(moment := getattr(self, name), datetime) and _aware(moment) > _latest():
+                raise UsageError(f"{name}={moment.isoformat()} is more than a hundred years away")
         if self.countdown is not None and self.eta is not None:
             raise UsageError("countdown and eta are two ways to say one thing: give one of them")
         if not isinstance(self.tags, list | tuple) or not all(is_word(tag, 200) for tag in self.tags):
@@ -122,6 +125,10 @@ class Debounce:
             "debounce_cap_seconds": 10 * self.delay if self.max_delay is None else self.max_delay,
             "delay_seconds": self.delay if self.mode == "trailing" else None,
         }
+
+
+def _latest() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=SECONDS_LIMIT)
 
 
 def _aware(moment: datetime) -> datetime:

@@ -9,9 +9,9 @@ from typing import Any
 
 from .errors import UsageError
 
-RATE = re.compile(r"\s*(\d+)\s*/\s*([a-z]+)\s*")
+RATE = re.compile(r"\s*(\d{1,9})\s*/\s*([a-z]+)\s*")
 PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
-SHORTEST_TURN_SECONDS = 0.05  # starts that a rate allows within so short a time may come together
+SHORTEST_TURN_SECONDS = 0.1  # starts that a rate allows within so short a time may come together
 LARGEST = 1_000_000
 KEY_LIMIT = 200  # characters of a concurrency key
 WHEN_FULL = ("queue", "reject", "cancel_running")

@@ -101,7 +101,7 @@ def _worker(run: RunRow, alive: list[Row]) -> Gate:
         return Gate("worker", False, f"no live worker can execute {run.workflow!r}: start one with its code", values)
     if slots == 0:
         return Gate("worker", False, f"every worker that can execute {run.workflow!r} shuts down", values)
-    return Gate("worker", True, f"{len(alive)} workers with {slots} slots can execute it", values)
+    return Gate("worker", True, f"{counted(len(alive), 'worker')} with {counted(slots, 'slot')} can execute it", values)
 
 
 def _redis(durable: "Celeriac", run: RunRow, queue: QueueRow) -> list[Gate]:
@@ -148,8 +148,12 @@ def _rates(run: RunRow, queue: QueueRow, known: dict[str, Any]) -> list[Gate]:
 
 def _turn(known: dict[str, Any]) -> Gate:
     place, keys = known["place"], known["keys_before"]
-    told = f"{place} runs of its line are before it, and {keys} other lines have their turn first"
+    told = f"{counted(place, 'run')} of its line before it, and {counted(keys, 'other line')} with an earlier turn"
     return Gate("turn", place == 0 and keys == 0, told, {"place": place, "keys_before": keys})
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _told(at: datetime | None) -> str:

@@ -6,6 +6,7 @@
 -- Atomic, as each script is: no two callers can take the same slot.
 
 local ADMIT_LIMIT = 2000 -- tickets in one call; who gets so many asks again
+local TOGETHER_MS = 25 -- starts that a rate allows within so short a time may wait for each other
 
 local function limits_of_queue()
     local names = { 'slots', 'per_key', 'interval_ms', 'burst', 'key_interval_ms', 'key_burst', 'paced_from' }
@@ -72,10 +73,13 @@ local function leave_turns(key, is_open)
     end
 end
 
-local function wait_ms(limits, is_open, now)
+-- Until a rate allows the next start; where it has a burst, until it allows several, so that a fast one is not looked at
+-- for each. `is_told`: the caller is beat itself, which sleeps so long.
+local function wait_ms(limits, is_open, now, is_told)
     local at = math.huge
     if not is_open and redis.call('ZCARD', TURNS) > 0 then
-        at = allowed_at(queue_full_at(limits, now), limits.interval_ms, limits.burst)
+        local together = math.floor(math.min((limits.burst - 1) / 2, TOGETHER_MS / limits.interval_ms))
+        at = allowed_at(queue_full_at(limits, now), limits.interval_ms, limits.burst) + together * limits.interval_ms
     end
     local paced = redis.call('ZRANGE', PACED, 0, 0, 'WITHSCORES')
     at = math.min(at, tonumber(paced[2] or math.huge))
@@ -85,12 +89,14 @@ local function wait_ms(limits, is_open, now)
     local told = tonumber(redis.call('GET', queue .. ':due') or 0)
     if told <= now or at < told then
         redis.call('SET', queue .. ':due', at, 'PX', math.ceil(at - now) + 60000)
-        redis.call('PUBLISH', 'celeriac:nudge', 'pacer')
+        if not is_told then
+            redis.call('PUBLISH', 'celeriac:nudge', 'pacer')
+        end
     end
     return math.max(1, math.ceil(at - now))
 end
 
-local function admit()
+local function admit(is_told)
     local limits, now, admitted = limits_of_queue(), now_ms(), { -1 }
     if limits.is_paused then
         return admitted
@@ -106,7 +112,7 @@ local function admit()
         local next_one = redis.call('ZRANGE', is_open and TURNS or BEGUN_TURNS, 0, 0, 'WITHSCORES')
         local key, turn = next_one[1], tonumber(next_one[2])
         if not key then
-            admitted[1] = wait_ms(limits, is_open, now)
+            admitted[1] = wait_ms(limits, is_open, now, is_told)
             break
         end
         if limits.per_key and redis.call('SCARD', held_by(key)) >= limits.per_key then

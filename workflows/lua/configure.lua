@@ -22,7 +22,7 @@ if not known then
     for _, ticket in ipairs(redis.call('ZRANGE', SLOTS, 0, -1)) do
         redis.call('UNLINK', held_by(key_of(ticket)))
     end
-    redis.call('UNLINK', SLOTS, FULL, PACED, TURNS, BEGUN_TURNS, PASSES, TURN, TAT, TATS, queue .. ':due')
+    redis.call('UNLINK', SLOTS, FULL, PACED, TURNS, BEGUN_TURNS, PASSES, TURN, TAT, TATS, WAITING, queue .. ':due')
 end
 redis.call('DEL', queue)
 redis.call('HSET', queue, 'generation', ARGV[1])
@@ -38,9 +38,11 @@ for i = last_field + 1, #ARGV do
     hold_slot(ARGV[i], now)
 end
 -- What was set aside under the old limits is looked at again.
-for key in pairs(keys_with_tickets()) do
-    redis.call('SREM', FULL, key)
-    redis.call('ZREM', PACED, key)
-    enter(key)
+local full, paced = redis.call('SMEMBERS', FULL), redis.call('ZRANGE', PACED, 0, -1)
+redis.call('DEL', FULL, PACED)
+for _, keys in ipairs({ full, paced }) do
+    for _, key in ipairs(keys) do
+        enter(key)
+    end
 end
 return admit()

@@ -17,6 +17,7 @@
 --           :turn         string                      the turn of the key that was served last
 --           :tat, :tats   string, zset key -> ms      when the rate bucket of the queue, of a key, is full again
 --           :due          string, ms                  when beat was told to look again
+--           :waiting      string                      how many tickets stand in lines; `holding` counts anew now and then
 -- ARGV[1] generation: which life of which server the caller speaks to. Limits of another generation are not known here.
 -- ARGV[2] the time in ms, in tests; '' is the server's clock
 -- Returns nothing: it defines names.
@@ -24,6 +25,8 @@
 local queue = KEYS[1]
 local SLOTS, FULL, PACED = queue .. ':slots', queue .. ':full', queue .. ':paced'
 local TURNS, BEGUN_TURNS, PASSES, TURN = queue .. ':turns', queue .. ':begun_turns', queue .. ':passes', queue .. ':turn'
+
+local WAITING = queue .. ':waiting'
 
 local function fresh_line(key)
     return queue .. ':fresh:' .. key
@@ -92,8 +95,16 @@ local function hold_slot(ticket, at_ms)
     redis.call('SADD', held_by(key_of(ticket)), ticket)
 end
 
+local function join_line(ticket, score, has_begun)
+    local key = key_of(ticket)
+    local joined = redis.call('ZADD', has_begun and begun_line(key) or fresh_line(key), 'NX', score, ticket)
+    redis.call('INCRBY', WAITING, joined)
+end
+
 local function leave_line(ticket)
     local key = key_of(ticket)
-    redis.call('ZREM', fresh_line(key), ticket)
-    redis.call('ZREM', begun_line(key), ticket)
+    local left = redis.call('ZREM', fresh_line(key), ticket) + redis.call('ZREM', begun_line(key), ticket)
+    if left > 0 then
+        redis.call('DECRBY', WAITING, left)
+    end
 end

@@ -13,9 +13,8 @@ local keys = {}
 for i = 4, #ARGV, 3 do
     local score, has_begun, ticket = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     if not redis.call('ZSCORE', SLOTS, ticket) then
-        local key = key_of(ticket)
-        redis.call('ZADD', has_begun == '1' and begun_line(key) or fresh_line(key), 'NX', score, ticket)
-        keys[key] = true
+        join_line(ticket, score, has_begun == '1')
+        keys[key_of(ticket)] = true
     end
 end
 for key in pairs(keys) do

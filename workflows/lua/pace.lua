@@ -1,4 +1,4 @@
--- pace: admit what the rates allow by now.
+-- pace: admit what the rates allow by now, for beat, which sleeps until there is more.
 --
 -- KEYS, ARGV as in lines
 -- Returns as admit.
@@ -6,4 +6,4 @@
 if not is_known() then
     return false
 end
-return admit()
+return admit(true)
