@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from .errors import UsageError
@@ -11,6 +11,7 @@ from .queue import KEY_LIMIT
 
 SECONDS_LIMIT = 100 * 366 * 86_400.0  # a hundred years
 INTEGER_LIMIT = 1_000_000_000
+LAST_YEAR = 9000  # a ttl later than that would lead to where datetime ends
 SCOPES = ("workflow", "key", "global")  # of an idempotency key
 
 
@@ -67,8 +68,10 @@ class Options:
         _check_whole("priority", self.priority, -INTEGER_LIMIT, INTEGER_LIMIT)
         _check_whole("max_attempts", self.max_attempts, 1, INTEGER_LIMIT)
         for name in ("eta", "expires"):
-            if isinstance(moment := getattr(self, name), datetime) and _aware(moment) > _latest():
-                raise UsageError(f"{name}={moment.isoformat()} is more than a hundred years away")
+            if isinstance(moment := getattr(self, name), datetime) and moment.year >= LAST_YEAR:
+                raise UsageError(
+                    f"{name}={moment.isoformat()} is too far away: give a moment before the year {LAST_YEAR}"
+                )
         if self.countdown is not None and self.eta is not None:
             raise UsageError("countdown and eta are two ways to say one thing: give one of them")
         if not isinstance(self.tags, list | tuple) or not all(is_word(tag, 200) for tag in self.tags):
@@ -125,10 +128,6 @@ class Debounce:
             "debounce_cap_seconds": 10 * self.delay if self.max_delay is None else self.max_delay,
             "delay_seconds": self.delay if self.mode == "trailing" else None,
         }
-
-
-def _latest() -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=SECONDS_LIMIT)
 
 
 def _aware(moment: datetime) -> datetime:

@@ -121,6 +121,8 @@ def test_an_unknown_option_is_refused_with_the_nearest_known_one(
         {"tags": ["a" * 201]},
         {"tags": ["a\0"]},
         {"tags": ["\ud800"]},
+        {"eta": datetime(9999, 12, 31, tzinfo=UTC)},
+        {"expires": datetime(9999, 12, 31, tzinfo=UTC)},
         {"idempotency_key": ""},
         {"idempotency_key": "a" * 501},
         {"idempotency_key": 7},
