@@ -85,7 +85,6 @@ class Bucket:
             "key_interval_ms": key_rate and key_rate.interval_ms,
             "key_burst": key_rate and key_rate.burst,
             "paused": "1" if self.is_paused else None,
-            "weighted": "1" if weights else None,
         } | {f"weight:{quote(key, safe='')}": weight for key, weight in weights.items()}
         fields = {name: str(value) for name, value in told.items() if value is not None}
         return fields | {"digest": hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]}

@@ -95,7 +95,9 @@ class Model(RuleBasedStateMachine):
         if limits["rate"]:
             limits["burst"] = burst
         self.was_weighted |= limits["weights"] is not None
-        self.bucket = Bucket(Limits(**limits), window, is_paused)
+        before, after = self.bucket.limits, Limits(**limits)
+        self.bucket = Bucket(after, window, is_paused)
+        self.settle_rates(before, after)
         self.took(self.buckets.configure(self.queue, self.bucket))
 
     @rule(is_flushed=st.booleans())
@@ -119,6 +121,19 @@ class Model(RuleBasedStateMachine):
             self.lines[key] = {Ticket.of(row): (score_ms(row), row.is_begun) for row in rows}
             assert [] == self.buckets.offer(self.queue, rows, admits=False)
         self.took(self.buckets.admit(self.queue))
+
+    def settle_rates(self, before: Limits, after: Limits) -> None:
+        """A bucket is never more than empty under a new rate; what was lost before that is forgotten with the old."""
+        rate, key_rate = after.rate_of_queue, after.rate_of_key
+        old = before.rate_of_queue
+        full_at = self.full_again_at(None, old) if old else self.full_at.get(None, 0.0)
+        if rate:
+            self.full_at[None] = min(full_at, self.clock[0] + rate.burst * rate.interval_ms)
+        for key in [key for key in self.full_at if key is not None and key_rate]:
+            empty = self.clock[0] + key_rate.burst * key_rate.interval_ms  # type: ignore[union-attr]
+            self.full_at[key] = min(self.full_at[key], empty)
+        if (before.rate, before.key_rate) != (after.rate, after.key_rate):
+            self.paced_from = -math.inf
 
     # --- what is promised ---
 
@@ -168,8 +183,7 @@ class Model(RuleBasedStateMachine):
         return [(place, rate) for place, rate in both if rate is not None]
 
     def full_again_at(self, place: str | None, rate: Rate) -> float:
-        empty = rate.burst * rate.interval_ms
-        return min(max(self.full_at.get(place, 0.0), self.paced_from + empty), self.clock[0] + empty)
+        return max(self.full_at.get(place, 0.0), self.paced_from + rate.burst * rate.interval_ms)
 
     def count_turns(self, served: str) -> None:
         """While a key could be served all along, nobody else has two turns before its next."""

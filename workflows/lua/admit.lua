@@ -10,30 +10,33 @@ local TOGETHER_MS = 25 -- starts that a rate allows within so short a time may w
 
 local function limits_of_queue()
     local names = { 'slots', 'per_key', 'interval_ms', 'burst', 'key_interval_ms', 'key_burst', 'paced_from' }
-    local values, limits = redis.call('HMGET', queue, 'paused', 'weighted', unpack(names)), {}
+    local values, limits = redis.call('HMGET', queue, 'paused', unpack(names)), {}
     for i, name in ipairs(names) do
-        limits[name] = tonumber(values[i + 2])
+        limits[name] = tonumber(values[i + 1])
     end
-    limits.is_paused, limits.is_weighted = values[1] == '1', values[2] == '1'
+    limits.is_paused = values[1] == '1'
     return limits
 end
 
-local function queue_full_at(limits, now)
-    return full_again_at(redis.call('GET', TAT), limits.interval_ms, limits.burst, limits.paced_from, now)
+local function queue_full_at(limits)
+    return full_again_at(redis.call('GET', TAT), limits.interval_ms, limits.burst, limits.paced_from)
 end
 
-local function key_full_at(limits, key, now)
+local function key_full_at(limits, key)
     local stored = redis.call('ZSCORE', TATS, key)
-    return full_again_at(stored, limits.key_interval_ms, limits.key_burst, limits.paced_from, now)
+    return full_again_at(stored, limits.key_interval_ms, limits.key_burst, limits.paced_from)
+end
+
+local function remember_full_at(full_at, now)
+    redis.call('SET', TAT, full_at, 'PX', math.max(1, math.ceil(full_at - now)) + 60000)
 end
 
 local function start_rates(limits, key, now)
     if limits.interval_ms then
-        local full_at = math.max(queue_full_at(limits, now), now) + limits.interval_ms
-        redis.call('SET', TAT, full_at, 'PX', math.ceil(full_at - now) + 1000)
+        remember_full_at(math.max(queue_full_at(limits), now) + limits.interval_ms, now)
     end
     if limits.key_interval_ms then
-        redis.call('ZADD', TATS, math.max(key_full_at(limits, key, now), now) + limits.key_interval_ms, key)
+        redis.call('ZADD', TATS, math.max(key_full_at(limits, key), now) + limits.key_interval_ms, key)
     end
 end
 
@@ -42,7 +45,7 @@ local function first_of(limits, key, is_open, now)
     local begun = redis.call('ZRANGE', begun_line(key), 0, 0, 'WITHSCORES')
     local fresh = is_open and redis.call('ZRANGE', fresh_line(key), 0, 0, 'WITHSCORES') or {}
     if fresh[1] and limits.key_interval_ms then
-        local at = allowed_at(key_full_at(limits, key, now), limits.key_interval_ms, limits.key_burst)
+        local at = allowed_at(key_full_at(limits, key), limits.key_interval_ms, limits.key_burst)
         if at > now then
             redis.call('ZADD', PACED, at, key)
             fresh = {}
@@ -54,15 +57,12 @@ local function first_of(limits, key, is_open, now)
     return begun[1], false
 end
 
-local function pass_turn(limits, key, turn)
-    local weight = limits.is_weighted and tonumber(redis.call('HGET', queue, 'weight:' .. key)) or 1
-    local following = turn + 1 / weight
-    redis.call('ZADD', PASSES, following, key)
+local function pass_turn(key, turn)
+    local following = turn + stride(key)
     redis.call('ZADD', TURNS, 'XX', following, key)
     redis.call('ZADD', BEGUN_TURNS, 'XX', following, key)
     if turn > tonumber(redis.call('GET', TURN) or 0) then
         redis.call('SET', TURN, turn)
-        redis.call('ZREMRANGEBYSCORE', PASSES, '-inf', turn)
     end
 end
 
@@ -79,7 +79,7 @@ local function wait_ms(limits, is_open, now, is_told)
     local at = math.huge
     if not is_open and redis.call('ZCARD', TURNS) > 0 then
         local together = math.floor(math.min((limits.burst - 1) / 2, TOGETHER_MS / limits.interval_ms))
-        at = allowed_at(queue_full_at(limits, now), limits.interval_ms, limits.burst) + together * limits.interval_ms
+        at = allowed_at(queue_full_at(limits), limits.interval_ms, limits.burst) + together * limits.interval_ms
     end
     local paced = redis.call('ZRANGE', PACED, 0, 0, 'WITHSCORES')
     at = math.min(at, tonumber(paced[2] or math.huge))
@@ -108,7 +108,7 @@ local function admit(is_told)
     local free = math.min(limits.slots - redis.call('ZCARD', SLOTS), ADMIT_LIMIT)
     while #admitted - 1 < free do
         local is_open = not limits.interval_ms
-            or allowed_at(queue_full_at(limits, now), limits.interval_ms, limits.burst) <= now
+            or allowed_at(queue_full_at(limits), limits.interval_ms, limits.burst) <= now
         local next_one = redis.call('ZRANGE', is_open and TURNS or BEGUN_TURNS, 0, 0, 'WITHSCORES')
         local key, turn = next_one[1], tonumber(next_one[2])
         if not key then
@@ -126,7 +126,7 @@ local function admit(is_told)
                 if is_fresh then
                     start_rates(limits, key, now)
                 end
-                pass_turn(limits, key, turn)
+                pass_turn(key, turn)
                 admitted[#admitted + 1] = ticket
             else
                 leave_turns(key, is_open)

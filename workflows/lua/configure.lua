@@ -6,7 +6,7 @@
 --         it goes, and these tickets hold slots; after a loss the rate buckets begin empty
 -- ARGV[4] how many fields follow
 -- ARGV[5...] field, value, ... of the hash: digest (of all the others), slots (tickets that may hold one), concurrency,
---         window, per_key, interval_ms, burst, key_interval_ms, key_burst, paused ('1'), weighted ('1'), weight:<key>
+--         window, per_key, interval_ms, burst, key_interval_ms, key_burst, paused ('1'), weight:<key>
 -- ARGV[...] tickets of running runs
 -- Returns as admit.
 
@@ -14,7 +14,8 @@ local known, now = is_known(), now_ms()
 if not known and ARGV[3] == 'change' then
     return false
 end
-local paced_from = known and redis.call('HGET', queue, 'paced_from') or (ARGV[3] == 'loss' and now)
+local before = known and limits_of_queue() or {}
+local full_at = before.interval_ms and queue_full_at(before) or tonumber(redis.call('GET', TAT) or 0)
 if not known then
     for key in pairs(keys_with_tickets()) do
         redis.call('UNLINK', fresh_line(key), begun_line(key))
@@ -22,16 +23,29 @@ if not known then
     for _, ticket in ipairs(redis.call('ZRANGE', SLOTS, 0, -1)) do
         redis.call('UNLINK', held_by(key_of(ticket)))
     end
-    redis.call('UNLINK', SLOTS, FULL, PACED, TURNS, BEGUN_TURNS, PASSES, TURN, TAT, TATS, WAITING, queue .. ':due')
+    redis.call('UNLINK', SLOTS, FULL, PACED, TURNS, BEGUN_TURNS, TURN, TAT, TATS, WAITING, queue .. ':due')
 end
 redis.call('DEL', queue)
 redis.call('HSET', queue, 'generation', ARGV[1])
-if paced_from then
-    redis.call('HSET', queue, 'paced_from', paced_from)
-end
 local last_field = 4 + 2 * tonumber(ARGV[4])
 for i = 5, last_field, 2 do
     redis.call('HSET', queue, ARGV[i], ARGV[i + 1])
+end
+local limits = limits_of_queue()
+if not known and ARGV[3] == 'loss' then
+    redis.call('HSET', queue, 'paced_from', now)
+elseif before.interval_ms == limits.interval_ms and before.key_interval_ms == limits.key_interval_ms then
+    redis.call('HSET', queue, 'paced_from', before.paced_from or 0)
+end
+-- A bucket is never more than empty: what a slower rate had left to wait for is not waited for.
+if known and limits.interval_ms then
+    remember_full_at(math.min(full_at, now + limits.burst * limits.interval_ms), now)
+end
+if known and limits.key_interval_ms then
+    local empty = now + limits.key_burst * limits.key_interval_ms
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', TATS, '(' .. empty, '+inf')) do
+        redis.call('ZADD', TATS, empty, key)
+    end
 end
 for i = last_field + 1, #ARGV do
     leave_line(ARGV[i])

@@ -13,7 +13,6 @@
 --           :begun_turns  zset key -> turn            those of them that have begun runs
 --           :full         set                         keys with tickets, all of whose slots are held
 --           :paced        zset key -> ms              keys whose rate allows the next start at that time
---           :passes       zset key -> turn            where keys that were served lately go on
 --           :turn         string                      the turn of the key that was served last
 --           :tat, :tats   string, zset key -> ms      when the rate bucket of the queue, of a key, is full again
 --           :due          string, ms                  when beat was told to look again
@@ -24,7 +23,7 @@
 
 local queue = KEYS[1]
 local SLOTS, FULL, PACED = queue .. ':slots', queue .. ':full', queue .. ':paced'
-local TURNS, BEGUN_TURNS, PASSES, TURN = queue .. ':turns', queue .. ':begun_turns', queue .. ':passes', queue .. ':turn'
+local TURNS, BEGUN_TURNS, TURN = queue .. ':turns', queue .. ':begun_turns', queue .. ':turn'
 
 local WAITING = queue .. ':waiting'
 
@@ -57,7 +56,13 @@ local function is_known()
     return redis.call('HGET', queue, 'generation') == ARGV[1]
 end
 
--- A key that has tickets takes its turn: after those that were served less, and not for what it missed while it had none.
+-- How far a key goes on with each turn it has: one with weight 3 has three turns while another has one.
+local function stride(key)
+    return 1 / (tonumber(redis.call('HGET', queue, 'weight:' .. key)) or 1)
+end
+
+-- A key that has tickets takes its turn in the next round: no key that stands there already waits for more than one turn
+-- of it, and none is served for what it missed while it had nothing to run.
 local function enter(key)
     if redis.call('SISMEMBER', FULL, key) == 1 then
         return
@@ -66,7 +71,7 @@ local function enter(key)
     if not has_begun and redis.call('EXISTS', fresh_line(key)) == 0 then
         return
     end
-    local turn = math.max(tonumber(redis.call('GET', TURN) or 0), tonumber(redis.call('ZSCORE', PASSES, key) or 0))
+    local turn = tonumber(redis.call('GET', TURN) or 0) + stride(key)
     if has_begun then
         redis.call('ZADD', BEGUN_TURNS, 'NX', turn, key)
     end

@@ -7,14 +7,10 @@
 
 local TAT, TATS = queue .. ':tat', queue .. ':tats'
 
--- After a loss the bucket counts as empty at that moment (`paced_from`), so no limit is exceeded by forgetting. And it
--- is never more than empty, whatever its rate was before.
-local function full_again_at(stored, interval_ms, burst, paced_from, now)
+-- After a loss the bucket counts as empty at that moment (`paced_from`), so no limit is exceeded by forgetting.
+local function full_again_at(stored, interval_ms, burst, paced_from)
     local at = tonumber(stored or 0)
-    if paced_from then
-        at = math.max(at, paced_from + burst * interval_ms)
-    end
-    return math.min(at, now + burst * interval_ms)
+    return paced_from and math.max(at, paced_from + burst * interval_ms) or at
 end
 
 local function allowed_at(full_at, interval_ms, burst)

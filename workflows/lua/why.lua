@@ -26,11 +26,11 @@ local result = {
 }
 if redis.call('ZSCORE', fresh_line(key), ticket) then
     if limits.interval_ms then
-        local at = allowed_at(queue_full_at(limits, now), limits.interval_ms, limits.burst)
+        local at = allowed_at(queue_full_at(limits), limits.interval_ms, limits.burst)
         result.wait_ms = math.max(0, math.ceil(at - now))
     end
     if limits.key_interval_ms then
-        local at = allowed_at(key_full_at(limits, key, now), limits.key_interval_ms, limits.key_burst)
+        local at = allowed_at(key_full_at(limits, key), limits.key_interval_ms, limits.key_burst)
         result.key_wait_ms = math.max(0, math.ceil(at - now))
     end
 end
