@@ -61,8 +61,8 @@ local function stride(key)
     return 1 / (tonumber(redis.call('HGET', queue, 'weight:' .. key)) or 1)
 end
 
--- A key that has tickets takes its turn in the next round: no key that stands there already waits for more than one turn
--- of it, and none is served for what it missed while it had nothing to run.
+-- A key that has tickets takes its turn in the next round, a hair before those that had theirs in this one: so nobody has
+-- two turns before its first, and it has no claim for what it missed while it had nothing to run.
 local function enter(key)
     if redis.call('SISMEMBER', FULL, key) == 1 then
         return
@@ -71,7 +71,7 @@ local function enter(key)
     if not has_begun and redis.call('EXISTS', fresh_line(key)) == 0 then
         return
     end
-    local turn = tonumber(redis.call('GET', TURN) or 0) + stride(key)
+    local turn = tonumber(redis.call('GET', TURN) or 0) + stride(key) * 0.999999
     if has_begun then
         redis.call('ZADD', BEGUN_TURNS, 'NX', turn, key)
     end
