@@ -145,7 +145,7 @@ class Buckets:
 
     def admit(self, queue: str) -> list[Ticket] | None:
         """Admits what has a slot by now."""
-        return _tickets(self._call(self._pace, queue, []))
+        return self.offer(queue, ())
 
     def pace(self, queue: str) -> Admission | None:
         """The same, and when there is more to admit."""
@@ -236,9 +236,10 @@ class Buckets:
 
 
 def score_ms(run: "RunRow | QueuedRow") -> float:
-    """Its place in its line: when it was queued, minus its head start. Older runs age past newer ones."""
+    """Its place in its line: when it was queued, minus its head start. Older runs age past newer ones. Not rounded: the
+    claim in Postgres compares microseconds, and refuses one that would overtake another."""
     assert run.queued_at is not None, f"run {run.id} is {run.status}, not queued"
-    return round(run.queued_at.timestamp() * 1000) - run.priority * 1000
+    return (run.queued_at.timestamp() - run.priority) * 1000
 
 
 def _flat(bucket: Bucket) -> list[str]:

@@ -20,8 +20,8 @@ from celeriac.workflows.buckets import Ticket
 QUEUE = "paced"
 KEYS = 100
 CASES = {
-    "rate 200/s: at most 200 + burst 10": {"rate": "200/s"},
-    "rate 20/s: at most 20 + burst 1": {"rate": "20/s"},
+    "rate 200/s: at most 200 + burst 20": {"rate": "200/s"},
+    "rate 20/s: at most 20 + burst 2": {"rate": "20/s"},
     "key_rate 2/s, 100 keys: at most 2 + burst 1 each": {"key_rate": "2/s"},
 }
 SECONDS = 5.0  # of one round, after the first start

@@ -9,7 +9,7 @@ local ADMIT_LIMIT = 2000 -- tickets in one call; who gets so many asks again
 local TOGETHER_MS = 25 -- starts that a rate allows within so short a time may wait for each other
 
 local function limits_of_queue()
-    local names = { 'slots', 'per_key', 'interval_ms', 'burst', 'key_interval_ms', 'key_burst', 'paced_from' }
+    local names = { 'slots', 'per_key', 'interval_ms', 'burst', 'key_interval_ms', 'key_burst', 'keys_full_at' }
     local values, limits = redis.call('HMGET', queue, 'paused', unpack(names)), {}
     for i, name in ipairs(names) do
         limits[name] = tonumber(values[i + 1])
@@ -18,22 +18,9 @@ local function limits_of_queue()
     return limits
 end
 
-local function queue_full_at(limits)
-    return full_again_at(redis.call('GET', TAT), limits.interval_ms, limits.burst, limits.paced_from)
-end
-
-local function key_full_at(limits, key)
-    local stored = redis.call('ZSCORE', TATS, key)
-    return full_again_at(stored, limits.key_interval_ms, limits.key_burst, limits.paced_from)
-end
-
-local function remember_full_at(full_at, now)
-    redis.call('SET', TAT, full_at, 'PX', math.max(1, math.ceil(full_at - now)) + 60000)
-end
-
 local function start_rates(limits, key, now)
     if limits.interval_ms then
-        remember_full_at(math.max(queue_full_at(limits), now) + limits.interval_ms, now)
+        remember_full_at(math.max(queue_full_at(), now) + limits.interval_ms, now)
     end
     if limits.key_interval_ms then
         redis.call('ZADD', TATS, math.max(key_full_at(limits, key), now) + limits.key_interval_ms, key)
@@ -57,13 +44,11 @@ local function first_of(limits, key, is_open, now)
     return begun[1], false
 end
 
-local function pass_turn(key, turn)
-    local following = turn + stride(key)
-    redis.call('ZADD', TURNS, 'XX', following, key)
-    redis.call('ZADD', BEGUN_TURNS, 'XX', following, key)
-    if turn > tonumber(redis.call('GET', TURN) or 0) then
-        redis.call('SET', TURN, turn)
-    end
+-- What goes on while the rate of the queue allows no start costs its key no turn among those that start: the keys that
+-- have nothing else would take them all.
+local function pass_turn(turns, key, turn)
+    redis.call('SET', last_turn(turns), turn)
+    redis.call('ZADD', turns, 'XX', turn + stride(key), key)
 end
 
 local function leave_turns(key, is_open)
@@ -76,13 +61,13 @@ end
 -- Until a rate allows the next start; where it has a burst, until it allows several, so that a fast one is not looked at
 -- for each. `is_told`: the caller is beat itself, which sleeps so long.
 local function wait_ms(limits, is_open, now, is_told)
-    local at = math.huge
-    if not is_open and redis.call('ZCARD', TURNS) > 0 then
-        local together = math.floor(math.min((limits.burst - 1) / 2, TOGETHER_MS / limits.interval_ms))
-        at = allowed_at(queue_full_at(limits), limits.interval_ms, limits.burst) + together * limits.interval_ms
-    end
     local paced = redis.call('ZRANGE', PACED, 0, 0, 'WITHSCORES')
-    at = math.min(at, tonumber(paced[2] or math.huge))
+    local at = tonumber(paced[2] or math.huge)
+    if not is_open then
+        local together = math.floor(math.min((limits.burst - 1) / 2, TOGETHER_MS / limits.interval_ms))
+        local open_at = allowed_at(queue_full_at(), limits.interval_ms, limits.burst) + together * limits.interval_ms
+        at = redis.call('ZCARD', TURNS) > 0 and open_at or math.max(open_at, at)
+    end
     if at == math.huge then
         return -1
     end
@@ -108,8 +93,9 @@ local function admit(is_told)
     local free = math.min(limits.slots - redis.call('ZCARD', SLOTS), ADMIT_LIMIT)
     while #admitted - 1 < free do
         local is_open = not limits.interval_ms
-            or allowed_at(queue_full_at(limits), limits.interval_ms, limits.burst) <= now
-        local next_one = redis.call('ZRANGE', is_open and TURNS or BEGUN_TURNS, 0, 0, 'WITHSCORES')
+            or allowed_at(queue_full_at(), limits.interval_ms, limits.burst) <= now
+        local turns = is_open and TURNS or BEGUN_TURNS
+        local next_one = redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')
         local key, turn = next_one[1], tonumber(next_one[2])
         if not key then
             admitted[1] = wait_ms(limits, is_open, now, is_told)
@@ -117,6 +103,7 @@ local function admit(is_told)
         end
         if limits.per_key and redis.call('SCARD', held_by(key)) >= limits.per_key then
             leave_turns(key, true)
+            redis.call('ZREM', PACED, key)
             redis.call('SADD', FULL, key)
         else
             local ticket, is_fresh = first_of(limits, key, is_open, now)
@@ -126,7 +113,7 @@ local function admit(is_told)
                 if is_fresh then
                     start_rates(limits, key, now)
                 end
-                pass_turn(key, turn)
+                pass_turn(turns, key, turn)
                 admitted[#admitted + 1] = ticket
             else
                 leave_turns(key, is_open)

@@ -13,7 +13,7 @@
 --           :begun_turns  zset key -> turn            those of them that have begun runs
 --           :full         set                         keys with tickets, all of whose slots are held
 --           :paced        zset key -> ms              keys whose rate allows the next start at that time
---           :turn         string                      the turn of the key that was served last
+--           :turns:last, :begun_turns:last  strings   the turns that were served last
 --           :tat, :tats   string, zset key -> ms      when the rate bucket of the queue, of a key, is full again
 --           :due          string, ms                  when beat was told to look again
 --           :waiting      string                      how many tickets stand in lines; `holding` counts anew now and then
@@ -22,10 +22,12 @@
 -- Returns nothing: it defines names.
 
 local queue = KEYS[1]
-local SLOTS, FULL, PACED = queue .. ':slots', queue .. ':full', queue .. ':paced'
-local TURNS, BEGUN_TURNS, TURN = queue .. ':turns', queue .. ':begun_turns', queue .. ':turn'
+local SLOTS, FULL, PACED, WAITING = queue .. ':slots', queue .. ':full', queue .. ':paced', queue .. ':waiting'
+local TURNS, BEGUN_TURNS = queue .. ':turns', queue .. ':begun_turns'
 
-local WAITING = queue .. ':waiting'
+local function last_turn(turns)
+    return turns .. ':last'
+end
 
 local function fresh_line(key)
     return queue .. ':fresh:' .. key
@@ -63,6 +65,11 @@ end
 
 -- A key that has tickets takes its turn in the next round, a hair before those that had theirs in this one: so nobody has
 -- two turns before its first, and it has no claim for what it missed while it had nothing to run.
+local function enter_turns(turns, key)
+    local turn = tonumber(redis.call('GET', last_turn(turns)) or 0) + stride(key) * 0.999999
+    redis.call('ZADD', turns, 'NX', turn, key)
+end
+
 local function enter(key)
     if redis.call('SISMEMBER', FULL, key) == 1 then
         return
@@ -71,12 +78,11 @@ local function enter(key)
     if not has_begun and redis.call('EXISTS', fresh_line(key)) == 0 then
         return
     end
-    local turn = tonumber(redis.call('GET', TURN) or 0) + stride(key) * 0.999999
     if has_begun then
-        redis.call('ZADD', BEGUN_TURNS, 'NX', turn, key)
+        enter_turns(BEGUN_TURNS, key)
     end
     if has_begun or not redis.call('ZSCORE', PACED, key) then
-        redis.call('ZADD', TURNS, 'NX', turn, key)
+        enter_turns(TURNS, key)
     end
 end
 
@@ -111,5 +117,11 @@ local function leave_line(ticket)
     local left = redis.call('ZREM', fresh_line(key), ticket) + redis.call('ZREM', begun_line(key), ticket)
     if left > 0 then
         redis.call('DECRBY', WAITING, left)
+        if redis.call('EXISTS', fresh_line(key), begun_line(key)) == 0 then
+            redis.call('ZREM', TURNS, key)
+            redis.call('ZREM', BEGUN_TURNS, key)
+            redis.call('ZREM', PACED, key)
+            redis.call('SREM', FULL, key)
+        end
     end
 end

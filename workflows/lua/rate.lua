@@ -7,10 +7,17 @@
 
 local TAT, TATS = queue .. ':tat', queue .. ':tats'
 
--- After a loss the bucket counts as empty at that moment (`paced_from`), so no limit is exceeded by forgetting.
-local function full_again_at(stored, interval_ms, burst, paced_from)
-    local at = tonumber(stored or 0)
-    return paced_from and math.max(at, paced_from + burst * interval_ms) or at
+local function queue_full_at()
+    return tonumber(redis.call('GET', TAT) or 0)
+end
+
+-- After a loss those of all keys were empty, so no limit is exceeded by forgetting: `keys_full_at`.
+local function key_full_at(limits, key)
+    return math.max(tonumber(redis.call('ZSCORE', TATS, key) or 0), limits.keys_full_at or 0)
+end
+
+local function remember_full_at(full_at, now)
+    redis.call('SET', TAT, full_at, 'PX', math.max(1, math.ceil(full_at - now)) + 60000)
 end
 
 local function allowed_at(full_at, interval_ms, burst)

@@ -26,7 +26,7 @@ local result = {
 }
 if redis.call('ZSCORE', fresh_line(key), ticket) then
     if limits.interval_ms then
-        local at = allowed_at(queue_full_at(limits), limits.interval_ms, limits.burst)
+        local at = allowed_at(queue_full_at(), limits.interval_ms, limits.burst)
         result.wait_ms = math.max(0, math.ceil(at - now))
     end
     if limits.key_interval_ms then
