@@ -648,8 +648,19 @@ def test_runs_that_go_on_wait_for_no_rate_and_use_none_up(crm: Crm, clock: Clock
     later = [queued(n, key, begun=True) for n, key in enumerate("aab")]
     assert later == sorted(crm.offer(*later), key=score_ms)
     assert (0, 60.0) == crm.pace()
-    clock.advance(60)
+    clock.advance(59.999)
+    assert [last := queued(9, "a", begun=True)] == crm.offer(last)
+    clock.advance(0.001)
     assert [Ticket.of(second)] == crm.admit()
+
+
+@pytest.mark.parametrize("prefix", ["", "key_"])
+def test_a_run_that_goes_on_takes_no_start_along(crm: Crm, clock: Clock, prefix: str) -> None:
+    crm.begin(**{f"{prefix}rate": "1/m"})
+    crm.offer(*[queued(n, "a") for n in range(2)])
+    clock.advance(59.999)
+    assert [begun := queued(9, "a", begun=True)] == crm.offer(begun)
+    assert (0, 0.001) == crm.pace()
 
 
 def test_runs_that_go_on_wait_for_a_slot_all_the_same(crm: Crm) -> None:
@@ -914,6 +925,15 @@ def test_a_rate_bucket_that_a_loss_emptied_fills_up_again(crm: Crm, clock: Clock
     assert 3 == len(crm.offer(*[queued(n, str(n)) for n in range(9)]))
 
 
+def test_a_running_run_does_not_stand_in_line_any_more(crm: Crm) -> None:
+    crm.begin(concurrency=1)
+    held, started, waiting = queued(0), queued(1), queued(2)
+    crm.offer(held, started, waiting)
+    crm.buckets.restore("crm", Bucket(Limits(concurrency=1), 9), [Ticket.of(started)], is_loss=True)
+    assert ({Ticket.of(held), Ticket.of(started)}, 1) == (crm.holders, crm.waiting)
+    assert [Ticket.of(waiting)] == crm.release(held, started)
+
+
 def test_a_queue_that_is_restored_by_two_at_once_lost_nothing(crm: Crm) -> None:
     """The second of two processes that met a new queue takes it for a loss."""
     crm.begin(rate="20/m", burst=3)
@@ -924,8 +944,17 @@ def test_a_queue_that_is_restored_by_two_at_once_lost_nothing(crm: Crm) -> None:
     assert {Ticket.of(waiting), Ticket.of(running)} == crm.holders
 
 
-def test_nothing_of_another_generation_is_left(crm: Crm, client: Any) -> None:
-    limits = {"concurrency": 4, "per_key": 1, "rate": "6/m", "burst": 9, "key_rate": "1/m", "weights": {"a": 2}}
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"concurrency": 4, "per_key": 1, "rate": "6/m", "burst": 9, "key_rate": "1/m", "weights": {"a": 2}},
+        {"per_key": 2},
+        {"key_rate": "1/m"},
+        {"rate": "1/m"},
+        {"concurrency": 1},
+    ],
+)
+def test_nothing_of_another_generation_is_left(crm: Crm, client: Any, limits: dict[str, Any]) -> None:
     crm.begin(**limits)
     crm.offer(*[queued(n, key, begun=begun) for n in range(9) for key in ("a", "b", "") for begun in (False, True)])
     client.hset(QUEUE, "generation", "another")

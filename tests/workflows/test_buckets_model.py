@@ -86,11 +86,7 @@ class Model(RuleBasedStateMachine):
         is_paged=st.booleans(),
     )
     def offer(self, keys: list[str], priority: int, begun: bool, is_paged: bool) -> None:
-        self.seconds += 1
-        moment = MIDNIGHT + timedelta(seconds=self.seconds)
-        attempts = (1, 1 if begun else None)
-        rows = [QueuedRow(new_id(), 0, "greet", "queued", self.queue, key, priority, moment, *attempts) for key in keys]
-        self.line_up(rows, is_paged)
+        self.line_up(self.rows(keys, priority, begun), is_paged)
 
     @precondition(lambda self: self.gone)
     @rule(data=st.data(), begun=st.booleans())
@@ -102,6 +98,16 @@ class Model(RuleBasedStateMachine):
         self.line_up(
             [replace(row, epoch=row.epoch + 1, queued_at=moment, attempt=attempt, started_attempt=row.attempt)]
         )
+
+    @rule(key=st.sampled_from(KEYS), count=st.integers(5, 15), begun=st.booleans())
+    def many_come(self, key: str, count: int, begun: bool) -> None:
+        self.line_up(self.rows([key] * count, 0, begun))
+
+    @rule(times=st.integers(5, 15))
+    def slots_are_given_back_one_after_the_other(self, times: int) -> None:
+        for _ in range(times):
+            if self.slots:
+                self.leave([next(iter(self.slots.values()))])
 
     @rule(data=st.data())
     def offer_again(self, data: Any) -> None:
@@ -185,6 +191,12 @@ class Model(RuleBasedStateMachine):
         self.took(self.buckets.restore(self.queue, self.bucket, list(self.slots), is_loss))
 
     # --- how it is told to Redis ---
+
+    def rows(self, keys: list[str], priority: int, begun: bool) -> list[QueuedRow]:
+        self.seconds += 1
+        moment = MIDNIGHT + timedelta(seconds=self.seconds)
+        attempts = (1, 1 if begun else None)
+        return [QueuedRow(new_id(), 0, "greet", "queued", self.queue, key, priority, moment, *attempts) for key in keys]
 
     def line_up(self, rows: Sequence[QueuedRow], is_paged: bool = False) -> None:
         for row in rows:
@@ -336,6 +348,7 @@ class Model(RuleBasedStateMachine):
             return
         holding = self.buckets.holding(self.queue)
         assert holding is not None
+        assert holding.waiting == self.buckets.holding(self.queue, counts_anew=True).waiting  # type: ignore[union-attr]
         assert (self.bucket.window, self.bucket.fields()["digest"]) == (holding.window, holding.digest)
         assert self.slots.keys() == {ticket for ticket, _ in holding.slots}
         assert len(list(self.waiting())) == holding.waiting
