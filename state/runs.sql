@@ -8,8 +8,8 @@ arriving as (
         is_exclusive boolean, priority int, payload text, tags text[], metadata text, idempotency_key text,
         idempotency_scope text, idempotency_ttl_seconds float8, parent_id uuid, parent_step text, root_id uuid,
         source text, source_id text, traceparent text, run_at timestamptz, delay_seconds float8,
-        expires_at timestamptz, ttl_seconds float8, parent_seq int, debounce_key text, debounce_mode text, debounce_seconds float8,
-        debounce_cap_seconds float8)
+        expires_at timestamptz, ttl_seconds float8, parent_seq int, debounce_key text, debounce_mode text,
+        debounce_seconds float8, debounce_cap_seconds float8)
     cross join lateral (values (
         nullif(greatest(r.run_at, now() + r.delay_seconds * interval '1 second', now()), now()))) as later (run_at)
 ), refused as (
@@ -146,6 +146,14 @@ update celeriac.runs set
 where id = %(id)s and status = 'running' and epoch = %(epoch)s
 returning *;
 
+-- fragment: reopened
+-- The step by which a run failed: a body gets fresh attempts, a wait waits as long again.
+finished_at = null, spent = s.attempts,
+        status = case when s.kind in ('step', 'transaction') then 'retrying' else 'waiting' end,
+        error = case when s.kind in ('step', 'transaction') then s.error end,
+        wake_at = now() + (s.wake_at - s.started_at),
+        started_at = case when s.kind in ('step', 'transaction') then s.started_at else now() end
+
 -- name: postpone
 -- It raised and is tried again later: a step after its own delay (`next_attempt` is this attempt), or the run from
 -- its failed step, which then gets fresh attempts. A run whose cancellation was asked for is not tried again.
@@ -156,9 +164,8 @@ with postponed as (
     where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
     returning *
 ), reopened as (
-    update celeriac.steps set status = 'retrying', finished_at = null, spent = attempts
-    from postponed
-    where steps.run_id = postponed.id and steps.status = 'failed' and steps.key = %(failed_step)s
+    update celeriac.steps as s set {{reopened}}
+    from postponed where s.run_id = postponed.id and s.status = 'failed' and s.key = %(failed_step)s
 )
 select * from postponed;
 
@@ -252,9 +259,8 @@ with retried as (
     where id = %(id)s and status in ('failed', 'timed_out', 'crashed')
     returning *
 ), reopened as (
-    update celeriac.steps set status = 'retrying', finished_at = null, spent = attempts
-    from retried
-    where steps.run_id = retried.id and steps.status = 'failed' and steps.key = retried.error ->> 'step'
+    update celeriac.steps as s set {{reopened}}
+    from retried where s.run_id = retried.id and s.status = 'failed' and s.key = retried.error ->> 'step'
 )
 select * from retried;
 

@@ -11,6 +11,7 @@ import pytest
 
 from celeriac import (
     Celeriac,
+    Retry,
     Run,
     complete_token,
     create_token,
@@ -377,6 +378,28 @@ class TestEvents:
         send_event("paid", {"order": "o1"})  # too late
         assert '"late: event paid: nothing came within 60 s"' == perform.finish(woken).output
 
+    @pytest.mark.parametrize("retried", ["by hand", "by its policy"])
+    def test_a_run_that_failed_by_a_timeout_waits_as_long_again_when_it_is_retried(
+        self, perform: Any, durable: Celeriac, retried: str
+    ) -> None:
+        attempts = 2 if retried == "by its policy" else 1
+
+        @workflow(name="patient", retry=Retry(max_attempts=attempts, min_delay=5, max_delay=5))
+        def patient() -> Any:
+            return wait_for_event("paid", timeout=60)["n"]
+
+        run = perform.once(perform.start(patient))
+        run = perform.once(run)  # nothing came
+        if retried == "by hand":
+            assert status.FAILED == run.status
+            durable.retry(run.id)
+        run = perform.once(perform.row(run.id))
+        assert (status.WAITING, True) == (run.status, run.run_at is not None)
+        step_ = perform.steps(run)["event paid"]
+        assert timedelta(seconds=60) == step_.wake_at - step_.started_at
+        send_event("paid", {"n": 7})
+        assert "7" == perform.finish(perform.row(run.id)).output
+
     def test_an_event_inside_a_run_is_sent_once_however_often_its_line_is_replayed(self, perform: Any) -> None:
         @workflow(name="sender")
         def sender() -> list[bool]:
@@ -526,6 +549,17 @@ class TestTokens:
         complete_token(asked[0], error="declined by ada")
         done = settle(run)
         assert (status.FAILED, "declined by ada") == (done.status, error_of(done)["message"])
+
+    def test_a_token_that_failed_its_run_can_be_completed_again_when_that_is_retried(
+        self, perform: Any, settle: Any, durable: Celeriac, approval: Any, asked: list[str]
+    ) -> None:
+        run = perform.once(perform.start(approval))
+        complete_token(asked[0], error="declined by mistake")
+        failed = settle(run)
+        durable.retry(failed.id)
+        assert status.WAITING == perform.once(perform.row(run.id)).status
+        assert complete_token(asked[0], "approved")
+        assert '"approved"' == settle(perform.row(run.id)).output
 
     def test_an_unknown_token_is_refused(self, durable: Celeriac) -> None:
         for id in ("tok_" + "0" * 32, "nonsense"):
