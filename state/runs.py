@@ -153,15 +153,13 @@ class Filter:
     after: tuple[datetime, UUID] | None = field(default=None)
 
 
-def start(db: Executor, new: Sequence[NewRun]) -> list[RunRow]:
-    """Starts many runs in one statement; those that are there already (same idempotency key) are left out."""
-    return _start(db, new, parent_epoch=0)
+def start(db: Executor, new: Sequence[NewRun], parent_epoch: int = 0) -> list[RunRow]:
+    """Starts many runs in one statement; children together with the checkpoints of their parent, held at `parent_epoch`.
 
-
-def start_children(db: Executor, new: Sequence[NewRun], parent_epoch: int) -> list[RunRow]:
-    """Starts children together with their parent's checkpoints. Left out: those that were started before; all, where
-    the parent was lost or is to be cancelled."""
-    return _start(db, new, parent_epoch)
+    Left out: those that are there already (same idempotency key, same step of a parent); all children, where their
+    parent was lost or is to be cancelled; all, where a queue takes none.
+    """
+    return _many(db, SQL.start, runs=_json(new), parent_epoch=parent_epoch)
 
 
 def debounce(db: Executor, new: NewRun) -> RunRow | None:
@@ -380,10 +378,6 @@ def find(db: Executor, filter: Filter, limit: int) -> list[RunRow]:
         limit=limit,
         **values,
     )
-
-
-def _start(db: Executor, new: Sequence[NewRun], parent_epoch: int) -> list[RunRow]:
-    return _many(db, SQL.start, runs=_json(new), parent_epoch=parent_epoch)
 
 
 def _json(new: Sequence[NewRun]) -> str:

@@ -152,7 +152,7 @@ class Execution:
             for key, seq, run in own
             if recorded[key] is None
         ]
-        started = self._outlast(lambda: room.start_children(self.database, missing, self.run.epoch)) if missing else []
+        started = self._outlast(lambda: room.start(self.database, missing, self.run.epoch)) if missing else []
         rows = {row.parent_step: row for row in started}
         for run in missing:
             if run.parent_step not in rows:

@@ -10,33 +10,21 @@ from ..state.runs import NewRun, RunRow
 from .queue import Limits
 
 
-def start(db: Transactional, new: Sequence[NewRun]) -> list[RunRow]:
+def start(db: Transactional, new: Sequence[NewRun], parent_epoch: int = 0) -> list[RunRow]:
     """Starts those runs that are not there already and whose queues take them: all of the latter, or none.
 
-    Raises KeyFull where the policy of a queue refuses one; then none is started either.
+    Children start while their parent is held at `parent_epoch`, together with its checkpoints. Raises KeyFull where the
+    policy of a queue refuses one; then none is started either.
     """
     if not any(run.is_exclusive for run in new):
-        return runs.start(db, new)
+        return runs.start(db, new, parent_epoch)
     with db.transaction() as transaction:
         _lock_keys(transaction, new)
         started: list[RunRow] = []
         for run in new:
             if not _is_there(transaction, run):
                 make_room(transaction, run)
-                started += runs.start(transaction, [run])
-        return started
-
-
-def start_children(db: Transactional, new: Sequence[NewRun], parent_epoch: int) -> list[RunRow]:
-    """The same for children, together with their parent's checkpoints; none where the parent is no longer held."""
-    if not any(run.is_exclusive for run in new):
-        return runs.start_children(db, new, parent_epoch)
-    with db.transaction() as transaction:
-        _lock_keys(transaction, new)
-        started: list[RunRow] = []
-        for run in new:
-            make_room(transaction, run)
-            started += runs.start_children(transaction, [run], parent_epoch)
+                started += runs.start(transaction, [run], parent_epoch)
         return started
 
 
@@ -86,6 +74,8 @@ def _lock_keys(transaction: Transactional, new: Sequence[NewRun]) -> None:
 
 
 def _is_there(transaction: Transactional, run: NewRun) -> bool:
+    if run.parent_id is not None and run.parent_step is not None:
+        return runs.of_parent_step(transaction, run.parent_id, run.parent_step) is not None
     if run.idempotency_key is None or run.idempotency_scope is None:
         return False
     found = runs.of_idempotency_key(transaction, run.idempotency_scope, run.idempotency_key)

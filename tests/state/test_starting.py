@@ -167,7 +167,7 @@ def test_a_sleep_that_is_asked_for_again_keeps_the_time_of_the_first(a_run: Any)
 
 def test_a_child_starts_together_with_the_checkpoint_of_its_parent(a_run: Any) -> None:
     parent = a_run(status.RUNNING)
-    (child,) = runs.start_children(a_run.database, [child_of(parent, parent_seq=4)], parent.epoch)
+    (child,) = runs.start(a_run.database, [child_of(parent, parent_seq=4)], parent.epoch)
     assert (parent.id, "greet", parent.root_id) == (child.parent_id, child.parent_step, child.root_id)
     (step,) = steps.of_run(a_run.database, parent.id)
     assert ("greet", "child", "waiting", 4, child.id) == (step.key, step.kind, step.status, step.seq, step.child_id)
@@ -176,8 +176,8 @@ def test_a_child_starts_together_with_the_checkpoint_of_its_parent(a_run: Any) -
 
 def test_a_child_starts_once(a_run: Any) -> None:
     parent = a_run(status.RUNNING)
-    assert 1 == len(runs.start_children(a_run.database, [child_of(parent)], parent.epoch))
-    assert [] == runs.start_children(a_run.database, [child_of(parent)], parent.epoch)
+    assert 1 == len(runs.start(a_run.database, [child_of(parent)], parent.epoch))
+    assert [] == runs.start(a_run.database, [child_of(parent)], parent.epoch)
     assert 1 == len(steps.of_run(a_run.database, parent.id))
 
 
@@ -185,7 +185,7 @@ def test_a_child_starts_once(a_run: Any) -> None:
 def test_a_child_does_not_start_when_its_parent_is_no_longer_held(a_run: Any, ended: str) -> None:
     parent = a_run(ended)
     before = a_run.everything(parent.id)
-    assert [] == runs.start_children(a_run.database, [child_of(parent)], parent.epoch)
+    assert [] == runs.start(a_run.database, [child_of(parent)], parent.epoch)
     assert before == a_run.everything(parent.id)
     assert runs.of_parent_step(a_run.database, parent.id, "greet") is None
 
@@ -194,14 +194,14 @@ def test_a_child_does_not_start_for_a_worker_that_lost_its_parent(a_run: Any) ->
     stale = a_run(status.RUNNING)
     runs.requeue(a_run.database, a_run.worker_id, "killed")
     held = a_run.claim(a_run.row(stale.id))
-    assert [] == runs.start_children(a_run.database, [child_of(stale)], stale.epoch)
-    assert 1 == len(runs.start_children(a_run.database, [child_of(held)], held.epoch))
+    assert [] == runs.start(a_run.database, [child_of(stale)], stale.epoch)
+    assert 1 == len(runs.start(a_run.database, [child_of(held)], held.epoch))
 
 
 def test_a_child_whose_key_another_run_has_does_not_start(a_run: Any) -> None:
     parent, key = a_run(status.RUNNING), new_id().hex
     a_run.new(idempotency_key=key)
-    assert [] == runs.start_children(a_run.database, [child_of(parent, idempotency_key=key)], parent.epoch)
+    assert [] == runs.start(a_run.database, [child_of(parent, idempotency_key=key)], parent.epoch)
     assert [] == steps.of_run(a_run.database, parent.id)
 
 

@@ -275,6 +275,23 @@ def test_a_child_meets_the_policy_of_its_queue(perform: Any, durable: Celeriac, 
     assert '["Run","refused"]' == perform(parent).output.replace(" ", "")
 
 
+@pytest.mark.parametrize("policy", ["reject", "cancel_running"])
+def test_a_child_whose_start_was_committed_and_not_heard_of_does_not_stand_in_its_own_way(
+    far_perform: Any, wire: Any, durable: Celeriac, declared: Any, policy: str
+) -> None:
+    sync = declared(per_key=1, when_full=policy)
+
+    @workflow(name="parent")
+    def parent() -> str:
+        return sync.delay("acme").status
+
+    durable.register()
+    run = far_perform.start(parent)
+    wire.forget_answer_to("COMMIT")
+    assert '"queued"' == far_perform.finish(run).output
+    assert 1 == wire.forgot
+
+
 @pytest.mark.parametrize(
     ("debounce", "told"),
     [
