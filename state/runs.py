@@ -154,7 +154,7 @@ class Filter:
 
 
 def start(db: Executor, new: Sequence[NewRun], parent_epoch: int = 0) -> list[RunRow]:
-    """Starts many runs in one statement; children together with the checkpoints of their parent, held at `parent_epoch`.
+    """Starts many runs in one statement; children with the checkpoints of their parent, held at `parent_epoch`.
 
     Left out: those that are there already (same idempotency key, same step of a parent); all children, where their
     parent was lost or is to be cancelled; all, where a queue takes none.
