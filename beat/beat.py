@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..state.errors import StateUnavailable
 from ..workflows import Celeriac
 from ..workflows.buckets import LOST, RedisUnavailable
+from .bulk import BulkService
 from .dispatcher import DispatcherService
 from .pacer import Pacer
 from .reaper import Reaper
@@ -31,6 +32,7 @@ def services(durable: Celeriac) -> list[Service]:
         Pacer(durable),
         Reaper(durable),
         Router(durable),
+        BulkService(durable),
     ]
 
 

@@ -318,6 +318,8 @@ def _translated_connection() -> Iterator[None]:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except psycopg2.errors.InvalidParameterValue as error:  # a function of ours refuses a value
+        raise ValueError(error.diag.message_primary) from error
     except (*_AWAY, sqlalchemy.exc.OperationalError) as error:
         raise StateUnavailable(f"Postgres does not answer: {str(error).strip()}") from error
     except (psycopg2.ProgrammingError, sqlalchemy.exc.ProgrammingError) as error:

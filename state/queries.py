@@ -1,13 +1,13 @@
 """Reads the .sql files of this package: each statement stands under `-- name: verb`, its prose between name and SQL.
 
-What several statements share stands under `-- fragment: name`, and in them as `{{name}}`.
+What several statements share stands in fragments.sql under `-- fragment: name`, and in them as `{{name}}`.
 """
 
 import re
 from importlib.resources import files
 from typing import Self
 
-SECTION = re.compile(r"^-- (name|fragment): (\w+)\s*$", re.MULTILINE)
+SECTION = re.compile(r"^-- (?:name|fragment): (\w+)\s*$", re.MULTILINE)
 FRAGMENT = re.compile(r"{{(\w+)}}")
 PROSE = re.compile(r"^--.*\n", re.MULTILINE)
 PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -38,14 +38,11 @@ class Queries:
 
     def __init__(self, filename: str):
         self.filename = filename
-        _, *parts = SECTION.split(files(__package__).joinpath(filename).read_text())
-        sections = list(zip(parts[::3], parts[1::3], map(str.strip, parts[2::3]), strict=True))
-        fragments = {name: PROSE.sub("", text) for kind, name, text in sections if kind == "fragment"}
+        fragments = {name: PROSE.sub("", text) for name, text in _sections("fragments.sql").items()}
         noun = filename.removesuffix(".sql")
         self.statements: dict[str, Statement] = {
             name: Statement.of(FRAGMENT.sub(lambda found: fragments[found[1]], text), f"{noun}_{name}")
-            for kind, name, text in sections
-            if kind == "name"
+            for name, text in _sections(filename).items()
         }
 
     def __getattr__(self, name: str) -> Statement:
@@ -53,3 +50,9 @@ class Queries:
             return self.statements[name]
         except KeyError:
             raise AttributeError(f"{self.filename} has no statement named {name!r}") from None
+
+
+def _sections(filename: str) -> dict[str, str]:
+    """Name -> text, of the statements or fragments of a file."""
+    _, *parts = SECTION.split(files(__package__).joinpath(filename).read_text())
+    return dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))

@@ -3,9 +3,10 @@
 from datetime import datetime
 
 from .errors import UsageError
-from .execution import Execution, current_execution
+from .execution import execution_for
+from .retry import SECONDS_LIMIT
 
-SECONDS_LIMIT = 100 * 366 * 86_400.0
+ELSEWHERE = "elsewhere use time.sleep()"
 
 
 def sleep(
@@ -26,7 +27,7 @@ def sleep(
     total = seconds + milliseconds / 1000 + 60 * (minutes + 60 * (hours + 24 * (days + 7 * weeks)))
     if not 0 <= total <= SECONDS_LIMIT:
         raise UsageError(f"sleep({total:g} seconds): a time cannot be negative, or longer than a hundred years")
-    _execution("sleep").sleep(f"it sleeps {total:g} s", delay_seconds=total, wake_at=None)
+    execution_for("sleep", ELSEWHERE).sleep(f"it sleeps {total:g} s", delay_seconds=total, wake_at=None)
 
 
 def sleep_until(moment: datetime) -> None:
@@ -36,11 +37,6 @@ def sleep_until(moment: datetime) -> None:
     """
     if moment.tzinfo is None:
         raise UsageError(f"sleep_until({moment!r}): a naive datetime; say which zone, e.g. datetime.now(UTC)")
-    _execution("sleep_until").sleep(f"it sleeps until {moment.isoformat()}", delay_seconds=None, wake_at=moment)
-
-
-def _execution(what: str) -> Execution:
-    execution = current_execution()
-    if execution is None:
-        raise UsageError(f"{what}() works inside a run only; elsewhere use time.sleep()")
-    return execution
+    execution_for("sleep_until", ELSEWHERE).sleep(
+        f"it sleeps until {moment.isoformat()}", delay_seconds=None, wake_at=moment
+    )

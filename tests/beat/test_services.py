@@ -15,7 +15,7 @@ from celeriac.beat.reaper import Reaper
 from celeriac.beat.scheduler import Scheduler
 from celeriac.beat.waker import Waker
 from celeriac.state import runs, schedules, workers
-from celeriac.workflows import registry
+from celeriac.workflows import registry, repairs
 from celeriac.workflows.buckets import NUDGES
 from celeriac.workflows.declaration import declare_schedules
 from celeriac.workflows.workflow import Workflow
@@ -118,7 +118,7 @@ class TestDispatcher:
     def test_a_leaked_slot_is_freed(self, shop, start, worker, claim):
         DispatcherService(shop).run_once()
         run = start()
-        runs.cancel(shop.database, run.id)
+        repairs.cancel(shop.database, run.id)
         with redis.Redis.from_url(shop.settings.redis_url, decode_responses=True) as client:
             (ticket,) = client.zrange("celeriac:{beat.noop}:slots", 0, -1)
             assert 0 == DispatcherService(shop).run_once()["freed"]  # it may be about to be released
@@ -254,7 +254,7 @@ class TestScheduler:
         assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=61))
         assert {"ticks": 0} == Scheduler(shop).run_once(declared_at + timedelta(minutes=121))
         (run,) = runs.find(shop.database, runs.Filter(), 10)
-        runs.cancel(shop.database, run.id)
+        repairs.cancel(shop.database, run.id)
         assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=181))
 
     @pytest.mark.parametrize(("catch_up", "ticks"), [("skip", 0), ("one", 1), ("all", 5)])

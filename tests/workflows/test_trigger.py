@@ -18,7 +18,7 @@ from celeriac.state import runs, workflows
 from celeriac.state.ids import new_id
 from celeriac.state.runs import NewRun
 from celeriac.state.workflows import WorkflowDeclaration
-from celeriac.workflows import registry
+from celeriac.workflows import registry, repairs
 from celeriac.workflows.errors import (
     CeleriacError,
     IdempotencyConflict,
@@ -337,7 +337,7 @@ def test_without_redis_a_waiting_caller_sees_the_end_in_the_row(
     run = greet.delay("Ada")
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(run.wait, 30)
-        durable.cancel(run.row.id)
+        repairs.cancel(durable, run.row.id)
         assert "cancelled" == waiting.result().status
 
 
@@ -355,7 +355,7 @@ def ended(durable: Celeriac, run: Run, how: str) -> None:
     if how in ("cancelled", "expired"):
         column = {"cancelled": "cancel_requested_at", "expired": "expires_at"}[how]
         database.all(f"update celeriac.runs set {column} = now() where id = %(id)s", id=id)
-        runs.cancel(database, id) if how == "cancelled" else runs.expire(database)
+        repairs.cancel(database, id) if how == "cancelled" else runs.expire(database)
         return
     claimed = runs.claim(database, id, worker_id=new_id(), worker_pid=1, version="1", epoch=None)
     assert claimed is not None

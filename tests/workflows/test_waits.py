@@ -25,7 +25,7 @@ from celeriac import (
 )
 from celeriac.state import runs, status, waits
 from celeriac.state.runs import RunRow
-from celeriac.workflows import registry
+from celeriac.workflows import registry, repairs
 from celeriac.workflows.errors import RunCancelled, RunFailed, UsageError
 
 
@@ -150,7 +150,7 @@ class TestChildren:
 
         run = settle(perform.start(parent))
         (child,) = perform.database.all("select id from celeriac.runs where workflow = 'flaky'")
-        durable.retry(child["id"])
+        repairs.retry(durable, child["id"])
         perform.finish(perform.row(child["id"]))
         assert '"it failed"' == perform.finish(run).output
 
@@ -166,7 +166,7 @@ class TestChildren:
 
         run = perform.once(perform.start(parent))
         (child,) = perform.database.all("select id from celeriac.runs where workflow = 'double'")
-        durable.cancel(child["id"])
+        repairs.cancel(durable, child["id"])
         assert '"cancelled"' == settle(run).output
 
     def test_cancelling_a_parent_cancels_its_children_and_theirs(self, perform: Any, durable: Celeriac) -> None:
@@ -184,7 +184,7 @@ class TestChildren:
         run = perform.once(perform.start(top))
         (child,) = perform.database.all("select id from celeriac.runs where workflow = 'middle'")
         perform.once(perform.row(child["id"]))
-        durable.cancel(run.id, "ada")
+        repairs.cancel(durable, run.id, "ada")
         rows = perform.database.all("select workflow, status, actor from celeriac.runs")
         assert {(name, "cancelled", "ada") for name in ("top", "middle", "leaf")} == {tuple(r.values()) for r in rows}
 
@@ -193,7 +193,9 @@ class TestChildren:
     ) -> None:
         @workflow(name="parent")
         def parent() -> None:
-            durable.cancel(perform.database.one("select id from celeriac.runs where workflow = 'parent'")["id"])
+            repairs.cancel(
+                durable, perform.database.one("select id from celeriac.runs where workflow = 'parent'")["id"]
+            )
             double.delay(1)
 
         run = perform.once(perform.start(parent))
@@ -392,7 +394,7 @@ class TestEvents:
         run = perform.once(run)  # nothing came
         if retried == "by hand":
             assert status.FAILED == run.status
-            durable.retry(run.id)
+            repairs.retry(durable, run.id)
         run = perform.once(perform.row(run.id))
         assert (status.WAITING, True) == (run.status, run.run_at is not None)
         step_ = perform.steps(run)["event paid"]
@@ -556,7 +558,7 @@ class TestTokens:
         run = perform.once(perform.start(approval))
         complete_token(asked[0], error="declined by mistake")
         failed = settle(run)
-        durable.retry(failed.id)
+        repairs.retry(durable, failed.id)
         assert status.WAITING == perform.once(perform.row(run.id)).status
         assert complete_token(asked[0], "approved")
         assert '"approved"' == settle(perform.row(run.id)).output
