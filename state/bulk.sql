@@ -1,4 +1,5 @@
 -- name: order
+-- An order begins.
 insert into celeriac.bulk_operations (id, action, filter, matched, actor)
 values (%(id)s, %(action)s, %(filter)s::json, %(matched)s, %(actor)s)
 returning *;
@@ -21,6 +22,7 @@ where id = %(id)s and status = 'running'
 returning *;
 
 -- name: abort
+-- What is done stays done.
 update celeriac.bulk_operations set status = 'aborted', finished_at = now()
 where id = %(id)s and status = 'running'
 returning *;

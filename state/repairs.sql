@@ -71,6 +71,8 @@ with before as (
         coalesce(%(run_at)s::timestamptz, now() + %(delay_seconds)s * interval '1 second'))) as moved (run_at)
     where r.id = before.id and r.status = 'delayed'
     returning r.*
+), at_once as (  -- a step that is tried again later is tried again then
+    update celeriac.steps as s set wake_at = null from rescheduled as r where s.run_id = r.id and s.status = 'retrying'
 ), remembered as (
     insert into celeriac.run_history (run_id, from_status, to_status, epoch, attempt, cause, actor)
     select id, 'delayed', 'delayed', epoch, attempt, cause, actor from rescheduled where status = 'delayed'
@@ -85,6 +87,7 @@ where id = %(id)s and status in ('delayed', 'queued', 'running', 'waiting') and 
 returning *;
 
 -- name: resume
+-- It may be claimed again.
 update celeriac.runs set paused_at = null, paused_by = null, pause_note = null
 where id = %(id)s and paused_at is not null
 returning *;

@@ -213,8 +213,8 @@ with held as (
 select exists (select from fresh) as is_first from held;
 
 -- name: wake
--- Those whose time has come, oldest first. A sleep among their steps is over; another wait whose timeout passed has
--- failed with it.
+-- Those whose time has come, oldest first. A sleep among their steps is over, and so is the delay of a step that is tried
+-- again; another wait whose timeout passed has failed with it.
 with due as (
     select id from celeriac.runs
     where status in ('delayed', 'waiting') and run_at <= coalesce(%(now)s::timestamptz, now())
@@ -228,6 +228,10 @@ with due as (
     from due
     where s.run_id = due.id and s.status = 'waiting'
         and (kind = 'sleep' or wake_at <= coalesce(%(now)s::timestamptz, now()))
+), delayed as (
+    update celeriac.steps as s set wake_at = null
+    from due
+    where s.run_id = due.id and s.status = 'retrying' and wake_at <= coalesce(%(now)s::timestamptz, now())
 )
 update celeriac.runs as r set
     status = 'queued', queued_at = now(), run_at = null,
@@ -307,6 +311,7 @@ update celeriac.runs set idempotency_key = null where id = %(id)s and idempotenc
 select * from celeriac.runs where parent_id = %(parent_id)s and parent_step = %(parent_step)s;
 
 -- name: of_source
+-- The runs that came from one thing, e.g. the hooks of a run.
 select * from celeriac.runs where source_id = %(source_id)s and source = %(source)s order by created_at, id;
 
 -- name: history

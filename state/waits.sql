@@ -143,4 +143,5 @@ insert into celeriac.subscriptions (event, workflow) select event, workflow from
 on conflict do nothing;
 
 -- name: subscribers
+-- The workflows that an event starts.
 select workflow from celeriac.subscriptions where event = %(event)s order by workflow;

@@ -148,7 +148,7 @@ def _completed(execution: Execution, output: str) -> Outcome:
     names = ", ".join(f"{step.key!r} ({step.kind})" for step in missed[:5])
     error = CodeChanged(
         f"{execution.id} recorded {names}, and its code returned without asking for it. Was a step removed or renamed "
-        "while the run was under way? Deploy code that asks for it, or tells both ways apart by patched(), and retry it."
+        "while the run was under way? Deploy code that asks for it, or tells both apart by patched(), and retry it."
     )
     return Failed(error_document(error), "its code has changed", error, is_misfit=True)
 

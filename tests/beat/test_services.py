@@ -26,7 +26,7 @@ def tomorrow() -> datetime:
 
 
 def test_every_service_has_one_shape(durable: Celeriac):
-    assert ["scheduler", "waker", "dispatcher", "pacer", "reaper", "router"] == [
+    assert ["scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "bulk"] == [
         each.name for each in services(durable)
     ]
     assert all(each.interval_seconds > 0 for each in services(durable))
@@ -118,7 +118,7 @@ class TestDispatcher:
     def test_a_leaked_slot_is_freed(self, shop, start, worker, claim):
         DispatcherService(shop).run_once()
         run = start()
-        repairs.cancel(shop.database, run.id)
+        repairs.cancel(shop, run.id)
         with redis.Redis.from_url(shop.settings.redis_url, decode_responses=True) as client:
             (ticket,) = client.zrange("celeriac:{beat.noop}:slots", 0, -1)
             assert 0 == DispatcherService(shop).run_once()["freed"]  # it may be about to be released
@@ -254,7 +254,7 @@ class TestScheduler:
         assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=61))
         assert {"ticks": 0} == Scheduler(shop).run_once(declared_at + timedelta(minutes=121))
         (run,) = runs.find(shop.database, runs.Filter(), 10)
-        repairs.cancel(shop.database, run.id)
+        repairs.cancel(shop, run.id)
         assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=181))
 
     @pytest.mark.parametrize(("catch_up", "ticks"), [("skip", 0), ("one", 1), ("all", 5)])

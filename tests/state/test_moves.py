@@ -219,7 +219,7 @@ def test_a_condemned_run_ends_as_its_verdict_says_and_the_first_verdict_counts(a
 
 
 def test_a_poison_pill_with_steps_to_be_undone_is_queued_for_that_and_crashes_then(a_run: Any) -> None:
-    run = undoable(a_run, status.RUNNING)
+    undoable(a_run, status.RUNNING)
     (queued,) = runs.requeue(a_run.database, a_run.worker_id, "killed")
     assert (status.QUEUED, 0) == (queued.status, queued.crashes)
     assert "crashed" in queued.verdict

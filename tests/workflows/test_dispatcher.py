@@ -246,7 +246,7 @@ def test_a_slot_whose_run_has_moved_on_is_freed(stage: Stage, ended: str) -> Non
         case "completed":
             runs.complete(stage.database, run.id, run.epoch, "1")
         case "cancelled":
-            repairs.cancel(stage.database, run.id)
+            repairs.cancel(stage.durable, run.id)
             runs.conclude(stage.database, run.id, run.epoch, is_clean=True)
         case "requeued":
             runs.requeue(stage.database, stage.worker_id, "killed")

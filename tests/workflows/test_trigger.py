@@ -355,7 +355,7 @@ def ended(durable: Celeriac, run: Run, how: str) -> None:
     if how in ("cancelled", "expired"):
         column = {"cancelled": "cancel_requested_at", "expired": "expires_at"}[how]
         database.all(f"update celeriac.runs set {column} = now() where id = %(id)s", id=id)
-        repairs.cancel(database, id) if how == "cancelled" else runs.expire(database)
+        repairs.cancel(durable, id) if how == "cancelled" else runs.expire(database)
         return
     claimed = runs.claim(database, id, worker_id=new_id(), worker_pid=1, version="1", epoch=None)
     assert claimed is not None
@@ -439,6 +439,6 @@ def test_a_run_belongs_to_the_trace_that_it_was_started_in(durable: Celeriac, gr
 
 def test_the_new_run_that_a_trigger_makes_has_every_field_of_a_row() -> None:
     missing = set(NewRun.__dataclass_fields__) - set(runs.RunRow.__dataclass_fields__)
-    policies = {"idempotency_scope", "is_exclusive", "debounce_key", "debounce_mode", "parent_seq"}
+    policies = {"idempotency_scope", "is_exclusive", "debounce_key", "debounce_mode", "parent_seq", "step_is_optional"}
     seconds = {"delay_seconds", "idempotency_ttl_seconds", "ttl_seconds", "debounce_seconds", "debounce_cap_seconds"}
     assert policies | seconds == missing
