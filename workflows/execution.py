@@ -293,6 +293,10 @@ class Execution:
             if key not in self._asked_keys and not step.is_optional and step.kind not in NEVER_MISSED
         ]
 
+    def compensable(self) -> list[StepRow]:
+        """The completed steps that can be undone, as they were when this execution began."""
+        return [step for step in self._recorded.values() if step.is_compensable]
+
     def recorded(self, key: str) -> StepRow | None:
         """A checkpoint as it was when this execution began."""
         return self._recorded.get(key)

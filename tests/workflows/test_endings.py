@@ -212,6 +212,27 @@ class TestCompensations:
         assert status.FAILED == perform.finish(waiting).status
         assert ["book flight"] == did
 
+    def test_a_step_that_changed_code_did_not_come_to_is_told_and_the_others_are_undone(
+        self, perform: Any, did: list[str], book: Any
+    ) -> None:
+        inserted = False
+
+        @workflow(name="trip")
+        def trip() -> None:
+            book("flight")
+            if inserted:
+                step.run("check", lambda: None)
+            book("hotel")
+            receive()
+
+        waiting = perform.once(perform.start(trip))
+        inserted = True
+        repairs.cancel(perform.database, waiting.id)
+        ended = perform.finish(perform.row(waiting.id))
+        assert status.CANCELLED == ended.status
+        assert ["book flight", "book hotel", "cancel flight receipt-flight"] == did
+        assert ["book#2"] == list(json.loads(ended.error)["not_undone"])
+
     def test_parallel_branches_and_transactions_are_undone_too(self, perform: Any, did: list[str], book: Any) -> None:
         from celeriac import parallel
 
