@@ -309,6 +309,23 @@ class TestFinallyBlocks:
         assert status.CANCELLED == perform.finish(perform.row(waiting.id)).status
         assert ["tidy"] == did
 
+    def test_a_run_that_is_to_end_says_so_and_what_it_waits_for_until_then(self, perform: Any) -> None:
+        @workflow(name="lock")
+        def lock() -> None:
+            try:
+                sleep(60)
+            finally:
+                step.run("release", lambda: None)
+
+        waiting = perform.once(perform.start(lock))
+        repairs.cancel(perform.database, waiting.id)
+        why = perform.durable.get(waiting.id).why()
+        (gate,) = [gate for gate in why.gates if gate.name == "ending"]
+        assert (
+            "it is to end as cancelled: its code is executed up to where it stood, so that it cleans up" == gate.detail
+        )
+        assert "no worker has declared queue 'lock' yet" == why.summary
+
     def test_code_that_swallows_the_interruption_gets_no_further(self, perform: Any, did: list[str]) -> None:
         @workflow(name="stubborn")
         def stubborn() -> str:
