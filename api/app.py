@@ -10,6 +10,8 @@ from .catalogue import blueprint as catalogue
 from .current import bind
 from .health import blueprint as health
 from .hooks import blueprint as hooks
+from .logs import blueprint as logs
+from .metrics import blueprint as metrics
 from .page import blueprint as page
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
@@ -48,7 +50,7 @@ def create_app(durable: Celeriac) -> Flask:
     app.before_request(_name_request)
     guard.install(app, durable.settings)
     problems.install(app)
-    for blueprint in (runs, signals, queues, catalogue, hooks, health, page, queue_page):
+    for blueprint in (runs, signals, queues, catalogue, hooks, health, page, queue_page, logs, metrics):
         app.register_blueprint(blueprint)
     app.after_request(_secure)
     return app

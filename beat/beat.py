@@ -10,7 +10,9 @@ from ..workflows import Celeriac
 from ..workflows.buckets import LOST, RedisUnavailable
 from .bulk import BulkService
 from .dispatcher import DispatcherService
+from .meter import Meter
 from .pacer import Pacer
+from .partitions import Partitions
 from .reaper import Reaper
 from .router import Router
 from .scheduler import Scheduler
@@ -33,6 +35,8 @@ def services(durable: Celeriac) -> list[Service]:
         Reaper(durable),
         Router(durable),
         BulkService(durable),
+        Meter(durable),
+        Partitions(durable),
     ]
 
 

@@ -48,7 +48,8 @@ class Reaper:
         database = self._durable.database
         overdue = runs.time_out(database, now)
         for run in overdue:
-            log.warning("run_%s took longer than its max_duration, and is %s", run.id.hex, run.status)
+            told = f"took longer than its max_duration, and is {run.status}"
+            self._durable.logbook.tell(log, logging.WARNING, run, told)
             repairs.settled(self._durable, run)
         for run in runs.terminate_overdue(database, self._durable.settings.terminate_grace_seconds, now):
             if run.worker_id is not None:
@@ -66,6 +67,7 @@ class Reaper:
     def _requeue(self, worker: dict[str, object]) -> int:
         requeued = runs.requeue(self._durable.database, worker["id"], f"its worker was lost: {worker['stop_cause']}")  # type: ignore[arg-type]
         for run in requeued:
-            log.warning("run_%s lost its worker %s, and is %s", run.id.hex, worker["name"], run.status)
+            told = f"lost its worker {worker['name']} ({worker['stop_cause']}), and is {run.status}"
+            self._durable.logbook.tell(log, logging.WARNING, run, told)
             self._durable.dispatcher.take_back(run)
         return len(requeued)

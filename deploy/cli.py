@@ -9,7 +9,20 @@ from typing import Any
 
 import click
 
-COMMANDS = ("api", "beat", "dev", "doctor", "migrate", "queues", "runs", "schedules", "trigger", "worker", "workers")
+COMMANDS = (
+    "api",
+    "beat",
+    "dev",
+    "doctor",
+    "logs",
+    "migrate",
+    "queues",
+    "runs",
+    "schedules",
+    "trigger",
+    "worker",
+    "workers",
+)
 
 
 class Commands(click.Group):

@@ -21,6 +21,7 @@ from .declaration import register, target_of, when_full_of
 from .dispatcher import Dispatcher
 from .errors import UsageError
 from .execution import Execution
+from .logbook import Logbook
 from .options import Options
 from .publisher import Publisher
 from .queue import Queue
@@ -82,6 +83,11 @@ class Celeriac:
     def dispatcher(self) -> Dispatcher:
         publisher = Publisher(self.app, self.settings.redis_timeout_seconds)
         return Dispatcher(self.database, self.buckets, publisher, self.settings)
+
+    @cached_property
+    def logbook(self) -> Logbook:
+        """Where the logs of runs go."""
+        return Logbook(self)
 
     def bind(self, workflow: Workflow[..., Any]) -> None:
         """Makes a workflow a task of this app, if the app is past the point where it collects them."""
@@ -192,7 +198,7 @@ class Celeriac:
     def close(self) -> None:
         """Closes what was opened. Workflows no longer start their runs through it."""
         registry.unbind(self)
-        for opened in ("dispatcher", "database", "buckets"):
+        for opened in ("logbook", "dispatcher", "database", "buckets"):
             if opened in self.__dict__:
                 getattr(self, opened).close()
 

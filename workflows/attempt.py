@@ -153,7 +153,7 @@ class _Attempt:
 
     def _called(self, *arguments: Any) -> Any:
         try:
-            with self.execution.inside(self.key), deadline(self.call.timeout_seconds, self.key):
+            with self.execution.inside(self.key, self.number), deadline(self.call.timeout_seconds, self.key):
                 return self.call.body(*arguments)
         except StepTimedOut as stop:
             raise TimeoutError(str(stop)) from None

@@ -40,7 +40,7 @@ BODIES = ("step", "transaction", "compensation")  # kinds of step that a clean-u
 NEVER_MISSED = ("compensation", "patch")  # kinds that other code need not ask for
 
 _current: ContextVar["Execution | None"] = ContextVar("celeriac_execution", default=None)
-_step_inside: ContextVar[str | None] = ContextVar("celeriac_step_inside", default=None)
+_step_inside: ContextVar[tuple[str, int] | None] = ContextVar("celeriac_step_inside", default=None)
 _is_branch: ContextVar[bool] = ContextVar("celeriac_is_branch", default=False)
 
 
@@ -89,6 +89,12 @@ class Execution:
     @property
     def step_inside(self) -> str | None:
         """The key of the step whose body calls this."""
+        inside = _step_inside.get()
+        return inside[0] if inside else None
+
+    @property
+    def attempt_inside(self) -> tuple[str, int] | None:
+        """The key of the step whose body calls this, and which of its attempts that is."""
         return _step_inside.get()
 
     @property
@@ -107,9 +113,9 @@ class Execution:
             _current.reset(token)
 
     @contextmanager
-    def inside(self, key: str) -> Iterator[None]:
-        """Within: the body of this step runs."""
-        token = _step_inside.set(key)
+    def inside(self, key: str, attempt: int = 1) -> Iterator[None]:
+        """Within: the body of this step runs, for this attempt."""
+        token = _step_inside.set((key, attempt))
         try:
             yield
         finally:

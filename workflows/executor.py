@@ -55,7 +55,8 @@ def execute(
     except (Exception, SystemExit) as error:
         if ends_the_process(error):
             raise
-        outcome = _failed_or_retried(workflow, run, error)
+        with execution.entered():  # what is said of it stands in the run's log
+            outcome = _failed_or_retried(workflow, run, error)
     # Code that swallowed the interruption went on without the right to: what it did after does not count.
     outcome = execution.interrupted or outcome
     if execution.has_cleanup and isinstance(outcome, RetryAt | Suspended | SuspendedOn | HandedOff):

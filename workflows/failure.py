@@ -36,6 +36,12 @@ def error_document(error: BaseException, step: str | None = None) -> str:
     return json.dumps(document)
 
 
+def told(document: str) -> str:
+    """A recorded error in one line: `ValueError: no such customer`."""
+    error: ErrorDocument = json.loads(document)
+    return f"{error['type']}: {error['message']}"
+
+
 def words_of(error: BaseException) -> str:
     """What an exception says, whatever it holds, and also where it fails to say it."""
     try:

@@ -32,6 +32,12 @@ class Settings:
     dispatch_window_factor: float = 2.0  # runs out in Celery's lists or executing, as a multiple of the workers' slots
     tail_call_seconds: float = 0.25  # how long a worker slot goes on with admitted runs of one message; 0: never
     redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
+    log_level: str = "INFO"  # what logging says in a run from this level on is kept as the run's log; OFF: nothing
+    log_stdout: bool = False  # whether what a run prints, to stdout or stderr, is kept in its log, too
+    log_message_limit_characters: int = 16_384  # of one line; and of its fields, as JSON
+    log_limit_bytes: int = 10_485_760  # of the log of one run
+    log_retention_days: float = 14.0  # after which a day of logs is dropped
+    redact: str = "password,passwd,secret,token,api_key,apikey,secret_key,private_key,authorization,cookie"  # in logs
 
     @classmethod
     def load(cls, conf: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -57,6 +63,7 @@ class Settings:
 
 
 _KINDS: dict[str, Any] = {field.name: field.type for field in fields(Settings)}
+_WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
 def _value(name: str, value: Any) -> Any:
@@ -67,6 +74,6 @@ def _value(name: str, value: Any) -> Any:
     if value is None and _KINDS[name] is str:
         return ""  # as os.environ.get(...) leaves it
     try:
-        return _KINDS[name](value)
-    except (TypeError, ValueError):
+        return _WORDS[str(value).lower()] if _KINDS[name] is bool else _KINDS[name](value)
+    except (KeyError, TypeError, ValueError):
         raise UsageError(f"{PREFIX}{name}={value!r} should be {_KINDS[name].__name__}") from None

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 
 from ...state.workers import Worker
-from .. import registry
+from .. import registry, run_log
 from .lifeline import Lifeline
 from .process import WorkerProcess
 
@@ -44,6 +44,9 @@ class WatchStep(bootsteps.StartStopStep):
         self._progressed_at = time.monotonic()
         self._timers: list[Any] = []
         self._lifeline: Lifeline | None = None
+        self._keep_logs()
+        signals.worker_process_init.connect(self._keep_logs, weak=False)  # Celery may have set logging up anew
+        signals.worker_process_shutdown.connect(self._write_logs, weak=False)  # children do not run atexit
 
     def start(self, worker: Any) -> None:
         self._lifeline = Lifeline(self._durable, self._describe, self._is_consuming)
@@ -73,6 +76,18 @@ class WatchStep(bootsteps.StartStopStep):
         slots = 0 if self._process.is_draining() else int(self._worker.pool.num_processes or 1)
         names = sorted(workflow.name for workflow in self._durable.workflows())
         return Worker(self._process.id, self._worker.hostname, os.getpid(), pool, slots, names)
+
+    def _keep_logs(self, **_: Any) -> None:
+        settings = self._durable.settings
+        run_log.install(
+            self._durable.logbook,
+            level=settings.log_level,
+            captures_stdout=settings.log_stdout,
+            limit_characters=settings.log_message_limit_characters,
+        )
+
+    def _write_logs(self, **_: Any) -> None:
+        self._durable.logbook.flush()
 
     def _cancel_timers(self) -> None:
         for timer in self._timers:

@@ -136,19 +136,22 @@ class Lifeline(threading.Thread):
         database = self._durable.database
         for run in runs.to_be_terminated(database, worker.id):
             if run.worker_pid != os.getpid():
-                log.warning("run_%s is terminated: process %s is killed", run.id.hex, run.worker_pid)
+                told = f"is terminated: process {run.worker_pid} is killed"
+                self._durable.logbook.tell(log, logging.WARNING, run, told)
                 with suppress(ProcessLookupError):
                     os.kill(cast(int, run.worker_pid), signal.SIGKILL)
                 continue
             for taken in runs.requeue(database, worker.id, "it was terminated", id=run.id):
-                log.warning("run_%s is terminated: taken from its thread, it is %s", run.id.hex, taken.status)
+                told = f"is terminated: taken from its thread, it is {taken.status}"
+                self._durable.logbook.tell(log, logging.WARNING, taken, told)
                 self._durable.dispatcher.take_back(taken)
 
     def _requeue(self, worker: Worker, lost: LostChild) -> None:
         database, dispatcher = self._durable.database, self._durable.dispatcher
         requeued = [] if lost.pid is None else runs.requeue(database, worker.id, lost.cause, lost.pid)
         for run in requeued:
-            log.warning("run_%s lost its process %s, and is %s", run.id.hex, lost.pid, run.status)
+            told = f"lost its process {lost.pid} ({lost.cause}), and is {run.status}"
+            self._durable.logbook.tell(log, logging.WARNING, run, told)
             dispatcher.take_back(run)
         if not requeued:  # it died before it had claimed the run of its message
             unclaimed = runs.get(database, ids.parse("run", lost.run_id))

@@ -15,6 +15,7 @@ from ..buckets import Ticket
 from ..errors import StateUnavailable, UsageError
 from ..execution import outlast
 from ..executor import execute, settle
+from ..failure import told
 from ..outcome import Failed
 from ..publisher import EPOCH_HEADER
 from ..trigger import Source
@@ -115,8 +116,13 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, e
     with worker.holding(run.id), tracing.continued(run.traceparent):
         outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
         settled = settle(durable.database, run, outcome)
+    if isinstance(outcome, Failed):
+        durable.logbook.note(run, logging.ERROR, told(outcome.error))
+    durable.logbook.hurry()
     if settled is None:
-        log.warning("run_%s was taken over: what this worker did after that does not count", run.id.hex)
+        durable.logbook.tell(
+            log, logging.WARNING, run, "was taken over: what this worker did after that does not count"
+        )
         durable.dispatcher.release(run.queue, ticket)
         return Performed("superseded")
     _cancel_children(durable, settled)

@@ -1,0 +1,137 @@
+"""The logs of runs: lines in the order in which they arrived, in a partition for each day."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg2
+
+from .database import Executor, Row
+from .queries import Queries
+
+SQL = Queries("logs.sql")
+DAYS_AHEAD = 3  # that have their partition before they begin
+WARNING = 30  # a level of Python's logging: from here on lines have an index of their own
+FIRST = datetime.min.replace(tzinfo=UTC)
+NEVER = datetime.max.replace(tzinfo=UTC)
+LAST_ID = 2**63 - 1
+
+
+class NewLine(NamedTuple):
+    """A line to be written. `at` None is now; `fields` is JSON text; `run_bytes` is the log so far, with this line."""
+
+    at: datetime | None
+    run_id: UUID
+    workflow: str
+    step: str | None
+    attempt: int
+    step_attempt: int | None
+    epoch: int
+    level: int
+    logger: str
+    message: str
+    fields: str | None
+    run_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One row of `celeriac.logs`. `fields` is JSON text."""
+
+    id: int
+    at: datetime
+    run_id: UUID
+    workflow: str
+    step: str | None
+    attempt: int
+    step_attempt: int | None
+    epoch: int
+    level: int
+    logger: str
+    message: str
+    fields: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> "LogRow":
+        return cls(**{name: row[name] for name in _COLUMNS})
+
+
+_COLUMNS = tuple(column.name for column in fields(LogRow))
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which lines of all runs a list shows. `level` is the least; `text` is looked for in the message, in either case;
+    `after` is the cursor: moment and id of the last line that was seen."""
+
+    since: datetime
+    until: datetime = NEVER
+    level: int = 0
+    workflow: str | None = None
+    logger: str | None = None
+    text: str | None = None
+    after: tuple[datetime, int] = (NEVER, LAST_ID)
+
+
+def write(db: Executor, lines: Sequence[NewLine]) -> None:
+    """Appends lines. Makes the partition of their day where beat has not."""
+    document = json.dumps([line._asdict() for line in lines], default=str)
+    try:
+        db.all(SQL.write, lines=document)
+    except psycopg2.errors.CheckViolation:  # no partition of relation "logs" found for row
+        for day in {line.at for line in lines}:
+            make_days(db, day)
+        db.all(SQL.write, lines=document)
+
+
+def make_days(db: Executor, now: datetime | None = None) -> int:
+    """Makes the partitions of today and the next days that are not there yet, and returns how many that were."""
+    row = db.one(SQL.make_days, now=now, ahead=DAYS_AHEAD)
+    return row["made"] if row else 0
+
+
+def drop_days(db: Executor, days: float, now: datetime | None = None) -> int:
+    """Drops the partitions of days that ended longer than `days` ago, and returns how many that were."""
+    row = db.one(SQL.drop_days, days=days, now=now)
+    return row["dropped"] if row else 0
+
+
+def size_of_run(db: Executor, run_id: UUID) -> int:
+    """Bytes that a run has logged so far."""
+    row = db.one(SQL.size_of_run, run_id=run_id)
+    return row["run_bytes"] if row else 0
+
+
+def after(
+    db: Executor,
+    run_id: UUID,
+    limit: int,
+    *,
+    since: datetime,
+    after_id: int = 0,
+    level: int = 0,
+    step: str | None = None,
+) -> list[LogRow]:
+    """Lines of a run in their order. `since`: when the run was created, no partition before is looked into."""
+    rows = db.all(SQL.after, run_id=run_id, since=since, after_id=after_id, level=level, step=step, limit=limit)
+    return [LogRow.of(row) for row in rows]
+
+
+def last(
+    db: Executor, run_id: UUID, limit: int, *, since: datetime, level: int = 0, step: str | None = None
+) -> list[LogRow]:
+    """The last lines of a run, in their order."""
+    rows = db.all(SQL.last, run_id=run_id, since=since, level=level, step=step, limit=limit)
+    return [LogRow.of(row) for row in reversed(rows)]
+
+
+def newest(db: Executor, filter: LogFilter, limit: int) -> list[LogRow]:
+    """One page of the lines of all runs, the newest first."""
+    statement = SQL.newest_warnings if filter.level >= WARNING else SQL.newest
+    values = asdict(filter)
+    after_at, after_id = values.pop("after")
+    rows = db.all(statement, after_at=after_at, after_id=after_id, limit=limit, **values)
+    return [LogRow.of(row) for row in rows]

@@ -1,0 +1,284 @@
+"""`/metrics`, as Prometheus reads it."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from celeriac import Celeriac
+from celeriac.beat.meter import Meter
+from celeriac.state import deliveries, measures, workers
+from celeriac.state.ids import new_id, parse
+from celeriac.state.workers import Worker
+
+CLOSED_PORT = 9
+GREET = "api-tests.greet"
+
+
+@pytest.fixture
+def read(client: FlaskClient) -> Callable[..., Any]:
+    """The value of a sample; of the only one where no labels are given."""
+
+    def read(name: str, **labels: str) -> float | None:
+        found = [
+            sample.value
+            for family in families(client)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        assert len(found) <= 1, f"{name} {labels}: {found}"
+        return found[0] if found else None
+
+    return read
+
+
+@pytest.fixture
+def measured(durable: Celeriac) -> Callable[[], dict[str, int]]:
+    """A pass of beat's meter, when all that has ended so far is settled."""
+    durable.register()
+    return lambda: Meter(durable).run_once(soon())
+
+
+def families(client: FlaskClient) -> list[Any]:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    assert answer.content_type.startswith("text/plain; version=")
+    return list(text_string_to_metric_families(answer.text))
+
+
+def soon() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=measures.SETTLED_SECONDS + 1)
+
+
+def test_runs_that_have_not_ended_are_counted_by_workflow_and_status(durable, read, start, worker):
+    durable.register()
+    start()
+    start(countdown=60)
+    worker.claim(start())
+    worker.complete(start())
+    assert (1, 1, 1, 0) == tuple(
+        read("celeriac_runs", workflow=GREET, status=each) for each in ("queued", "delayed", "running", "waiting")
+    )
+
+
+def test_runs_that_ended_are_counted_once_with_their_durations_and_lags(measured, read, start, worker):
+    worker.complete(start())
+    worker.complete(start())
+    worker.fail(start())
+    assert {"runs": 3, "deliveries": 0} == measured()
+    assert {"runs": 0, "deliveries": 0} == measured()
+    assert 2 == read("celeriac_runs_finished_total", workflow=GREET, status="completed")
+    assert 1 == read("celeriac_runs_finished_total", workflow=GREET, status="failed")
+    assert 2 == read("celeriac_run_duration_seconds_count", workflow=GREET, status="completed")
+    assert 2 == read("celeriac_run_duration_seconds_bucket", workflow=GREET, status="completed", le="60.0")
+    assert 0 < read("celeriac_run_duration_seconds_sum", workflow=GREET, status="completed") < 10
+    assert 3 == read("celeriac_run_start_lag_seconds_count", workflow=GREET)
+
+
+def test_what_ended_a_moment_ago_waits_for_the_next_pass(durable, measured, read, start, worker):
+    worker.complete(start())
+    assert {"runs": 0, "deliveries": 0} == Meter(durable).run_once()
+    assert read("celeriac_runs_finished_total", workflow=GREET, status="completed") is None
+    measured()
+    assert 1 == read("celeriac_runs_finished_total", workflow=GREET, status="completed")
+
+
+def test_a_run_that_never_started_has_an_end_and_no_duration(measured, client, read, start):
+    client.post(f"/api/v1/runs/{start()}/cancel")
+    measured()
+    assert 1 == read("celeriac_runs_finished_total", workflow=GREET, status="cancelled")
+    assert read("celeriac_run_duration_seconds_count", workflow=GREET, status="cancelled") is None
+
+
+def test_steps_and_retries_of_ended_runs_are_measured(durable, measured, read, start, worker):
+    run = worker.claim(start())
+    worker.checkpoint(run, "charge", 1)
+    worker.checkpoint(run, "pack", 1, seq=2)
+    durable.database.all("update celeriac.steps set attempts = 3 where key = 'charge'")
+    durable.database.all("update celeriac.runs set attempt = 2")
+    durable.database.all("update celeriac.runs set status = 'completed', finished_at = now(), output = '1', "
+                         "worker_id = null, worker_pid = null")  # fmt: skip
+    measured()
+    assert 1 == read("celeriac_step_duration_seconds_count", workflow=GREET, step="charge")
+    assert 0.5 <= read("celeriac_step_duration_seconds_sum", workflow=GREET, step="pack") < 0.6
+    assert 2 == read("celeriac_step_retries_total", workflow=GREET, step="charge")
+    assert 1 == read("celeriac_run_retries_total", workflow=GREET)
+
+
+def test_a_value_at_a_bound_is_within_it_and_buckets_hold_those_below(durable, measured, read, start, worker):
+    ends = ("0.005", "0.0051", "60", "100000")
+    for _ in ends:
+        worker.complete(start())
+    rows = durable.database.all("select id from celeriac.runs order by id")
+    for row, seconds in zip(rows, ends, strict=True):
+        durable.database.all(
+            "update celeriac.runs set started_at = finished_at - %(s)s::float8 * interval '1 second' where id = %(id)s",
+            s=seconds, id=row["id"],
+        )  # fmt: skip
+    measured()
+    told = {
+        le: read("celeriac_run_duration_seconds_bucket", workflow=GREET, le=le)
+        for le in ("0.005", "0.01", "60.0", "+Inf")
+    }
+    assert {"0.005": 1, "0.01": 2, "60.0": 3, "+Inf": 4} == told
+
+
+def test_a_workflow_that_names_its_steps_without_end_has_a_bounded_number_of_series(
+    durable, measured, client, start, worker, monkeypatch
+):
+    monkeypatch.setattr(measures, "STEPS_LIMIT", 5)
+    for part in range(2):
+        run = worker.claim(start())
+        for n in range(8):
+            worker.checkpoint(run, f"page {part} {n}", n, seq=n)
+        durable.database.all(
+            "update celeriac.runs set status = 'completed', finished_at = now(), output = '1', worker_id = null, "
+            "worker_pid = null where id = %(id)s",
+            id=run.id,
+        )
+        measured()
+    (family,) = [each for each in families(client) if each.name == "celeriac_step_duration_seconds"]
+    counts = {s.labels["step"]: s.value for s in family.samples if s.name.endswith("_count")}
+    assert {"page 0 0": 1, "page 0 1": 1, "page 0 2": 1, "page 0 3": 1, "page 0 4": 1, "other": 11} == counts
+
+
+def test_a_backlog_of_ends_is_worked_off_in_passes_and_none_is_lost_at_a_common_moment(
+    durable, measured, read, start, monkeypatch
+):
+    monkeypatch.setattr(measures, "BATCH", 4)
+    for _ in range(10):
+        start()
+    durable.database.all(
+        "update celeriac.runs set status = 'cancelled', finished_at = now() - interval '1 minute' + interval '1 second'"
+        " * (case when id in (select id from celeriac.runs order by id limit 7) then 0 else 1 end)"
+    )
+    durable.database.all("update celeriac.meters set measured_until = now() - interval '1 hour'")
+    meter, passes = Meter(durable), []
+    while counts := meter.run_once(soon())["runs"]:
+        passes.append((counts, meter.due_in_seconds()))
+    assert [(7, 0.0), (3, None)] == passes
+    assert 10 == read("celeriac_runs_finished_total", workflow=GREET, status="cancelled")
+
+
+def test_queues_tell_depth_age_and_pause(durable, read, start):
+    durable.register()
+    start()
+    start()
+    durable.database.all("update celeriac.runs set queued_at = now() - interval '90 seconds'")
+    durable.queue(GREET).pause("a test")
+    assert 2 == read("celeriac_queue_depth", queue=GREET)
+    assert 90 <= read("celeriac_queue_oldest_seconds", queue=GREET) < 100
+    assert 1 == read("celeriac_queue_paused", queue=GREET)
+
+
+def test_an_empty_queue_has_no_depth_and_no_age(durable, read):
+    durable.register()
+    assert (0, 0) == (read("celeriac_queue_depth", queue=GREET), read("celeriac_queue_oldest_seconds", queue=GREET))
+
+
+def test_buckets_tell_the_slots_that_are_held_and_that_there_are(durable, read, start):
+    durable.register()
+    workers.register(durable.database, Worker(new_id(), "w@test", 1, "prefork", 2, [GREET]))
+    durable.dispatcher.welcome(GREET)
+    start()
+    assert 1 == read("celeriac_queue_slots_held", queue=GREET)
+    assert 4 == read("celeriac_queue_slots", queue=GREET)  # two slots, and two that wait in Celery's list
+    assert 1 == read("celeriac_redis_up")
+
+
+def test_without_redis_all_else_is_told(make_client, durable, start):
+    durable.register()
+    start()
+    client = make_client(celeriac_redis_url=f"redis://127.0.0.1:{CLOSED_PORT}")
+    samples = {sample.name: sample.value for family in families(client) for sample in family.samples}
+    assert 0 == samples["celeriac_redis_up"]
+    assert 1 == samples["celeriac_queue_depth"] + samples.get("nothing", 0) or "celeriac_queue_depth" in samples
+    assert "celeriac_queue_slots_held" not in samples
+
+
+def test_without_postgres_it_is_unavailable(make_client):
+    client = make_client(celeriac_database_url=f"postgresql://x:secret@127.0.0.1:{CLOSED_PORT}/x")
+    answer = client.get("/metrics")
+    assert 503 == answer.status_code
+    assert "secret" not in answer.text
+
+
+def test_workers_of_one_name_are_one_series(durable, read, start, worker):
+    for _ in range(2):
+        workers.register(durable.database, Worker(new_id(), "w@test", 1, "prefork", 2, [GREET]))
+    row = durable.database.one("select id from celeriac.workers limit 1")
+    worker.id = row["id"]
+    worker.claim(start())
+    assert 4 == read("celeriac_worker_slots", worker="w@test")
+    assert 1 == read("celeriac_worker_busy", worker="w@test")
+    assert 0 <= read("celeriac_worker_heartbeat_age_seconds", worker="w@test") < 5
+
+
+def test_deliveries_are_counted_by_what_became_of_them(durable, measured, read, start):
+    run = parse("run", start())
+    for n, routed in enumerate(("routed", "parked", "pending")):
+        delivery, _ = deliveries.store(
+            durable.database, endpoint="plain", dedupe_key=str(n), event_type=None, content_type=None, headers={},
+            query="", body=b"{}",
+        )  # fmt: skip
+        if routed == "routed":
+            deliveries.route(durable.database, delivery.id, run)
+        elif routed == "parked":
+            deliveries.park(durable.database, delivery.id, "parked", "broken")
+    assert 2 == measured()["deliveries"]
+    assert 1 == read("celeriac_deliveries_total", endpoint="plain", status="routed")
+    assert 1 == read("celeriac_deliveries_total", endpoint="plain", status="parked")
+    assert 1 == read("celeriac_deliveries_pending")
+    assert read("celeriac_deliveries_pending_oldest_seconds") < 5
+
+
+def test_a_late_schedule_tells_how_late_it_is(durable, read):
+    assert 0 == read("celeriac_schedule_lag_seconds")
+    durable.database.all(
+        "insert into celeriac.schedules (id, key, workflow, kind, expression, timezone, catch_up, payload, next_due_at)"
+        " values (gen_random_uuid(), 'k', 'w', 'every', '60', 'UTC', 'one', '{}', now() - interval '30 seconds')"
+    )
+    assert 30 <= read("celeriac_schedule_lag_seconds") < 40
+
+
+def test_the_services_of_each_beat_are_told_where_they_are_written_down(durable, read):
+    durable.database.all(
+        """create table if not exists celeriac.services (
+            beat_id uuid not null, name text not null, beat_name text not null, interval_seconds float8 not null,
+            passes bigint not null, totals jsonb not null, counts jsonb not null, did_at timestamptz,
+            passed_at timestamptz, trouble text, reported_at timestamptz not null default now())"""
+    )
+    for beat in ("a:1", "b:2"):
+        durable.database.all(
+            "insert into celeriac.services"
+            " (beat_id, name, beat_name, interval_seconds, passes, totals, counts, trouble) values (gen_random_uuid(), 'dispatcher', %(beat)s, 2, 7, %(totals)s, '{}', %(trouble)s)",
+            beat=beat, totals=json.dumps({"leaked": 3}), trouble="no Redis" if beat == "b:2" else None,
+        )  # fmt: skip
+    assert 7 == read("celeriac_service_passes_total", beat="a:1", service="dispatcher")
+    assert 3 == read("celeriac_service_done_total", beat="a:1", service="dispatcher", what="leaked")
+    assert (0, 1) == tuple(read("celeriac_service_troubled", beat=each) for each in ("a:1", "b:2"))
+
+
+def test_dropped_lines_of_logs_are_counted(durable, read):
+    measures.add(durable.database, "log_lines_dropped", GREET, "no room", 20)
+    measures.add(durable.database, "log_lines_dropped", GREET, "no room", 1)
+    assert 21 == read("celeriac_log_lines_dropped_total", workflow=GREET, reason="no room")
+
+
+def test_with_an_api_key_it_is_needed(make_client):
+    client = make_client(celeriac_api_key="the key")
+    refused = client.get("/metrics")
+    assert (401, "application/problem+json") == (refused.status_code, refused.mimetype)
+    assert 200 == client.get("/metrics", headers={"Authorization": "Bearer the key"}).status_code
+
+
+def test_a_second_meter_passes_over_what_one_is_measuring(durable, measured, start, worker):
+    worker.complete(start())
+    with durable.database.transaction() as first:
+        assert 1 == measures.measure_runs(first, soon())
+        assert 0 == measures.measure_runs(durable.database, soon())
+    assert 0 == measures.measure_runs(durable.database, soon())
