@@ -59,6 +59,7 @@ class Execution:
         self._recorded = {step.key: step for step in recorded}
         self._asked: Counter[str] = Counter()
         self._asked_keys: set[str] = set()
+        self._to_replay = {step.key for step in recorded if step.finished_at is not None and _is_missed(step)}
         self._is_draining = is_draining
         self._is_to_end = run.cancel_requested_at is not None or run.verdict is not None
         self._is_paused = False
@@ -98,6 +99,12 @@ class Execution:
         return _step_inside.get()
 
     @property
+    def is_replaying(self) -> bool:
+        """Whether the code is still on a way that an earlier execution went: there are results that it has yet to ask
+        for. A branch beside it may be further."""
+        return bool(self._to_replay) and _step_inside.get() is None
+
+    @property
     def now(self) -> datetime:
         """The time by the database's clock, as far as this process can tell without asking."""
         claimed_at = self.run.claimed_at or self.run.created_at
@@ -131,6 +138,7 @@ class Execution:
         """The checkpoint of a step that the code asks for. Where there is no final one it is looked whether the
         execution may go on."""
         self._asked_keys.add(key)
+        self._to_replay.discard(key)
         recorded = self._recorded.get(key)
         if recorded is not None and recorded.kind != kind:
             self._refuse_code(
@@ -208,11 +216,7 @@ class Execution:
 
     def unasked(self) -> list[StepRow]:
         """What was recorded, and this code has not asked for so far."""
-        return [
-            step
-            for key, step in self._recorded.items()
-            if key not in self._asked_keys and not step.is_optional and step.kind not in NEVER_MISSED
-        ]
+        return [step for key, step in self._recorded.items() if key not in self._asked_keys and _is_missed(step)]
 
     def compensable(self) -> list[StepRow]:
         """The completed steps that can be undone, as they were when this execution began."""
@@ -261,6 +265,11 @@ def execution_for(what: str, instead: str = "nothing else can be suspended") -> 
     if execution is None:
         raise UsageError(f"{what}() works inside a run only: {instead}")
     return execution
+
+
+def _is_missed(step: StepRow) -> bool:
+    """Whether code that does not ask for this result is other code."""
+    return not step.is_optional and step.kind not in NEVER_MISSED
 
 
 def is_handling_an_error() -> bool:

@@ -144,8 +144,10 @@ class Logbook:
     def _write_some(self) -> None:
         self._is_writing = True
         try:
-            batch = [self._lines.popleft() for _ in range(min(BATCH, len(self._lines)))]
-            lines = [each for line in [*batch, *self._apologies()] for each in self._fitted(self._cleared(line))]
+            # What was dropped came after all that is there. Looked at before lines are taken: that makes room for more.
+            apologies = self._apologies() if len(self._lines) <= BATCH else []
+            batch = [self._lines.popleft() for _ in range(min(BATCH, len(self._lines)))] + apologies
+            lines = [each for line in batch for each in self._fitted(self._cleared(line))]
             if lines:
                 self._outlast(lambda: logs.write(self._durable.database, lines))
             self._write_counts()

@@ -2,6 +2,9 @@
 
 Which run that is, a context variable tells, so it holds in steps, parallel branches and `async def` steps alike. A
 thread that the code starts itself has no run, unless it is started in a copy of the context.
+
+A run that is executed again goes through its function from the top. What that says on the way to the place where it had
+come before stands in the log already, and is left out.
 """
 
 import io
@@ -37,7 +40,7 @@ class RunLog(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         """Without the lock of a handler: nothing here needs it, and threads need not wait for each other."""
         execution = current_execution()
-        if execution is None or record.name in NOT_OURS:
+        if execution is None or execution.is_replaying or record.name in NOT_OURS:
             return True
         try:
             message, fields = self._message(record), self._fields(record)
@@ -75,7 +78,7 @@ class Printed(io.TextIOBase):
     def write(self, text: str) -> int:
         written = self._original.write(text)
         execution = current_execution()
-        if execution is not None:
+        if execution is not None and not execution.is_replaying:
             self._take(execution, text)
         return len(text) if written is None else int(written)
 

@@ -3,6 +3,7 @@
 Every step notes its beginning in the journal, and passes its gate: a file that the test makes.
 """
 
+import logging
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from celeriac import Celeriac, Cron, Every, Queue, Retry, gather, receive, sleep
 
 app = Celery("acceptance_shop")
 durable = Celeriac(app)
+log = logging.getLogger("acceptance")
 
 JOURNAL = Path(os.environ["JOURNAL"])
 GATES = Path(os.environ["GATES"])
@@ -176,6 +178,20 @@ def paid_order(order: str) -> str:
 def paced(n: int) -> int:
     note(f"paced {n}")
     return n
+
+
+@step
+def speaks(n: int) -> int:
+    log.info("step %d speaks", n, extra={"n": n})
+    print(f"step {n} prints")
+    pass_gate(str(n))
+    return n
+
+
+@workflow(name="talkative")
+def talkative() -> int:
+    log.info("begins")
+    return sum(speaks(n) for n in (1, 2))
 
 
 durable.webhook("github", verify="github", secret="It's a Secret to Everybody")(quick)

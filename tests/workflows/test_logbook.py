@@ -201,6 +201,24 @@ def test_a_circle_among_the_fields_is_cut(durable, perform, keep):
     assert ["round"] == said(durable, perform(round_and_round))
 
 
+def test_what_a_replay_says_again_is_left_out_and_what_is_new_is_kept(durable, perform, keep):
+    keep()
+
+    @step
+    def charge() -> None:
+        log.info("charges")
+
+    @workflow(name="logs.replayed")
+    def replayed() -> None:
+        log.info("begins")
+        charge()
+        log.info("sleeps")
+        sleep(60)
+        log.info("is awake")
+
+    assert ["begins", "charges", "sleeps", "is awake"] == said(durable, perform(replayed))
+
+
 def test_what_is_printed_is_kept_where_it_is_set_and_goes_on_to_where_it_went(durable, perform, keep, capsys):
     keep(captures_stdout=True)
 

@@ -44,11 +44,11 @@ class WatchStep(bootsteps.StartStopStep):
         self._progressed_at = time.monotonic()
         self._timers: list[Any] = []
         self._lifeline: Lifeline | None = None
-        self._keep_logs()
-        signals.worker_process_init.connect(self._keep_logs, weak=False)  # Celery may have set logging up anew
+        signals.worker_process_init.connect(self._keep_logs, weak=False)  # each child for itself
         signals.worker_process_shutdown.connect(self._write_logs, weak=False)  # children do not run atexit
 
     def start(self, worker: Any) -> None:
+        self._keep_logs()  # here, since Celery redirects stdout just before the first step starts
         self._lifeline = Lifeline(self._durable, self._describe, self._is_consuming)
         self._durable.lifeline = self._lifeline
         self._lifeline.start()
