@@ -13,7 +13,6 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from ..state import measures, queues
 from ..state.database import Row
@@ -191,9 +190,6 @@ def histogram(name: str, told: str, labels: Sequence[str], rows: Iterable[Row]) 
         series.setdefault((row["workflow"], row["detail"])[: len(labels)], []).append(row)
     family = HistogramMetricFamily(name, told, labels=labels)
     for values, own in series.items():
-        below = [
-            (floatToGoString(each), sum(row["count"] for row in own if row["bound"] <= each))
-            for each in measures.BOUNDS
-        ]
+        below = [(str(each), sum(row["count"] for row in own if row["bound"] <= each)) for each in measures.BOUNDS]
         family.add_metric(values, [*below, ("+Inf", sum(row["count"] for row in own))], sum(row["sum"] for row in own))
     return family

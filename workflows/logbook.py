@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from ..state import logs, measures
@@ -58,12 +58,12 @@ class Logbook:
         self._renew()
         _logbooks.add(self)
 
-    def add(self, line: NewLine) -> None:
-        """Takes a line. Never waits, never raises for want of room."""
+    def add(self, line: NewLine, fields: dict[str, Any] | None = None) -> None:
+        """Takes a line, and its fields as plain JSON values, which are encoded later. Never waits, never raises."""
         if len(self._lines) >= QUEUE_LIMIT:
             self._drop(line)
             return
-        self._lines.append(line)
+        self._lines.append((line, fields))
         if not self._has_lines.is_set():
             self._has_lines.set()
         if self._thread is None:
@@ -104,7 +104,7 @@ class Logbook:
 
     def _renew(self) -> None:
         """Everything that belongs to one process."""
-        self._lines: deque[NewLine] = deque()
+        self._lines: deque[tuple[NewLine, dict[str, Any] | None]] = deque()
         self._has_lines, self._hurried, self._rested = threading.Event(), threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -146,8 +146,8 @@ class Logbook:
         try:
             # What was dropped came after all that is there. Looked at before lines are taken: that makes room for more.
             apologies = self._apologies() if len(self._lines) <= BATCH else []
-            batch = [self._lines.popleft() for _ in range(min(BATCH, len(self._lines)))] + apologies
-            lines = [each for line in batch for each in self._fitted(self._cleared(line))]
+            batch = [self._cleared(*self._lines.popleft()) for _ in range(min(BATCH, len(self._lines)))]
+            lines = [each for line in [*batch, *apologies] for each in self._fitted(line)]
             if lines:
                 self._outlast(lambda: logs.write(self._durable.database, lines))
             self._write_counts()
@@ -163,18 +163,18 @@ class Logbook:
             self._counts[line.workflow, "no room"] += count
         return [_own(line, f"{count} line{'s' if count > 1 else ''} {told}") for line, count in dropped.values()]
 
-    def _cleared(self, line: NewLine) -> NewLine:
+    def _cleared(self, line: NewLine, fields: dict[str, Any] | None) -> NewLine:
         """The line without secrets, and no longer than it may be."""
         if self._redaction is None:
             self._redaction = Redaction.of(self._durable)
         limit = self._durable.settings.log_message_limit_characters
-        fields = self._redaction.document(line.fields) if line.fields else None
-        if fields is not None and len(fields) > limit:
-            fields = json.dumps({"cut": f"{fields[:limit]}… {len(fields) - limit} more characters"})
+        text = json.dumps(self._redaction.within(fields)) if fields else None
+        if text is not None and len(text) > limit:
+            text = json.dumps({"cut": f"{text[:limit]}… {len(text) - limit} more characters"})
         message = self._redaction.text(line.message)
         if len(message) > limit:
             message = f"{message[:limit]}…"
-        return line._replace(message=message, fields=fields)
+        return line._replace(message=message, fields=text)
 
     def _fitted(self, line: NewLine) -> list[NewLine]:
         """The line with the size of its run's log; none where that is full, and a last one that says so."""

@@ -1,6 +1,5 @@
 """Secrets that logs do not keep: values under names like `password`, and the values that this process was given."""
 
-import json
 import os
 import re
 from collections.abc import Iterable
@@ -56,18 +55,15 @@ class Redaction:
             return text
         return self._named.sub(lambda found: f"{found[1]}{found[2]}{HIDDEN}", text)
 
-    def document(self, text: str) -> str:
-        """JSON text without its secrets."""
-        return json.dumps(self._within(json.loads(text)))
-
-    def _within(self, value: Any) -> Any:
+    def within(self, value: Any) -> Any:
+        """A JSON value without its secrets."""
         if isinstance(value, dict):
             return {
-                name: HIDDEN if self.is_secret(name) and member is not None else self._within(member)
+                name: HIDDEN if self.is_secret(name) and member is not None else self.within(member)
                 for name, member in value.items()
             }
         if isinstance(value, list):
-            return [self._within(member) for member in value]
+            return [self.within(member) for member in value]
         return self.text(value) if isinstance(value, str) else value
 
 

@@ -8,7 +8,6 @@ come before stands in the log already, and is left out.
 """
 
 import io
-import json
 import logging
 import math
 import sys
@@ -46,7 +45,7 @@ class RunLog(logging.Handler):
             message, fields = self._message(record), self._fields(record)
         except Exception as error:  # whatever it is, it must not be felt by the run
             message, fields = f"what {record.name} said could not be kept: {words_of(error)}", None
-        self._logbook.add(_line(execution, record.levelno, _clean(record.name), message, fields))
+        self._logbook.add(_line(execution, record.levelno, _clean(record.name), message), fields)
         return True
 
     def _message(self, record: logging.LogRecord) -> str:
@@ -60,11 +59,11 @@ class RunLog(logging.Handler):
             message = f"{message}\n{more}" if more else message
         return _clean(message[: self._limit])
 
-    def _fields(self, record: logging.LogRecord) -> str | None:
+    def _fields(self, record: logging.LogRecord) -> dict[str, Any] | None:
         extra = record.__dict__.keys() - _OWN_MEMBERS
         if not extra:
             return None
-        return json.dumps({_clean(name): _plain(record.__dict__[name]) for name in sorted(extra)})
+        return {_clean(name): _plain(record.__dict__[name]) for name in sorted(extra)}
 
 
 class Printed(io.TextIOBase):
@@ -100,7 +99,7 @@ class Printed(io.TextIOBase):
         for line in lines:
             if line.strip():
                 message = _clean(line[: self._limit])
-                self._logbook.add(_line(execution, self._level, self._name, message, None))
+                self._logbook.add(_line(execution, self._level, self._name, message))
         self._begun.line = (execution, rest[: self._limit])
 
 
@@ -132,11 +131,11 @@ def level_of(name: str) -> int:
         raise UsageError(f"{name!r} is no level: choose one of debug, info, warning, error, critical") from None
 
 
-def _line(execution: Execution, level: int, logger: str, message: str, fields: str | None) -> NewLine:
+def _line(execution: Execution, level: int, logger: str, message: str) -> NewLine:
     run, inside = execution.run, execution.attempt_inside
     step, step_attempt = inside or (None, None)
     return NewLine(
-        execution.now, run.id, run.workflow, step, run.attempt, step_attempt, run.epoch, level, logger, message, fields
+        execution.now, run.id, run.workflow, step, run.attempt, step_attempt, run.epoch, level, logger, message, None
     )
 
 
@@ -162,4 +161,6 @@ def _words(value: Any) -> str:
 
 def _clean(text: str) -> str:
     # Postgres refuses NUL, and JSON lone surrogates.
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
