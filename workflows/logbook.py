@@ -108,18 +108,19 @@ class Logbook:
         self._has_lines, self._hurried, self._rested = threading.Event(), threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._dropped: dict[
-            UUID, tuple[NewLine, int]
-        ] = {}  # the last line of a run that was dropped, and how many were
+        self._dropped: dict[UUID, tuple[NewLine, int]] = {}  # the last line of a run that was, and how many were
         self._counts: Counter[tuple[str, str]] = Counter()  # of dropped lines, by workflow and reason
         self._sizes: OrderedDict[UUID, _Size] = OrderedDict()
         self._is_writing = self._is_closed = False
 
     def _begin(self) -> None:
         with self._lock:
-            if self._thread is None and not self._is_closed:
-                self._thread = threading.Thread(target=self._serve, name="celeriac-logbook", daemon=True)
-                self._thread.start()
+            if self._thread is not None or self._is_closed:
+                return
+            thread = threading.Thread(target=self._serve, name="celeriac-logbook", daemon=True)
+            with suppress(RuntimeError):  # the interpreter goes down, or has no thread left: the next line tries again
+                thread.start()
+                self._thread = thread
 
     def _drop(self, line: NewLine) -> None:
         with self._lock:
@@ -149,10 +150,19 @@ class Logbook:
             batch = [self._cleared(*self._lines.popleft()) for _ in range(min(BATCH, len(self._lines)))]
             lines = [each for line in [*batch, *apologies] for each in self._fitted(line)]
             if lines:
-                self._outlast(lambda: logs.write(self._durable.database, lines))
+                self._outlast(lambda: self._write(lines))
             self._write_counts()
         finally:
             self._is_writing = False
+
+    def _write(self, lines: list[NewLine]) -> None:
+        try:
+            logs.write(self._durable.database, lines)
+        except StateUnavailable:
+            raise
+        except Exception:  # Postgres will refuse them again
+            log.exception("%d lines of logs were refused, and are dropped", len(lines))
+            self._counts.update((line.workflow, "refused") for line in lines)
 
     def _apologies(self) -> list[NewLine]:
         """A line for each run of which lines were dropped for want of room."""
