@@ -1,6 +1,7 @@
 """How runs end: what is cleaned up and undone, by deadlines and timeouts, and what their end starts."""
 
 import json
+import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -469,6 +470,20 @@ class TestStepTimeouts:
         with deadline(0.02, "quick"):
             pass
         threading.Event().wait(0.05)  # the time passes, and nothing comes
+
+    def test_a_timer_that_somebody_else_has_set_goes_on_after_it(self) -> None:
+        rang: list[int] = []
+        others = signal.signal(signal.SIGALRM, lambda number, frame: rang.append(number))
+        pending = signal.setitimer(signal.ITIMER_REAL, 0.05)  # pytest-timeout's own, given back below
+        try:
+            with deadline(30, "quick"):
+                threading.Event().wait(0.1)
+            while not rang:
+                threading.Event().wait(0.001)
+        finally:
+            signal.signal(signal.SIGALRM, others)
+            signal.setitimer(signal.ITIMER_REAL, *pending)
+        assert [signal.SIGALRM] == rang
 
     @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf")])
     def test_a_timeout_that_cannot_be_is_refused(self, wrong: float) -> None:
