@@ -23,7 +23,7 @@ app = Celery("approval")
 app.conf.celeriac_public_url = "http://localhost:8484"  # where others reach the API; CELERIAC_PUBLIC_URL wins
 durable = Celeriac(app)
 
-REMIND_SECONDS = float(os.environ.get("REMIND_SECONDS", 86_400))
+REMIND_SECONDS = float(os.environ.get("REMIND_SECONDS", "86400"))
 MAILS = 3  # the first one, and two reminders
 
 
@@ -49,7 +49,7 @@ def ask(approver: str, expense_id: str, amount: float) -> Any:
         try:
             return token.wait()  # holds no worker, for as long as it takes
         except TimeoutError:
-            continue  # recorded: an answer to that mail is too late from now on, the next mail has an address of its own
+            continue  # recorded: that address answers no more, the next mail has one of its own
     return None
 
 

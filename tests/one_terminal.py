@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,30 @@ class Dev:
             return self.call("/readyz")[0] == 200 and bool(self.call("/api/v1/workers")[1]["workers"])
         except (OSError, ValueError):
             return False
+
+    def wait_until_ready(self, seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not self.is_ready():
+            assert self.process.poll() is None, f"dev has ended:\n{self.log()[-4000:]}"
+            assert time.monotonic() < deadline, f"not ready within {seconds:g} s:\n{self.log()[-4000:]}"
+            time.sleep(0.05)
+
+    def trigger(self, workflow: str, **payload: Any) -> str:
+        """Starts a run: its id."""
+        status, run = self.call(f"/api/v1/workflows/{workflow}/trigger", json.dumps({"payload": payload}).encode())
+        assert status == 202, run
+        return str(run["id"])
+
+    def run_once_it(self, id: str, holds: Callable[[dict[str, Any]], Any], seconds: float = 30.0) -> dict[str, Any]:
+        """The run as soon as something is true of it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            run: dict[str, Any] = self.call(f"/api/v1/runs/{id}")[1]
+            if holds(run):
+                return run
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {seconds:g} s: {run}")
+            time.sleep(0.02)
 
     def log(self) -> str:
         """What its processes have printed."""

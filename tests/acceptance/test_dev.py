@@ -14,13 +14,13 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def dev(tmp_path: Path, wait_until) -> Iterator[Dev]:
+def dev(tmp_path: Path) -> Iterator[Dev]:
     journal, gates = tmp_path / "journal", tmp_path / "gates"
     journal.touch()
     gates.mkdir()
     dev = Dev("acceptance_shop", HERE, tmp_path, JOURNAL=str(journal), GATES=str(gates))
     try:
-        wait_until(dev.is_ready, seconds=60)
+        dev.wait_until_ready()
         yield dev
     finally:
         dev.end()
