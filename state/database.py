@@ -270,6 +270,11 @@ class Session:
         """The socket: readable when the server says something unasked, or closes the connection."""
         return self._connection.fileno()
 
+    def hear(self) -> None:
+        """Reads what the server said unasked. Raises StateUnavailable where it closed the connection."""
+        self.all("select 1")
+        self._connection.notifies.clear()
+
     def close(self) -> None:
         self._connection.close()
 

@@ -106,7 +106,7 @@ with original as (
         cancel_children, idempotency_key, idempotency_scope, idempotency_expires_at)
     select
         %(new_id)s, workflow, 'queued', 'triggered', %(actor)s, max_attempts, max_crashes, queue, concurrency_key,
-        is_exclusive, priority, coalesce(%(payload)s::json, payload), tags, metadata, %(new_id)s, %(source)s,
+        is_exclusive, priority, coalesce(%(payload)s::json, payload), tags, coalesce(metadata_given, metadata), %(new_id)s, %(source)s,
         %(source_id)s, traceparent, now(), max_duration_seconds, hooks, cancel_children,
         %(once)s, case when %(once)s::text is not null then 'copy' end, now() + interval '30 days'
     from original

@@ -203,11 +203,15 @@ with held as (
 ), counted as (
     update celeriac.runs as r set
         metadata_seq = coalesce(%(seq)s, r.metadata_seq),
+        metadata_given = case when %(target)s = 'run' then coalesce(r.metadata_given, r.metadata)
+            else r.metadata_given end,
         metadata = case when %(target)s = 'run'
             then celeriac.edited(r.metadata, %(operation)s, %(key)s, %(value)s::jsonb) else r.metadata end
     from fresh where r.id = fresh.id
 ), elsewhere as (
-    update celeriac.runs as r set metadata = celeriac.edited(r.metadata, %(operation)s, %(key)s, %(value)s::jsonb)
+    update celeriac.runs as r set
+        metadata_given = coalesce(r.metadata_given, r.metadata),
+        metadata = celeriac.edited(r.metadata, %(operation)s, %(key)s, %(value)s::jsonb)
     from fresh
     where %(target)s <> 'run' and r.id = case when %(target)s = 'parent' then fresh.parent_id else fresh.root_id end
 )

@@ -98,16 +98,17 @@ class SentEvent(NamedTuple):
     woken: list[UUID]
 
 
-def send_event(transaction: Transactional, name: str, key: str, payload: str) -> SentEvent | None:
+def send_event(db: Transactional, name: str, key: str, payload: str) -> SentEvent | None:
     """Sends an event to those who wait for it. None: it was sent before, with the same key."""
-    transaction.all(SQL.lock_topic, topic=name)
-    event = transaction.one(SQL.send_event, name=name, key=key, payload=payload)
-    if event is None:
-        return None
-    waiting = transaction.all(SQL.waiting_for_event, name=name, payload=payload, event_id=event["id"])
-    for row in waiting:
-        _resolve(transaction, row["run_id"], row["key"], payload)
-    return SentEvent(event["id"], [row["run_id"] for row in waiting])
+    with db.transaction() as transaction:
+        transaction.all(SQL.lock_topic, topic=name)
+        event = transaction.one(SQL.send_event, name=name, key=key, payload=payload)
+        if event is None:
+            return None
+        waiting = transaction.all(SQL.waiting_for_event, name=name, payload=payload, event_id=event["id"])
+        for row in waiting:
+            _resolve(transaction, row["run_id"], row["key"], payload)
+        return SentEvent(event["id"], [row["run_id"] for row in waiting])
 
 
 def subscribe(db: Executor, subscriptions: Sequence[tuple[str, str]], workflows: Sequence[str]) -> None:

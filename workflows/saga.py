@@ -14,6 +14,7 @@ from .outcome import Cancelled, Failed, Interruption, Lost, Outcome
 log = logging.getLogger(__name__)
 
 SUFFIX = "#undo"  # of the key of the step that undoes another one
+PASSED_BY = "its code has changed, and did not come to this step before the run ended"
 
 
 def undone(execution: Execution, outcome: Outcome) -> Outcome:
@@ -21,15 +22,20 @@ def undone(execution: Execution, outcome: Outcome) -> Outcome:
     error."""
     if not isinstance(outcome, Failed | Cancelled) or (isinstance(outcome, Failed) and outcome.is_misfit):
         return outcome
-    if not execution.undoable:
+    passed_by = {step.key: PASSED_BY for step in execution.compensable() if step.key not in _keys(execution)}
+    if not execution.undoable and not passed_by:
         return outcome
     try:
         if isinstance(outcome, Failed):
             _condemn(execution, outcome)
-        failures = _undo(execution)
+        failures = _undo(execution) | passed_by
     except Interruption as interruption:
         return interruption.outcome
     return _with_failures(execution, outcome, failures) if failures else outcome
+
+
+def _keys(execution: Execution) -> set[str]:
+    return {step.key for step in execution.undoable}
 
 
 def _condemn(execution: Execution, failed: Failed) -> None:

@@ -212,6 +212,27 @@ class TestCompensations:
         assert status.FAILED == perform.finish(waiting).status
         assert ["book flight"] == did
 
+    def test_a_step_that_changed_code_did_not_come_to_is_told_and_the_others_are_undone(
+        self, perform: Any, did: list[str], book: Any
+    ) -> None:
+        inserted = False
+
+        @workflow(name="trip")
+        def trip() -> None:
+            book("flight")
+            if inserted:
+                step.run("check", lambda: None)
+            book("hotel")
+            receive()
+
+        waiting = perform.once(perform.start(trip))
+        inserted = True
+        repairs.cancel(perform.database, waiting.id)
+        ended = perform.finish(perform.row(waiting.id))
+        assert status.CANCELLED == ended.status
+        assert ["book flight", "book hotel", "cancel flight receipt-flight"] == did
+        assert ["book#2"] == list(json.loads(ended.error)["not_undone"])
+
     def test_parallel_branches_and_transactions_are_undone_too(self, perform: Any, did: list[str], book: Any) -> None:
         from celeriac import parallel
 
@@ -331,6 +352,23 @@ class TestFinallyBlocks:
         repairs.cancel(perform.database, waiting.id)
         assert status.CANCELLED == perform.finish(perform.row(waiting.id)).status
         assert ["tidy"] == did
+
+    def test_a_run_that_is_to_end_says_so_and_what_it_waits_for_until_then(self, perform: Any) -> None:
+        @workflow(name="lock")
+        def lock() -> None:
+            try:
+                sleep(60)
+            finally:
+                step.run("release", lambda: None)
+
+        waiting = perform.once(perform.start(lock))
+        repairs.cancel(perform.database, waiting.id)
+        why = perform.durable.get(waiting.id).why()
+        (gate,) = [gate for gate in why.gates if gate.name == "ending"]
+        assert (
+            "it is to end as cancelled: its code is executed up to where it stood, so that it cleans up" == gate.detail
+        )
+        assert "no worker has declared queue 'lock' yet" == why.summary
 
     def test_code_that_swallows_the_interruption_gets_no_further(self, perform: Any, did: list[str]) -> None:
         @workflow(name="stubborn")

@@ -26,7 +26,7 @@ from celeriac import (
 from celeriac.state import runs, status, waits
 from celeriac.state.runs import RunRow
 from celeriac.workflows import registry, repairs
-from celeriac.workflows.errors import RunCancelled, RunFailed, UsageError
+from celeriac.workflows.errors import QueueDraining, RunCancelled, RunFailed, UsageError
 
 
 @pytest.fixture
@@ -445,6 +445,68 @@ class TestEvents:
             )
             assert claimed is not None, f"try {n}: {perform.row(run.id).status}"
         sender.join()
+
+
+class TestSubscriptions:
+    @pytest.fixture
+    def shipping(self, durable: Celeriac) -> Any:
+        @workflow(name="ship", on_event=["paid", "gift"])
+        def ship(order: str, amount: int = 0) -> str:
+            return f"{order} {amount}"
+
+        @workflow(name="count", on_event="paid")
+        def count(order: str, **others: Any) -> None: ...
+
+        durable.register()
+        return ship
+
+    def started(self, durable: Celeriac) -> list[tuple[str, str, str]]:
+        rows = durable.database.all("select workflow, source, payload from celeriac.runs order by workflow, created_at")
+        return [(row["workflow"], row["source"], row["payload"].replace(" ", "")) for row in rows]
+
+    @pytest.mark.usefixtures("shipping")
+    def test_an_event_starts_the_workflows_that_are_for_it_with_its_payload_once(self, durable: Celeriac) -> None:
+        assert send_event("paid", {"order": "o1", "amount": 7}, key="evt_1")
+        assert not send_event("paid", {"order": "o1", "amount": 7}, key="evt_1")
+        assert send_event("gift", {"order": "o2"})
+        assert send_event("other", {})
+        assert [
+            ("count", "event", '{"order":"o1","amount":7}'),
+            ("ship", "event", '{"order":"o1","amount":7}'),
+            ("ship", "event", '{"order":"o2"}'),
+        ] == self.started(durable)
+
+    def test_a_run_that_sends_one_starts_them_once_however_often_its_line_is_replayed(
+        self, perform: Any, durable: Celeriac, shipping: Any
+    ) -> None:
+        @workflow(name="pay")
+        def pay() -> None:
+            send_event("gift", {"order": "o1"})
+            sleep(60)
+
+        perform(pay)
+        assert [("ship", "event", '{"order":"o1"}')] == [each for each in self.started(durable) if each[0] == "ship"]
+
+    def test_a_payload_that_does_not_fit_fails_the_run_and_not_its_sender(
+        self, perform: Any, durable: Celeriac, shipping: Any
+    ) -> None:
+        assert send_event("gift", {"no": "order"})
+        (row,) = durable.database.all("select id from celeriac.runs")
+        failed = perform.finish(perform.row(row["id"]))
+        assert "PayloadInvalid" in error_of(failed)["type"]
+
+    def test_where_a_queue_takes_no_run_nothing_is_sent(self, durable: Celeriac, shipping: Any) -> None:
+        durable.queue("ship").drain()
+        with pytest.raises(QueueDraining):
+            send_event("gift", {"order": "o1"}, key="evt_1")
+        durable.queue("ship").resume()
+        assert send_event("gift", {"order": "o1"}, key="evt_1")
+
+    def test_what_the_code_declares_no_more_is_forgotten(self, durable: Celeriac, shipping: Any) -> None:
+        shipping.events = ("gift",)
+        durable.register()
+        send_event("paid", {"order": "o1"})
+        assert ["count"] == [each[0] for each in self.started(durable)]
 
 
 class TestMessages:

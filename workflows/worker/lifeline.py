@@ -119,7 +119,7 @@ class Lifeline(threading.Thread):
         if self._wake_reader in ready:
             os.read(self._wake_reader, 4096)
         if session.fileno() in ready:
-            session.one("select 1")  # raises StateUnavailable where the connection is gone
+            session.hear()
 
     def _report_lost_children(self, worker: Worker) -> None:
         while not self._lost.empty():
