@@ -46,7 +46,8 @@ def test_a_tick_reports_the_day_before_it_however_late_it_is(example: ModuleType
     local = due_at.astimezone(example.ZoneInfo("Europe/Berlin"))
     assert (2, 30) == (local.hour, local.minute)
     expected = {"day": str(local.date() - timedelta(days=1)), "orders": 0, "cents": 0}
-    assert expected == json.loads(perform.finish(ticked).output or "")
+    reported = perform.finish(ticked)
+    assert (expected, "mail-report") == (json.loads(reported.output or ""), hook_of(perform, reported).workflow)
 
 
 def test_a_report_that_fails_calls_the_operator(example: ModuleType, perform: Performer) -> None:
