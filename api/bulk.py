@@ -1,0 +1,108 @@
+"""Many runs moved by one order, over HTTP: counted first, written down, worked off by beat."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, g, jsonify
+from flask.typing import ResponseReturnValue
+
+from ..state import bulk as orders
+from ..state import ids
+from ..state.bulk import BulkRow
+from ..state.runs import Filter
+from ..workflows import bulk
+from ..workflows.errors import UsageError
+from . import documents
+from .body import invalid, nearest, read_object
+from .current import database, durable
+from .listing import filter_in
+from .problems import Problem
+
+blueprint = Blueprint("bulk", __name__, url_prefix="/api/v1/bulk")
+
+BODY_LIMIT_BYTES = 65_536
+NEWEST = 100  # orders that a list shows
+ACTIONS = tuple(bulk.STATUSES)
+
+
+@blueprint.post("")
+def order() -> ResponseReturnValue:
+    """202: the order is written down, beat works it off. With `dry_run` 200, and how many runs it would be for.
+
+    `filter` has the members of a list's query string and is needed, so that nobody moves all runs by leaving it out.
+    """
+    body = read_object(BODY_LIMIT_BYTES, ("action", "filter", "dry_run"))
+    action, filter = action_of(body.get("action")), filter_in(body.get("filter"), "/filter")
+    dry_run = body.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise invalid("/dry_run", "true or false is expected")
+    if dry_run:
+        return jsonify(action=action, matched=matched(action, filter))
+    row = ordered(action, filter)
+    return jsonify(documents.bulk(row)), 202, {"Location": f"/api/v1/bulk/{ids.public('blk', row.id)}"}
+
+
+@blueprint.get("")
+def list_orders() -> ResponseReturnValue:
+    """The newest orders."""
+    return jsonify(orders=[documents.bulk(row) for row in orders.newest(database(), NEWEST)])
+
+
+@blueprint.get("/<id>")
+def show(id: str) -> ResponseReturnValue:
+    return jsonify(documents.bulk(order_of(id)))
+
+
+@blueprint.post("/<id>/abort")
+def abort(id: str) -> ResponseReturnValue:
+    """200: it goes no further; what is done stays done. 409: it has ended."""
+    return jsonify(documents.bulk(aborted(id)))
+
+
+def action_of(given: Any) -> str:
+    """Raises Problem 422."""
+    if given not in ACTIONS:
+        hint = nearest(given, ACTIONS) if isinstance(given, str) else f", known are {', '.join(ACTIONS)}"
+        raise invalid("/action", f"an action is expected{hint}")
+    return str(given)
+
+
+def matched(action: str, filter: Filter) -> int:
+    """How many runs an order would be for. Raises Problem 422 for statuses that the action is not for."""
+    try:
+        return bulk.matching(durable(), action, filter)
+    except UsageError as error:
+        raise invalid("/filter/status", str(error)) from None
+
+
+def ordered(action: str, filter: Filter) -> BulkRow:
+    """Writes an order down. Raises Problem 422 for statuses that the action is not for."""
+    try:
+        return bulk.order(durable(), action, filter, g.actor)
+    except UsageError as error:
+        raise invalid("/filter/status", str(error)) from None
+
+
+def order_of(text: str) -> BulkRow:
+    """The order of an id in a URL. Raises Problem 404."""
+    row = orders.get(database(), _id_of(text))
+    if row is None:
+        raise Problem(404, f"there is no order {text}", "unknown-order")
+    return row
+
+
+def aborted(text: str) -> BulkRow:
+    """Stops an order. Raises Problem 404, or 409 when it has ended."""
+    row = bulk.abort(durable(), _id_of(text), g.actor)
+    if row is None:
+        ended = order_of(text)
+        detail = f"{text} cannot be aborted: it is {ended.status} already"
+        raise Problem(409, detail, "wrong-status", order_status=ended.status)
+    return row
+
+
+def _id_of(text: str) -> UUID:
+    try:
+        return ids.parse("blk", text)
+    except ValueError as error:
+        raise Problem(404, str(error), "unknown-order") from None
