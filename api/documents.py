@@ -69,8 +69,8 @@ def started(row: RunRow) -> Document:
 
 
 def step(row: StepRow) -> Document:
-    """`duration_ms` is the time until its result, all attempts together; None while it has none. `is_compensable`: it can
-    be undone. `is_optional`: code that handled an error asked for it, and another attempt may not."""
+    """`duration_ms` is the time until its result, all attempts together; None while it has none. `is_compensable`: it
+    can be undone. `is_optional`: code that handled an error asked for it, and another attempt may not."""
     return {
         "key": row.key,
         "name": row.name,

@@ -46,8 +46,8 @@ def cancel(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/pause")
 def pause(id: str) -> ResponseReturnValue:
-    """200: nothing of it starts any more. 202: it is running, and stops before its next step. Again: the note is the new
-    one, it is paused since the first time."""
+    """200: nothing of it starts any more. 202: it is running, and stops before its next step. Again: the note is the
+    new one, it is paused since the first time."""
     row = paused(id, note_of(read_object(BODY_SLACK_BYTES, ("note",)).get("note")))
     return jsonify(documents.run(row)), 202 if row.status == status.RUNNING else 200
 

@@ -1,4 +1,4 @@
-"""The monitoring page of one run: how it stands, where its time went, what each step returned, and forms that move it."""
+"""The monitoring page of one run: where its time went, what each step returned; and forms that move it."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,7 @@ STUCK = (status.DELAYED, *RETRIABLE)  # statuses in which a step that failed can
 
 
 class Entered(NamedTuple):
-    """What was typed into a form and cannot be, and why: the page comes back with it."""
+    """What was typed into a form and cannot be, and why: the page comes back with it. `form` is the id around it."""
 
     form: str
     text: str
@@ -82,7 +82,7 @@ def reschedule(id: str) -> ResponseReturnValue:
 @blueprint.post("/replay")
 def replay(id: str) -> ResponseReturnValue:
     """With the payload of the form; without one: with that of the run. It leads to the new run."""
-    return _with_json(id, "replay", "payload", lambda payload: _to(replayed(id, payload)[0], "replayed"))
+    return _with_json(id, "edit", "payload", lambda payload: _to(replayed(id, payload)[0], "replayed"))
 
 
 @blueprint.post("/fork")
@@ -94,7 +94,9 @@ def fork(id: str) -> ResponseReturnValue:
 @blueprint.post("/supply")
 def supply(id: str) -> ResponseReturnValue:
     key = request.form.get("step", "")
-    return _with_json(id, key, "output", lambda output: _moved(id, lambda: supplied(id, key, output) and "supplied"))
+    return _with_json(
+        id, f"step-{key}", "output", lambda output: _moved(id, lambda: supplied(id, key, output) and "supplied")
+    )
 
 
 def _page(row: RunRow, entered: Entered | None = None) -> str:
@@ -175,7 +177,7 @@ def _to(row: RunRow, notice: str) -> ResponseReturnValue:
 
 
 def _with_json(id: str, form: str, field: str, move: Callable[[Any], ResponseReturnValue]) -> ResponseReturnValue:
-    """A move with the JSON of a form's field, None where it is empty. What cannot be comes back with what was entered."""
+    """A move with the JSON of a form's field, None where it is empty. What cannot be comes back, and why."""
     text = request.form.get(field, "").strip()
     try:
         return move(json.loads(text, parse_constant=_no_constant) if text else None)

@@ -97,7 +97,7 @@ def progress(metadata: str) -> dict[str, Any] | None:
     if not isinstance(told, dict):
         return None
     done, total = told.get("done"), told.get("total")
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in (done, total)) or total <= 0:
+    if not isinstance(done, int | float) or not isinstance(total, int | float) or total <= 0:
         return None
     percent = min(max(100 * done / total, 0), 100)
     return {
