@@ -1,11 +1,14 @@
 """The monitoring page of orders to move many runs: counted and confirmed first, then watched, aborted if need be."""
 
+from dataclasses import asdict
+
 from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from ..state import bulk as orders
 from ..state import runs
+from ..state.runs import Filter
 from ..workflows import bulk
 from . import documents
 from .bulk import NEWEST, aborted, action_of, matched, ordered
@@ -28,13 +31,12 @@ def index() -> ResponseReturnValue:
 @blueprint.get("/new")
 def confirm() -> ResponseReturnValue:
     """The dry run: how many runs an order would be for, and the newest of them."""
-    action, query = action_of(request.args.get("action")), _query(request.args)
-    filter = filter_of(query)
+    action, filter = action_of(request.args.get("action")), _filter(request.args)
     return render(
         "bulk_new.html",
         database().now(),
         action=action,
-        chosen=query,
+        chosen=query_of(documents.run_filter(asdict(filter))).to_dict(),
         matched=matched(action, filter),
         count_limit=bulk.COUNT_LIMIT,
         sample=runs.find(database(), bulk.checked(action, filter), SAMPLE),
@@ -43,7 +45,7 @@ def confirm() -> ResponseReturnValue:
 
 @blueprint.post("")
 def order() -> ResponseReturnValue:
-    ordered(action_of(request.form.get("action")), filter_of(_query(request.form)))
+    ordered(action_of(request.form.get("action")), _filter(request.form))
     return redirect(url_for("bulk_page.index", notice="ordered"), 303)
 
 
@@ -58,9 +60,9 @@ def abort(id: str) -> ResponseReturnValue:
     return redirect(url_for("bulk_page.index", notice="aborted"), 303)
 
 
-def _query(given: "MultiDict[str, str]") -> "MultiDict[str, str]":
-    """The filters among the fields of a form, or of a query string, without empty ones."""
-    return MultiDict([(name, value) for name, value in given.items(multi=True) if name in FILTERS and value])
+def _filter(given: "MultiDict[str, str]") -> Filter:
+    """What the filters among the fields of a form, or of a query string, say. Raises Problem 400."""
+    return filter_of(MultiDict([(name, value) for name, value in given.items(multi=True) if name in FILTERS]))
 
 
 def _shown(row: orders.BulkRow) -> Document:

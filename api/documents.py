@@ -1,6 +1,7 @@
 """Rows as JSON documents: ids as `run_<hex>`, times as ISO 8601 in UTC, kept JSON texts as what they say."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -136,16 +137,10 @@ def execution(made: Execution) -> Document:
 
 def bulk(row: BulkRow) -> Document:
     """An order to move many runs, and how far it is: `done + skipped + failed` of `matched` runs were looked at."""
-    given = {name: each for name, each in value(row.filter).items() if each is not None and name != "after"}
-    for name in ("created_from", "created_to"):
-        if name in given:
-            given[name] = moment(datetime.fromisoformat(given[name]))
-    if "parent_id" in given:
-        given["parent_id"] = public("run", UUID(given["parent_id"]))
     return {
         "id": public("blk", row.id),
         "action": row.action,
-        "filter": given,
+        "filter": run_filter(value(row.filter)),
         "actor": row.actor,
         "status": row.status,
         "matched": row.matched,
@@ -156,6 +151,17 @@ def bulk(row: BulkRow) -> Document:
         "created_at": moment(row.created_at),
         "finished_at": moment(row.finished_at),
     }
+
+
+def run_filter(members: Mapping[str, Any]) -> Document:
+    """What a `runs.Filter` narrows, by the names of a list's query string. `members` may be those of one kept as JSON."""
+    document = {name: given for name, given in members.items() if given and name != "after"}
+    for name in ("created_from", "created_to"):
+        if name in document:
+            document[name] = moment(datetime.fromisoformat(str(document[name])))
+    if "parent_id" in document:
+        document["parent_id"] = public("run", UUID(str(document["parent_id"])))
+    return document
 
 
 def queue(row: QueueRow) -> Document:

@@ -26,7 +26,7 @@ from .timeline import timeline
 
 blueprint = Blueprint("run_page", __name__, url_prefix="/runs/<id>")
 
-CHILDREN = 20  # that the page of their parent shows
+CHILDREN = 10  # that the page of their parent shows
 CHILDREN_COUNTED = 10_000
 BRANCHES = ("hook", "replay", "fork")  # runs that came from another one, besides children
 WAITS = ("event", "message", "token", "child")  # kinds of step that end when something comes
@@ -103,7 +103,9 @@ def _page(row: RunRow, entered: Entered | None = None) -> str:
     now = database().now()
     history, recorded = runs.history(database(), row.id), steps.of_run(database(), row.id)
     until = row.finished_at or now
-    children = Filter(parent_id=row.id)
+    children, progress, published = Filter(parent_id=row.id), wording.progress(row.metadata), json.loads(row.metadata)
+    if progress is not None:
+        del published["progress"]  # it is drawn
     return render(
         "run.html",
         now,
@@ -115,8 +117,8 @@ def _page(row: RunRow, entered: Entered | None = None) -> str:
         marks={step.key: _marks(step, recorded) for step in recorded},
         suppliable={step.key for step in recorded if _is_suppliable(row, step)},
         verdict=wording.from_text(row.verdict) if row.verdict else None,
-        published=wording.from_text(row.metadata),
-        progress=wording.progress(row.metadata),
+        published=published,
+        progress=progress,
         children=runs.find(database(), children, CHILDREN),
         child_count=runs.count(database(), children, CHILDREN_COUNTED),
         branches=[run for source in BRANCHES for run in runs.of_source(database(), source, public("run", row.id))],

@@ -48,11 +48,7 @@ class Verbs(click.Group):
         first = next((each for each in args if each != "--json"), "")
         if first in self.commands:  # `runs --json ls` is `runs ls --json`
             args = [first, *args[: args.index(first)], *args[args.index(first) + 1 :]]
-        elif (
-            "ls" in self.commands
-            and (not first or first.startswith("-"))
-            and first not in context.help_option_names
-        ):
+        elif "ls" in self.commands and (not first or first.startswith("-")) and first not in context.help_option_names:
             args = ["ls", *args]
         return super().parse_args(context, args)
 
