@@ -154,7 +154,7 @@ def bulk(row: BulkRow) -> Document:
 
 
 def run_filter(members: Mapping[str, Any]) -> Document:
-    """What a `runs.Filter` narrows, by the names of a list's query string. `members` may be those of one kept as JSON."""
+    """What a Filter narrows, by the names of a list's query string. `members` may be those of one kept as JSON."""
     document = {name: given for name, given in members.items() if given and name != "after"}
     for name in ("created_from", "created_to"):
         if name in document:

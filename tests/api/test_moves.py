@@ -169,8 +169,9 @@ def test_a_step_that_is_not_there_cannot_be_supplied(client: FlaskClient, start:
     for key in ("chrage", "%00", "a/b"):
         answer = client.post(f"/api/v1/runs/{id}/steps/{key}/supply", json={"output": 1})
         assert (404, "urn:celeriac:problem:unknown-step") == (answer.status_code, answer.json["type"]), key
-    for body in ({}, {"output": "\0"}, {"output": "\ud800"}):
-        assert ["/output"] == pointers(client.post(f"/api/v1/runs/{id}/steps/charge/supply", json=body))
+    for body in ("{}", r'{"output": "\u0000"}', r'{"output": "\ud800"}'):
+        path = f"/api/v1/runs/{id}/steps/charge/supply"
+        assert ["/output"] == pointers(client.post(path, data=body, content_type="application/json"))
     assert "failed" == shown(client, id)["status"]
 
 
