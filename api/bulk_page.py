@@ -8,10 +8,11 @@ from werkzeug.datastructures import MultiDict
 
 from ..state import bulk as orders
 from ..state import runs
+from ..state.ids import new_id, public
 from ..state.runs import Filter
 from ..workflows import bulk
 from . import documents
-from .bulk import NEWEST, aborted, action_of, matched, ordered
+from .bulk import NEWEST, aborted, action_of, id_of, matched, ordered
 from .current import database
 from .documents import Document
 from .listing import FILTERS, filter_of, query_of
@@ -35,6 +36,7 @@ def confirm() -> ResponseReturnValue:
     return render(
         "bulk_new.html",
         database().now(),
+        id=public("blk", new_id()),
         action=action,
         chosen=query_of(documents.run_filter(asdict(filter))).to_dict(),
         matched=matched(action, filter),
@@ -45,7 +47,8 @@ def confirm() -> ResponseReturnValue:
 
 @blueprint.post("")
 def order() -> ResponseReturnValue:
-    ordered(action_of(request.form.get("action")), _filter(request.form))
+    """The form has the id of the order to be: sent twice it is one order."""
+    ordered(action_of(request.form.get("action")), _filter(request.form), id_of(request.form.get("id", "")))
     return redirect(url_for("bulk_page.index", notice="ordered"), 303)
 
 

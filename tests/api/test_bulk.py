@@ -62,6 +62,16 @@ def test_an_order_is_aborted_once(client: FlaskClient, failed: list[str]) -> Non
     assert (409, "aborted") == (again.status_code, again.json["order_status"])
 
 
+def test_an_order_that_is_sent_again_with_its_key_is_one_order(client: FlaskClient, failed: list[str]) -> None:
+    key = {"Idempotency-Key": "tuesday's"}
+    body = {"action": "replay", "filter": OPTIONS}
+    first, again = (client.post("/api/v1/bulk", json=body, headers=key) for _ in range(2))
+    assert (202, 200, "true") == (first.status_code, again.status_code, again.headers["Idempotency-Replayed"])
+    assert [first.json] == [again.json] == client.get("/api/v1/bulk").json["orders"]
+    for other in (body | {"action": "retry"}, body | {"filter": OPTIONS | {"tag": "crm"}}):
+        assert 409 == client.post("/api/v1/bulk", json=other, headers=key).status_code
+
+
 @pytest.mark.parametrize("id", [f"blk_{new_id().hex}", "nonsense"])
 def test_an_unknown_order_is_404(client: FlaskClient, id: str) -> None:
     assert 404 == client.get(f"/api/v1/bulk/{id}").status_code
@@ -116,9 +126,10 @@ def test_a_filtered_list_leads_to_a_page_that_counts_and_asks_first(client: Flas
 
 
 def test_the_order_that_was_confirmed_is_for_what_was_counted(client: FlaskClient, failed: list[str]) -> None:
-    fields = {"action": "retry", "status": "failed", "workflow": "api-tests.greet"}
-    answer = client.post("/bulk", data=fields, follow_redirects=True)
-    assert "Ordered: beat works it off" in answer.text
+    fields = {"action": "retry", "status": "failed", "workflow": "api-tests.greet", "id": f"blk_{new_id().hex}"}
+    for _ in range(2):  # a double click is one order
+        answer = client.post("/bulk", data=fields, follow_redirects=True)
+        assert "Ordered: beat works it off" in answer.text
     (document,) = client.get("/api/v1/bulk").json["orders"]
     assert ("retry", 3, "page") == (document["action"], document["matched"], document["actor"])
 
@@ -141,5 +152,6 @@ def test_a_page_that_asks_for_what_cannot_be_is_refused(client: FlaskClient) -> 
     assert 422 == client.get("/bulk/new?action=retry&status=completed").status_code
     assert 400 == client.get("/bulk/new?action=retry&created_to=soon").status_code
     assert 422 == client.post("/bulk", data={"action": "delete"}).status_code
+    assert 404 == client.post("/bulk", data={"action": "retry"}).status_code
     nothing = client.get("/bulk/new?action=retry&workflow=nothing").text
     assert ("No run to retry" in nothing, 'id="order"' in nothing) == (True, False)

@@ -97,7 +97,7 @@ def test_what_users_wrote_stays_text(client: FlaskClient, durable: Celeriac, sta
     durable.start("api-tests.greet", {"name": "Ada"}, {"concurrency_key": POLYGLOT})
     paused = start()
     client.post(f"/runs/{paused}/pause", data={"note": POLYGLOT})
-    client.post("/bulk", data={"action": "cancel", "tag": POLYGLOT[:150]})
+    client.post("/bulk", data={"action": "cancel", "tag": POLYGLOT[:150], "id": new_id().hex})
     queue = "/queues/api-tests.anything"
     bulk = ("/bulk", f"/bulk/new?{urlencode({'action': 'retry', 'tag': POLYGLOT[:150]})}")
     tagged = ("/?tag=%22%3E%3Cscript%3E", "/?queue=%22%3E%3Cscript%3E", "/?id=%3Cscript%3E")
