@@ -231,6 +231,19 @@ def test_a_result_is_supplied_at_a_step_that_waits(client: FlaskClient, start: S
     assert ("completed", None, "page") == (step["status"], step["output"], step["supplied_by"])
 
 
+def test_a_sleep_is_cut_short(client: FlaskClient, durable: Celeriac, start: Start, worker: Any) -> None:
+    id = start()
+    held = worker.claim(id)
+    runs.suspend(
+        durable.database, held.id, held.epoch, key="sleep", seq=1, name="sleep", cause="it sleeps", delay_seconds=3600.0,
+        wake_at=None,
+    )  # fmt: skip
+    sleeping = page(client, id)
+    assert ("Cut this sleep short" in sleeping.text, 1) == (True, len(sleeping.areas))  # that of the replay
+    post(client, id, "supply", step="sleep")
+    assert "queued" == shown(client, id)["status"]
+
+
 def test_a_deadline_is_shown(client: FlaskClient, durable: Celeriac, start: Start, worker: Any) -> None:
     id = start()
     assert "May take" not in page(client, id).text
