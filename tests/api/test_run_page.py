@@ -235,8 +235,8 @@ def test_a_sleep_is_cut_short(client: FlaskClient, durable: Celeriac, start: Sta
     id = start()
     held = worker.claim(id)
     runs.suspend(
-        durable.database, held.id, held.epoch, key="sleep", seq=1, name="sleep", cause="it sleeps", delay_seconds=3600.0,
-        wake_at=None,
+        durable.database, held.id, held.epoch, key="sleep", seq=1, name="sleep", cause="it sleeps",
+        delay_seconds=3600.0, wake_at=None,
     )  # fmt: skip
     sleeping = page(client, id)
     assert ("Cut this sleep short" in sleeping.text, 1) == (True, len(sleeping.areas))  # that of the replay
