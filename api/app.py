@@ -6,17 +6,25 @@ from flask.json.provider import DefaultJSONProvider
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
 from . import guard, problems
+from .bulk import blueprint as bulk
+from .bulk_page import blueprint as bulk_page
+from .callbacks import blueprint as callbacks
 from .catalogue import blueprint as catalogue
 from .current import bind
 from .health import blueprint as health
 from .hooks import blueprint as hooks
 from .logs import blueprint as logs
 from .metrics import blueprint as metrics
+from .moves import blueprint as moves
 from .page import blueprint as page
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
+from .run_page import blueprint as run_page
 from .runs import blueprint as runs
 from .signals import blueprint as signals
+
+PROGRAMS = (runs, moves, bulk, signals, queues, catalogue, hooks, callbacks, health, logs, metrics)  # what answers JSON
+PAGES = (page, run_page, bulk_page, queue_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -50,7 +58,7 @@ def create_app(durable: Celeriac) -> Flask:
     app.before_request(_name_request)
     guard.install(app, durable.settings)
     problems.install(app)
-    for blueprint in (runs, signals, queues, catalogue, hooks, health, page, queue_page, logs, metrics):
+    for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)
     app.after_request(_secure)
     return app

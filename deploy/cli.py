@@ -10,19 +10,9 @@ from typing import Any
 import click
 
 COMMANDS = (
-    "api",
-    "beat",
-    "dev",
-    "doctor",
-    "logs",
-    "migrate",
-    "queues",
-    "runs",
-    "schedules",
-    "trigger",
-    "worker",
-    "workers",
-)
+    "api", "beat", "bulk", "dev", "doctor", "events", "logs", "migrate", "queues", "runs", "schedules", "tokens",
+    "trigger", "worker", "workers",
+)  # fmt: skip
 
 
 class Commands(click.Group):

@@ -1,16 +1,14 @@
 """The commands on a real database: what they print, and how they exit (0 done, 1 failed, 2 usage)."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from celeriac import Celeriac, Every, Queue, workflow
-from celeriac.deploy.cli import COMMANDS, celery_command, commands
-from celeriac.state import logs, workers
+from celeriac import Every, Queue, workflow
+from celeriac.deploy.cli import COMMANDS, commands
+from celeriac.state import workers
 from celeriac.state.ids import new_id, public
-from celeriac.state.logs import NewLine
 from celeriac.state.workers import Worker
 
 
@@ -21,17 +19,6 @@ def greet(name: str) -> str:
 
 @workflow(name="cli.sync", queue=Queue("cli-crm", concurrency=10, rate="100/m"), schedule=Every(seconds=3600))
 def sync() -> None: ...
-
-
-@pytest.fixture
-def run(durable: Celeriac):
-    """`celery -A shop celeriac ...`, in this process."""
-    durable.register()
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(celery_command, arguments, obj=SimpleNamespace(app=durable.app))
-
-    return run
 
 
 def test_every_command_says_what_it_does():
@@ -64,7 +51,8 @@ def test_a_trigger_starts_a_run_that_runs_lists_and_shows(run):
         (("runs", "--status", "lost"), 2, "'lost' is not one of"),
         (("runs", "why"), 2, "which run?"),
         (("runs", "why", "run_" + "0" * 32), 1, "there is no run"),
-        (("runs", "ls", "--in", "5"), 2, "for reschedule"),
+        (("runs", "ls", "--in", "5"), 2, "No such option"),
+        (("runs", "shwo"), 2, "No such command 'shwo'"),
         (("runs", "reschedule", "run_" + "0" * 32, "--at", "soon"), 2, "ISO 8601"),
         (("trigger", "cli.greet", '{"name": "x"}', "--queue", "cli-crn"), 2, "Did you mean 'cli-crm'?"),
         (("trigger", "cli.greet", '{"name": "x"}', "--countdown", "nan"), 2, "out of range"),
@@ -185,58 +173,3 @@ def test_workers_and_schedules_are_the_documents_of_the_api(run, durable):
     assert schedule["id"].startswith("sch_")
     assert schedule["next_due_at"].endswith("Z")
     assert "celery@host" in run("workers").output
-
-
-def test_logs_shows_the_lines_of_a_run_and_of_all_and_no_control_characters(run, durable):
-    started = greet.delay("Ada")
-    _say(durable, started, "red \x1b[31m\nalarm", level=40, fields='{"n": 1}')
-    _say(durable, started, "fine", step="pack", step_attempt=1)
-    shown = run("logs", started.id).output
-    assert "\x1b" not in shown
-    assert 'ERROR   –  red \\x1b[31m\nalarm {"n": 1}' in shown
-    assert "INFO    pack  fine" in shown
-    assert ["fine"] == [
-        each["message"] for each in json.loads(run("logs", started.id, "--step", "pack", "--json").output)
-    ]
-    assert "fine" not in run("logs", started.id, "--level", "warning").output
-    assert f"cli.greet {started.id}" in run("logs", "--workflow", "cli.greet", "--text", "ALARM").output
-
-
-def test_logs_follows_a_run_to_its_end(run, durable):
-    started = greet.delay("Ada")
-    _say(durable, started, "queued up")
-    started.cancel()
-    shown = run("logs", "-f", started.id, "--json")
-    assert 0 == shown.exit_code
-    assert "queued up" == json.loads(shown.output.splitlines()[0])["message"]
-    assert "is cancelled" in shown.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (("logs", "-f"), "which run?"),
-        (("logs", "--level", "loud"), "choose one of debug"),
-        (("logs", "run_x"), "not a run id"),
-        (("logs", "run_" + "0" * 32, "--text", "x"), "leave RUN_ID out"),
-    ],
-)
-def test_logs_refuses_what_it_cannot_do(run, arguments, told):
-    shown = run(*arguments)
-    assert 2 == shown.exit_code
-    assert told in shown.output
-
-
-def _say(durable: Celeriac, started, message: str, **members) -> None:
-    given = {"step": None, "step_attempt": None, "level": 20, "fields": None} | members
-    line = NewLine(
-        at=None,
-        run_id=started.row.id,
-        workflow="cli.greet",
-        attempt=1,
-        epoch=1,
-        logger="shop",
-        message=message,
-        **given,
-    )
-    logs.write(durable.database, [line])
