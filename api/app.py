@@ -11,6 +11,8 @@ from .bulk_page import blueprint as bulk_page
 from .callbacks import blueprint as callbacks
 from .catalogue import blueprint as catalogue
 from .current import bind
+from .error_page import blueprint as error_page
+from .errors import blueprint as errors
 from .health import blueprint as health
 from .hooks import blueprint as hooks
 from .logs import blueprint as logs
@@ -23,8 +25,21 @@ from .run_page import blueprint as run_page
 from .runs import blueprint as runs
 from .signals import blueprint as signals
 
-PROGRAMS = (runs, moves, bulk, signals, queues, catalogue, hooks, callbacks, health, logs, metrics)  # what answers JSON
-PAGES = (page, run_page, bulk_page, queue_page)
+PROGRAMS = (
+    runs,
+    moves,
+    bulk,
+    signals,
+    queues,
+    catalogue,
+    hooks,
+    callbacks,
+    health,
+    logs,
+    metrics,
+    errors,
+)  # what answers JSON
+PAGES = (page, run_page, bulk_page, queue_page, error_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "

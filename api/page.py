@@ -38,6 +38,9 @@ NOTICES = {
     "limited": "These limits hold from now on, until they are reset.",
     "unchanged": "Nothing was changed.",
     "reset": "What the code says holds again.",
+    "error-resolved": "Resolved: it is open again when it is seen in another version.",
+    "error-ignored": "Ignored: it counts on, and stays out of the way.",
+    "error-open": "Open again.",
     "too-late": "Too late: its status had changed meanwhile.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }

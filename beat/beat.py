@@ -10,6 +10,7 @@ from ..workflows import Celeriac
 from ..workflows.buckets import LOST, RedisUnavailable
 from .bulk import BulkService
 from .dispatcher import DispatcherService
+from .grouper import Grouper
 from .meter import Meter
 from .pacer import Pacer
 from .partitions import Partitions
@@ -36,6 +37,7 @@ def services(durable: Celeriac) -> list[Service]:
         Router(durable),
         BulkService(durable),
         Meter(durable),
+        Grouper(durable),
         Partitions(durable),
     ]
 

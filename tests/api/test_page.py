@@ -21,7 +21,7 @@ POLYGLOT = (
     """"'></script><script>alert(1)</script><img src=x onerror=alert(1)>"""
     "{{191*7919}}javascript:alert(1)//--></title><svg/onload=alert(1)>"
 )
-PAGES = ("/", "/workflows", "/queues", "/bulk", "/workers", "/webhooks", "/nothing")
+PAGES = ("/", "/workflows", "/queues", "/bulk", "/workers", "/errors", "/webhooks", "/nothing")
 QUEUE = "api-tests.greet"
 
 

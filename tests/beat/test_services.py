@@ -27,9 +27,18 @@ def tomorrow() -> datetime:
 
 
 def test_every_service_has_one_shape(durable: Celeriac):
-    assert ["scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "bulk", "meter", "partitions"] == [
-        each.name for each in services(durable)
-    ]
+    assert [
+        "scheduler",
+        "waker",
+        "dispatcher",
+        "pacer",
+        "reaper",
+        "router",
+        "bulk",
+        "meter",
+        "grouper",
+        "partitions",
+    ] == [each.name for each in services(durable)]
     assert all(each.interval_seconds > 0 for each in services(durable))
 
 

@@ -81,8 +81,19 @@ def test_a_setting_that_is_needed_says_both_ways_to_set_it() -> None:
 
 
 def test_every_setting_that_is_a_quantity_names_its_unit() -> None:
-    units = ("_seconds", "_bytes", "_factor", "_url", "_key", "_crashes")
-    assert [] == [field.name for field in fields(Settings) if not field.name.endswith(units)]
+    units = ("_seconds", "_days", "_bytes", "_characters", "_factor", "_crashes")
+    quantities = [field.name for field in fields(Settings) if field.type in (int, float)]
+    assert [] == [name for name in quantities if not name.endswith(units)]
+
+
+@pytest.mark.parametrize(("said", "meant"), [("true", True), ("1", True), (True, True), ("No", False), ("off", False)])
+def test_a_setting_that_is_yes_or_no_takes_the_usual_words(said: object, meant: bool) -> None:
+    assert meant is Settings.load({"celeriac_log_stdout": said}, {}).log_stdout
+
+
+def test_a_word_that_is_neither_yes_nor_no_is_refused() -> None:
+    with pytest.raises(UsageError, match="celeriac_log_stdout='perhaps' should be bool"):
+        Settings.load({"celeriac_log_stdout": "perhaps"}, {})
 
 
 def test_a_misspelt_setting_of_an_app_is_refused_when_settings_are_first_needed(

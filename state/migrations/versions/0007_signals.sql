@@ -92,3 +92,29 @@ insert into celeriac.meters (name) values ('runs'), ('deliveries');
 create index runs_live on celeriac.runs (workflow, status) where finished_at is null;
 create index runs_queued_since on celeriac.runs (queue, queued_at) where status = 'queued' and paused_at is null;
 create index deliveries_routed on celeriac.deliveries (routed_at) where routed_at is not null;
+
+-- Runs that failed, crashed or timed out, grouped by what went wrong. Beat adds to the groups, as to the measures. A group
+-- that was resolved and is seen again in a version of the code that it had not been seen in is open again: a regression.
+create table celeriac.errors (
+    id              uuid primary key,
+    fingerprint     text not null unique,          -- of workflow, type, message without its values, and frame
+    workflow        text not null,
+    type            text not null,
+    message         text not null,                 -- of the last run
+    frame           text not null,                 -- where in the shop's code: 'shop/orders.py in charge'
+    state           text not null default 'open',
+    count           bigint not null,
+    first_seen_at   timestamptz not null,
+    last_seen_at    timestamptz not null,
+    last_run_id     uuid not null,
+    versions        text[] not null,               -- of the workflow, that it was seen in
+    resolved_versions text[],                      -- those of them that were known when it was resolved
+    regressed_at    timestamptz,
+    moved_at        timestamptz,                   -- resolved, ignored or opened again by somebody
+    moved_by        text,
+    constraint error_state_known check (state in ('open', 'resolved', 'ignored')),
+    constraint error_resolved_in_versions check ((resolved_versions is not null) = (state = 'resolved'))
+);
+create index errors_newest on celeriac.errors (last_seen_at desc, id desc);
+create index runs_failed on celeriac.runs (finished_at) where status in ('failed', 'timed_out', 'crashed');
+insert into celeriac.meters (name) values ('errors');
