@@ -73,7 +73,7 @@ class Token:
         """Suspends the run until the token is completed, and returns with what. Raises TimeoutError after its timeout,
         and StepError where it was completed with an error."""
         execution = execution_for("token.wait")
-        return _outcome(suspension.ended(execution, [self.key], cause=f"it waits for {self.key} ({self.id})")[self.key])
+        return _outcome(suspension.ended(execution, [self.key], cause=f"it waits for {self.key}")[self.key])
 
 
 def create_token(timeout: float | None = None, name: str = "token") -> Token:
