@@ -3,15 +3,18 @@
 from datetime import datetime
 from typing import ClassVar
 
+from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from .service import Counts
+
+BUSY_SECONDS = 2.0  # between two passes while runs are queued or running
 
 
 class DispatcherService:
     """Offers what Redis does not know, frees slots that leaked, publishes again what was not claimed."""
 
     name: ClassVar[str] = "dispatcher"
-    interval_seconds: ClassVar[float] = 2.0
+    interval_seconds: ClassVar[float] = 60.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
@@ -19,5 +22,5 @@ class DispatcherService:
     def run_once(self, now: datetime | None = None) -> Counts:
         return self._durable.dispatcher.heal()
 
-    def due_in_seconds(self) -> float | None:
-        return None
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
+        return BUSY_SECONDS if outlook.is_busy else None

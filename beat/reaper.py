@@ -5,17 +5,20 @@ from datetime import datetime
 from typing import ClassVar
 
 from ..state import runs, workers
+from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from .service import Counts
 
 log = logging.getLogger(__name__)
 
+WATCH_SECONDS = 0.5  # between two passes while workers hold runs
+
 
 class Reaper:
-    """A worker whose session lock fell is seen within one interval; a silent host after the heartbeat timeout."""
+    """A worker whose session lock fell is seen within a look of beat; a silent host after the heartbeat timeout."""
 
     name: ClassVar[str] = "reaper"
-    interval_seconds: ClassVar[float] = 0.5
+    interval_seconds: ClassVar[float] = 60.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
@@ -31,8 +34,11 @@ class Reaper:
             self._durable.dispatcher.withdraw(run)
         return {"workers_lost": len(lost), "requeued": requeued, "expired": len(expired)}
 
-    def due_in_seconds(self) -> float | None:
-        return None
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
+        if outlook.has_lost_workers:
+            return 0.0
+        waits = [outlook.expiry_in_seconds] if outlook.expiry_in_seconds is not None else []
+        return min(waits + [WATCH_SECONDS] * outlook.has_running, default=None)
 
     def _requeue(self, worker: dict[str, object]) -> int:
         requeued = runs.requeue(self._durable.database, worker["id"], f"its worker was lost: {worker['stop_cause']}")  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from ..state.database import Database
 from ..state.errors import StateUnavailable
 from ..state.queues import QueueRow
 from ..state.runs import QueuedRow, RunRow
+from .herald import Herald
 from .buckets import ADMIT_LIMIT, Bucket, Buckets, Hear, Holding, RedisUnavailable, Ticket
 from .publisher import Publisher
 from .queue import Limits
@@ -37,9 +38,19 @@ class Dispatcher:
 
     def __init__(self, database: Database, buckets: Buckets, publisher: Publisher, settings: Settings):
         self._database, self._buckets, self._publisher, self._settings = database, buckets, publisher, settings
+        self._herald = Herald(buckets)
         self._served: frozenset[str] = frozenset()
         self._served_until = 0.0
         self._count_at = 0.0  # monotonic: when `heal` has Redis count what waits, and does not believe its count
+
+    @property
+    def publisher(self) -> Publisher:
+        return self._publisher
+
+    @property
+    def herald(self) -> Herald:
+        """Who tells beat what comes sooner than it would look."""
+        return self._herald
 
     def offer(self, queued: Iterable[RunRow | QueuedRow]) -> None:
         """Queued runs stand in line, and start where a slot is free. Others are passed over, and so are those that no
@@ -47,6 +58,8 @@ class Dispatcher:
         """
         by_queue: dict[str, list[RunRow | QueuedRow]] = defaultdict(list)
         served: dict[str, bool] = {}
+        queued = list(queued)
+        self._herald.tell(queued)
         for run in queued:
             if run.status == status.QUEUED:
                 if run.workflow not in served:
@@ -65,6 +78,7 @@ class Dispatcher:
 
         Returns the tickets that got a slot by that. The caller executes one of them, and publishes the others.
         """
+        self._herald.tell([run])
         ended = run.id if run.is_final else None
         admitted = self._admitted(run.queue, partial(self._buckets.release, run.queue, [ticket], ended))
         return admitted + self._offered_again(run)

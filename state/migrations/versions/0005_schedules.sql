@@ -35,6 +35,7 @@ alter table celeriac.schedules
     add column held_until       timestamptz,                    -- its queue takes no runs: tried again then
     add column next_fire_at     timestamptz,
     add column created_by       text,
+    add column ticks            bigint not null default 0,      -- decided on since it was made
     add constraint schedule_starts_known check (starts in ('workflow', 'task')),
     add constraint schedule_origin_known check (origin in ('code', 'beat_schedule', 'dynamic')),
     add constraint schedule_overlap_known check (overlap in ('allow', 'skip', 'queue_one', 'cancel_running')),
@@ -53,7 +54,9 @@ end $$;
 create trigger schedule_fires before insert or update on celeriac.schedules
     for each row execute function celeriac.reckon_next_fire();
 
-update celeriac.schedules set next_due_at = least(next_due_at, '9000-01-01 00:00:00+00');
+update celeriac.schedules as s set
+    next_due_at = least(next_due_at, '9000-01-01 00:00:00+00'),
+    ticks = (select count(*) from celeriac.ticks as t where t.schedule_id = s.id);
 alter table celeriac.schedules alter column next_fire_at set not null;
 -- A schedule moves with each tick: room in its page keeps the indexes that did not change out of it.
 alter table celeriac.schedules set (fillfactor = 80);
