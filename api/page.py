@@ -23,6 +23,7 @@ from .timeline import timeline
 blueprint = Blueprint("page", __name__)
 
 NEWEST_DELIVERIES = 50
+DECLARED_SCHEDULES = 500  # of all workflows together
 NOTICES = {
     "retried": "Retried: it goes on from its failed step, finished steps are kept.",
     "cancelled": "Cancelled.",
@@ -111,9 +112,8 @@ def reschedule(id: str) -> ResponseReturnValue:
 def workflows() -> ResponseReturnValue:
     known = known_workflows()
     curls = {each["name"]: wording.curl(_url(), quote(each["name"]), _example(each), _has_key()) for each in known}
-    return render(
-        "workflows.html", database().now(), workflows=known, curls=curls, schedules=schedules.every(database())
-    )
+    declared = schedules.find(database(), schedules.Filter(origin=schedules.CODE), DECLARED_SCHEDULES)
+    return render("workflows.html", database().now(), workflows=known, curls=curls, schedules=declared)
 
 
 @blueprint.get("/workers")

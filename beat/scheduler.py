@@ -11,8 +11,9 @@ from ..state.database import Transaction
 from ..state.outlook import Outlook
 from ..state.schedules import Advance, ScheduleRow
 from ..workflows import Celeriac
-from ..workflows.firing import Fired, Firing, Tick, after_commit, schedule_of
+from ..workflows.firing import Fired, Firing, Tick, after_commit
 from ..workflows.schedule import due_ticks
+from ..workflows.schedule_row import schedule_of
 from .service import Counts
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,9 @@ class Scheduler:
     def due_in_seconds(self, outlook: Outlook) -> float | None:
         return outlook.tick_in_seconds
 
-    def _fire(self, which: Callable[[Transaction, datetime | None], Fired], counts: Counts, now: datetime | None) -> None:
+    def _fire(
+        self, which: Callable[[Transaction, datetime | None], Fired], counts: Counts, now: datetime | None
+    ) -> None:
         with self._durable.database.transaction() as transaction:
             fired = which(transaction, now)
         after_commit(self._durable, fired)
@@ -103,4 +106,3 @@ def _held_back(advance: Advance, fired: Fired, ticks: list[Tick], now: datetime)
     done = [tick.due_at for tick in ticks if tick.schedule.id == advance.id and tick.due_at < waits_since]
     until = now + timedelta(seconds=HOLD_SECONDS)
     return Advance(advance.id, waits_since, done[-1] if done else None, len(done), until)
-

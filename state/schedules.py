@@ -255,7 +255,7 @@ def _json(rows: Iterable[Any]) -> str:
     return json.dumps([{name: getattr(row, name) for name in _names(type(row))} for row in rows], default=_text)
 
 
-def _names(kind: type) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     return tuple(field.name for field in fields(NewSchedule if issubclass(kind, NewSchedule) else kind))
 
 

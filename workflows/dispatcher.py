@@ -13,8 +13,8 @@ from ..state.database import Database
 from ..state.errors import StateUnavailable
 from ..state.queues import QueueRow
 from ..state.runs import QueuedRow, RunRow
-from .herald import Herald
 from .buckets import ADMIT_LIMIT, Bucket, Buckets, Hear, Holding, RedisUnavailable, Ticket
+from .herald import Herald
 from .publisher import Publisher
 from .queue import Limits
 from .settings import Settings

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ..state import payload, runs, schedules
@@ -16,7 +16,6 @@ from ..state.runs import NewRun, RunRow
 from ..state.schedules import FAILED, SKIPPED, STARTED, TASK, UNSENT, WAITING, Decision, Overlap, ScheduleRow
 from .errors import CeleriacError, KeyFull, Refused
 from .options import Options
-from .schedule import Cron, Every, Schedule
 from .trigger import Source, start
 
 if TYPE_CHECKING:
@@ -189,22 +188,6 @@ def new_run(durable: "Celeriac", tick: Tick) -> NewRun:
     options = Options.of(given | {"metadata": given.get("metadata", {}) | told})
     source = Source("schedule", public("sch", schedule.id), tick.actor)
     return durable.prepare(schedule.workflow, payload.decode(schedule.payload), options, source)
-
-
-def schedule_of(row: ScheduleRow) -> Schedule:
-    """The schedule that a row stands for. Raises UsageError for one that another version of the code has written."""
-    policies: dict[str, Any] = {
-        "catch_up": row.catch_up,
-        "catch_up_limit": row.catch_up_limit,
-        "catch_up_window": row.catch_up_window_seconds,
-        "overlap": row.overlap,
-        "jitter": row.jitter_seconds,
-        "start": row.starts_at,
-        "end": row.ends_at,
-    }
-    if row.kind == "cron":
-        return Cron(row.expression, row.timezone, **policies)
-    return Every(float(row.expression), row.timezone, **policies)
 
 
 def after_commit(durable: "Celeriac", fired: Fired) -> None:

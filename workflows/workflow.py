@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints, overload
@@ -43,6 +44,7 @@ class Workflow(Generic[P, R]):
         max_crashes: int | None = None,
         concurrency_key: str | None = None,
         idempotency: str | None = None,
+        retention_days: float | None = None,
     ):
         if inspect.iscoroutinefunction(function):
             raise UsageError(
@@ -57,6 +59,9 @@ class Workflow(Generic[P, R]):
         self.max_crashes = max_crashes
         self.concurrency_key = self._path("concurrency_key", concurrency_key)
         self.idempotency = self._path("idempotency", idempotency)
+        if retention_days is not None and not 0 <= retention_days < math.inf:
+            raise UsageError(f"workflow {self.name!r}: retention_days={retention_days!r}: give days, or 0 for ever")
+        self.retention_days = retention_days
         self.schedules = tuple(schedule) if isinstance(schedule, Sequence) else (schedule,)
         self._given_version = version
         update_wrapper(self, function)
@@ -152,6 +157,7 @@ def workflow(
     max_crashes: int | None = None,
     concurrency_key: str | None = None,
     idempotency: str | None = None,
+    retention_days: float | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Makes a function a workflow. It needs no app, as Celery's shared_task: `Celeriac(app)` binds what is registered.
@@ -167,6 +173,7 @@ def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> A
     - concurrency_key: the parameter whose value is a run's key in its queue, or a path into it: `"customer.id"`. Keys
       take turns, and `per_key` and `key_rate` of the queue limit each. Default: no key.
     - idempotency: the parameter (or path) whose value is a run's idempotency key. Default: none.
+    - retention_days: how long a finished run is kept. Default: the setting of this name; 0: for ever.
 
     Raises UsageError for options that cannot be.
     """
