@@ -14,6 +14,8 @@ from .page import blueprint as page
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
 from .runs import blueprint as runs
+from .schedule_page import blueprint as schedule_page
+from .schedules import blueprint as schedules
 from .signals import blueprint as signals
 
 SECURITY_HEADERS = {
@@ -48,7 +50,7 @@ def create_app(durable: Celeriac) -> Flask:
     app.before_request(_name_request)
     guard.install(app, durable.settings)
     problems.install(app)
-    for blueprint in (runs, signals, queues, catalogue, hooks, health, page, queue_page):
+    for blueprint in (runs, signals, queues, schedules, catalogue, hooks, health, page, queue_page, schedule_page):
         app.register_blueprint(blueprint)
     app.after_request(_secure)
     return app

@@ -36,6 +36,10 @@ NOTICES = {
     "limited": "These limits hold from now on, until they are reset.",
     "unchanged": "Nothing was changed.",
     "reset": "What the code says holds again.",
+    "schedule-paused": "Paused: it does not fire until it is resumed. What runs goes on.",
+    "fired": "Started by hand. The next time of its schedule stays.",
+    "sent": "Beat sends its task now.",
+    "deleted": "Deleted. Its runs stay.",
     "too-late": "Too late: its status had changed meanwhile.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }

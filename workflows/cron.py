@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from croniter import CroniterError, croniter
 
+AND = "&"  # before the days of the week: they and the days of the month have both to be right
 LONGEST = 200  # characters of an expression
 _VALUE = r"(?:\d{1,2}|[a-z]{3})"
 _ITEM = rf"(?:\*|l\d?|{_VALUE}(?:-{_VALUE})?)(?:/\d{{1,2}})?(?:#[1-5])?"
@@ -27,9 +28,11 @@ Walls = Iterator[datetime]
 def is_valid(expression: str) -> bool:
     """Whether these are five cron fields, or six with seconds before them. What is hostile is refused unread."""
     fields = expression.split() if len(expression) <= LONGEST else []
+    if fields and fields[-1].startswith(AND):
+        fields[-1] = fields[-1].removeprefix(AND)
     if len(fields) not in (5, 6) or not all(_FIELD.fullmatch(field) for field in fields):
         return False
-    return croniter.is_valid(expression, second_at_beginning=True)
+    return croniter.is_valid(" ".join(fields), second_at_beginning=True)
 
 
 def after(expression: str, zone: ZoneInfo, moment: datetime) -> Iterator[datetime]:
@@ -56,7 +59,8 @@ def _is_at_a_time(expression: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _parsed(expression: str) -> croniter:
-    return croniter(expression, datetime(2000, 1, 1), second_at_beginning=True)
+    plain, is_and = expression.replace(AND, ""), AND in expression
+    return croniter(plain, datetime(2000, 1, 1), second_at_beginning=True, day_or=not is_and)
 
 
 def _walls(expression: str, start: datetime, step: str) -> Walls:

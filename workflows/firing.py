@@ -1,4 +1,4 @@
-"""From due times to runs: a tick, its decision and its run are one transaction, for many schedules in a few statements."""
+"""From due times to runs. A tick, its decision and its run are one transaction, many schedules a few statements."""
 
 import json
 import logging

@@ -32,7 +32,7 @@ class Outbox:
         self._durable = durable
 
     def send(self) -> int:
-        """Sends at most BATCH tasks, oldest first, and returns how many. Raises RedisUnavailable: the broker is away."""
+        """Sends at most BATCH tasks, oldest first, and returns how many. Raises RedisUnavailable without a broker."""
         sent: list[Row] = []
         with self._durable.database.transaction() as transaction:
             unsent = schedules.unsent(transaction, BATCH)

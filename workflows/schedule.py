@@ -46,7 +46,8 @@ class Policies:
 @dataclass(frozen=True, slots=True)
 class Cron(Policies):
     """`Cron("*/5 * * * *", timezone="Europe/Berlin")`: five cron fields, or six with seconds before them, in an IANA
-    time zone (default UTC). The policies, by name, are those of `Policies`.
+    time zone (default UTC). Days of the month *or* of the week are right, as in every cron; `"0 8 1-7 * &mon"` takes
+    both: the first Monday. The policies, by name, are those of `Policies`.
 
     Raises UsageError for an expression or a zone that does not exist, and for policies that cannot be.
     """

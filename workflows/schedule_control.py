@@ -41,7 +41,7 @@ class Backfill:
 
 
 class ScheduleControl:
-    """One schedule, by its key: `durable.schedule("report of c1").create(report, Cron("0 8 * * *"), {"customer": "c1"})`.
+    """One schedule, by its key: `durable.schedule("of c1").create(report, Cron("0 8 * * *"), {"customer": "c1"})`.
 
     All raise StateUnavailable; all but `create` raise UnknownSchedule. `actor` is who did it, for those who look.
     """
@@ -69,7 +69,7 @@ class ScheduleControl:
         options: Mapping[str, Any] | None = None,
         actor: str | None = None,
     ) -> ScheduleRow:
-        """Makes it. `target` is a workflow or its name, or a plain Celery task, whose keyword arguments are the payload.
+        """Makes it. `target` is a workflow or its name, or a plain Celery task; the payload is its keyword arguments.
 
         Made again in the same words, it is found; in others it raises ScheduleConflict. `options` are those of a
         trigger (queue, priority, tags, ...). Raises UnknownWorkflow, PayloadInvalid, UsageError before anything is
@@ -168,6 +168,10 @@ class ScheduleControl:
         row, now = self._known(schedules.get(self._durable.database, self.key))
         zone = zone_of(timezone or row.timezone)
         return [at.astimezone(zone) for at in islice(upcoming(schedule_of(row), now, row.anchor_at), n)]
+
+    def now(self) -> datetime:
+        """The time, by the clock that counts."""
+        return self._durable.database.now()
 
     def ticks(self, limit: int = 50) -> list[Row]:
         """Its newest ticks: due_at, outcome, run_id, cause, note, actor, fired_at."""

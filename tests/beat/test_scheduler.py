@@ -253,4 +253,3 @@ class TestJitterStartAndEnd:
         assert now + 10 * HOUR == row.next_due_at
         ticks = [tick(shop, now + n * HOUR)["ticks"] for n in range(9, 16)]
         assert [0, 1, 1, 1, 0, 0, 0] == ticks
-

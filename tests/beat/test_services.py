@@ -19,7 +19,6 @@ from celeriac.workflows import registry
 from celeriac.workflows.buckets import NUDGES
 from celeriac.workflows.workflow import Workflow
 
-
 IDLE = Outlook(None, None, None, has_queued=False, has_running=False, has_deliveries=False, has_lost_workers=False)
 
 
