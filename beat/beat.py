@@ -1,6 +1,6 @@
 """Runs the services, each in a thread of its own, until it is told to stop.
 
-Nobody polls alone: one look at Postgres says for all services when there is something to do, and each sleeps until then.
+Nobody polls alone: one look at Postgres says for all services when there is something to do, each sleeps until then.
 Looks are seldom while nothing runs, and closer together while workers hold runs that may be lost with them. Nudges
 through Redis tell of what comes sooner. They may be lost: then the next look sees it.
 """

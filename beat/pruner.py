@@ -1,4 +1,4 @@
-"""Deletes what was kept long enough: finished runs with all that belongs to them, deliveries, ticks, events, workers."""
+"""Deletes what was kept long enough: finished runs and all that belongs to them, deliveries, ticks, events, workers."""
 
 import json
 from datetime import datetime
@@ -12,8 +12,8 @@ from .service import Counts
 
 
 class Pruner:
-    """One batch of each kind a pass. Runs and deliveries are archived first, in the transaction that deletes them: where
-    the archive raises, they stay."""
+    """One batch of each kind a pass. Runs and deliveries are archived first, in the transaction that deletes them:
+    where the archive raises, they stay."""
 
     name: ClassVar[str] = "pruner"
     interval_seconds: ClassVar[float] = 300.0

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -65,10 +66,8 @@ class Report:
 
     def end(self) -> None:
         """The beat stops in order: it is no longer listed."""
-        try:
+        with suppress(StateUnavailable):  # then its report grows old, and the pruner removes it
             services.forget(self._database, self._id)
-        except StateUnavailable:
-            pass  # its report grows old, and the pruner removes it
 
     def _store(self) -> None:
         with self._lock:

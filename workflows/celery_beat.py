@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from celery import Celery, beat
 from celery.schedules import crontab, maybe_schedule
-from celery.schedules import schedule as interval
+from celery.schedules import schedule as Interval
 
 from ..state import schedules
 from ..state.schedules import BEAT_SCHEDULE, TASK, NewSchedule
@@ -100,16 +100,17 @@ def schedule_of(name: str, given: Any, app: Celery) -> Schedule:
     if isinstance(found, crontab):
         window = max(1.0, float(deadline)) if deadline else None
         return Cron(expression_of(found), timezone=_zone(app), catch_up_window=window)
-    if type(found) is interval and isinstance(found.run_every, timedelta):
+    kind: type = type(found)
+    if kind is Interval:
         return Every(found.run_every.total_seconds())
-    kind = type(found).__name__
     raise UsageError(
-        f"beat_schedule[{name!r}] is {kind}: only crontab, timedelta and seconds can be taken over. Write it as one of "
-        "these, or leave it out and start it from elsewhere (a sunrise by a workflow that sleeps until it)."
+        f"beat_schedule[{name!r}] is {kind.__name__}: only crontab, timedelta and seconds can be taken over. "
+        "Write it as one of these, or leave it out and start it from elsewhere (a sunrise by a workflow that sleeps "
+        "until it)."
     )
 
 
-def expression_of(found: crontab) -> str:
+def expression_of(found: Any) -> str:
     """A crontab as cron fields. Days of the month and of the week have both to be right, as in Celery."""
     fields = [
         _field(found._orig_minute, found.minute, 0, 59),
@@ -118,7 +119,7 @@ def expression_of(found: crontab) -> str:
         _field(found._orig_month_of_year, found.month_of_year, 1, 12),
         _field(found._orig_day_of_week, found.day_of_week, 0, 6),
     ]
-    if "*" not in (fields[2][0], fields[4][0]):
+    if "*" not in (fields[2], fields[4]):
         fields[4] = cron.AND + fields[4]
     return " ".join(fields)
 

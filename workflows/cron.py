@@ -2,7 +2,7 @@
 
 Two Sundays of a year are odd. In the hour that does not exist, and in the one that happens twice, a job that runs *at*
 a time (no star in its minute and hour) runs once: right after the gap, and in the first of the two hours. A job that
-runs *every so often* (a star there) goes on in even steps: not within the gap, and in both hours. So does Debian's cron.
+runs *every so often* (a star there) goes on in even steps: not within the gap, and in both hours. So it is in Debian.
 """
 
 import copy
@@ -60,7 +60,8 @@ def _is_at_a_time(expression: str) -> bool:
 @lru_cache(maxsize=4096)
 def _parsed(expression: str) -> croniter:
     plain, is_and = expression.replace(AND, ""), AND in expression
-    return croniter(plain, datetime(2000, 1, 1), second_at_beginning=True, day_or=not is_and)
+    epoch = datetime(2000, 1, 1)  # noqa: DTZ001  (naive, as all that a clock on the wall shows)
+    return croniter(plain, epoch, second_at_beginning=True, day_or=not is_and)
 
 
 def _walls(expression: str, start: datetime, step: str) -> Walls:

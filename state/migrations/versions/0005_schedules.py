@@ -1,4 +1,4 @@
-"""Schedules that people make, policies, ticks with an outcome, services of beat: told in the .sql file beside this one."""
+"""Schedules made at run time, policies, outcomes of ticks, services of beat: told in the .sql file beside this one."""
 
 from pathlib import Path
 
