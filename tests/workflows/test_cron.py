@@ -124,6 +124,30 @@ def test_half_past_two_runs_right_after_the_gap_and_in_the_first_of_the_two_hour
     )
 
 
+@pytest.mark.parametrize(
+    ("expression", "march", "october"),
+    [
+        ("30 2 * * *", ["03:00 CEST"], ["02:30 CEST"]),
+        ("0,30 2 * * *", ["03:00 CEST"], ["02:00 CEST", "02:30 CEST"]),
+        ("0 3 * * *", ["03:00 CEST"], ["03:00 CET"]),
+        ("*/30 2 * * *", [], ["02:00 CEST", "02:30 CEST", "02:00 CET", "02:30 CET"]),
+    ],
+)
+def test_the_two_odd_sundays_of_berlin_are_as_the_documentation_has_them(expression, march, october) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    for day, told in (((2026, 3, 29), march), ((2026, 10, 25), october)):
+        begin = datetime(*day, tzinfo=berlin).astimezone(UTC) - MINUTE
+        found = moments(expression, "Europe/Berlin", begin, begin + timedelta(hours=20))
+        assert told == [at.astimezone(berlin).strftime("%H:%M %Z") for at in found]
+    half_hours = [
+        len(moments("*/30 * * * *", "Europe/Berlin", begin - MINUTE, end - MINUTE))
+        for day in ((2026, 3, 29), (2026, 10, 25))
+        for begin in [datetime(*day, tzinfo=berlin).astimezone(UTC)]
+        for end in [(datetime(*day) + timedelta(days=1)).replace(tzinfo=berlin).astimezone(UTC)]
+    ]
+    assert [46, 50] == half_hours
+
+
 @pytest.mark.parametrize("zone", ZONES)
 def test_a_day_has_one_tick_each_day_for_ten_years(zone: str) -> None:
     begin = datetime(2026, 1, 1, 18, tzinfo=UTC)
