@@ -3,7 +3,6 @@
 On this machine's embedded servers. `celery beat` and RedBeat are measured where the same can be: they send plain tasks,
 so the moments at which messages reach the broker are compared, against the grid that the first message begins.
 `make bench-beat` runs it, in about ten minutes; `python bench/beat --only idle` one part. Nothing here asserts.
-
 """
 
 import argparse
