@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, g, jsonify
 from flask.typing import ResponseReturnValue
 
-from ..state import queues, runs
+from ..state import lines, queues
 from ..state.queues import QueueRow
 from ..workflows import Celeriac
 from ..workflows.buckets import RedisUnavailable
@@ -79,7 +79,7 @@ def reset(name: str) -> ResponseReturnValue:
 
 def known_queues(durable: Celeriac) -> list[Document]:
     """All queues, as `queue_document` has them."""
-    queued = runs.depths(durable.database)
+    queued = lines.depths(durable.database)
     found = queues.every(durable.database, durable.settings.deaf_seconds)
     return [queue_document(durable, row, queued.get(row.name, 0)) for row in found]
 
@@ -102,7 +102,7 @@ def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> Document:
 def whole_queue(durable: Celeriac, control: QueueControl) -> Document:
     """One queue with all that there is to see of it. Raises UnknownQueue."""
     row = control.row
-    queued = runs.depths(durable.database).get(row.name, 0)
+    queued = lines.depths(durable.database).get(row.name, 0)
     keys = queues.waiting_keys(durable.database, row.name, KEYS_LIMIT)
     return queue_document(durable, row, queued) | {
         "waiting_keys": [documents.waiting_key(each) for each in keys],
@@ -172,5 +172,5 @@ def _note() -> str | None:
 
 def _changed(row: QueueRow) -> ResponseReturnValue:
     """The queue as it is after its change, with what the change itself does not tell."""
-    queued = runs.depths(database()).get(row.name, 0)
+    queued = lines.depths(database()).get(row.name, 0)
     return jsonify(queue_document(durable(), durable().queue(row.name).row, queued))

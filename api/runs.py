@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from ..state import ids, payload, runs, status, steps
 from ..state.runs import RunRow
-from ..workflows import Run, registry
+from ..workflows import Run, registry, repairs
 from ..workflows.errors import NotSerializable, PayloadInvalid, StateUnavailable
 from ..workflows.trigger import Source
 from ..workflows.why import Why
@@ -137,7 +137,7 @@ def run_id_of(text: str) -> UUID:
 
 def cancelled(text: str) -> RunRow:
     """Cancels a run. Raises Problem 404, or 409 when it has ended."""
-    row = durable().cancel(run_id_of(text), g.actor)
+    row = repairs.cancel(durable(), run_id_of(text), g.actor)
     if row is None:
         ended = run_of(text)
         raise Problem(
@@ -148,7 +148,7 @@ def cancelled(text: str) -> RunRow:
 
 def retried(text: str) -> RunRow:
     """Retries a run. Raises Problem 404, or 409 when it did not fail."""
-    row = durable().retry(run_id_of(text), g.actor)
+    row = repairs.retry(durable(), run_id_of(text), g.actor)
     if row is None:
         kept = run_of(text)
         detail = f"{text} cannot be retried: it is {kept.status}, not {', '.join(RETRIABLE)}"
@@ -158,7 +158,7 @@ def retried(text: str) -> RunRow:
 
 def rescheduled(text: str, *, countdown: float | None = None, eta: datetime | None = None) -> RunRow:
     """Gives a delayed run another time. Raises Problem 404, or 409 when it is not delayed."""
-    row = durable().reschedule(run_id_of(text), countdown=countdown, eta=eta, actor=g.actor)
+    row = repairs.reschedule(durable(), run_id_of(text), countdown=countdown, eta=eta, actor=g.actor)
     if row is None:
         kept = run_of(text)
         detail = f"{text} cannot be rescheduled: it is {kept.status}, not delayed"

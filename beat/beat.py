@@ -16,6 +16,7 @@ from ..workflows import Celeriac
 from ..workflows.buckets import LOST, RedisUnavailable
 from ..workflows.herald import LOOK_SECONDS, WATCHED_SECONDS
 from .alarm import AGAIN_SECONDS, Alarm
+from .bulk import BulkService
 from .dispatcher import DispatcherService
 from .pacer import Pacer
 from .pruner import Pruner
@@ -44,6 +45,7 @@ def services(durable: Celeriac) -> list[Service]:
         Reaper(durable),
         Router(durable),
         Pruner(durable),
+        BulkService(durable),
     ]
 
 

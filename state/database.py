@@ -278,6 +278,11 @@ class Session:
         """The socket: readable when the server says something unasked, or closes the connection."""
         return self._connection.fileno()
 
+    def hear(self) -> None:
+        """Reads what the server said unasked. Raises StateUnavailable where it closed the connection."""
+        self.all("select 1")
+        self._connection.notifies.clear()
+
     def close(self) -> None:
         self._connection.close()
 
@@ -332,6 +337,8 @@ def _translated_connection() -> Iterator[None]:
 def _translated() -> Iterator[None]:
     try:
         yield
+    except psycopg2.errors.InvalidParameterValue as error:  # a function of ours refuses a value
+        raise ValueError(error.diag.message_primary) from error
     except (*_AWAY, sqlalchemy.exc.OperationalError) as error:
         raise StateUnavailable(f"Postgres does not answer: {str(error).strip()}") from error
     except (psycopg2.ProgrammingError, sqlalchemy.exc.ProgrammingError) as error:

@@ -15,10 +15,11 @@ class Outlook:
 
     tick_in_seconds: float | None
     wake_in_seconds: float | None
-    expiry_in_seconds: float | None
+    ending_in_seconds: float | None  # a ttl or a max_duration is over
     has_queued: bool
     has_running: bool
     has_deliveries: bool  # that nobody has routed
+    has_orders: bool  # of many runs in bulk
     has_lost_workers: bool
 
     @property

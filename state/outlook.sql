@@ -5,12 +5,13 @@
 select
     extract(epoch from ticks.next_at - clock_timestamp())::float8 as tick_in_seconds,
     extract(epoch from timers.next_at - clock_timestamp())::float8 as wake_in_seconds,
-    extract(epoch from expiries.next_at - clock_timestamp())::float8 as expiry_in_seconds,
-    exists (select from celeriac.runs where status = 'queued') as has_queued,
+    extract(epoch from endings.next_at - clock_timestamp())::float8 as ending_in_seconds,
+    exists (select from celeriac.runs where status = 'queued' and paused_at is null) as has_queued,
     exists (select from celeriac.runs where status = 'running') as has_running,
     exists (
         select from celeriac.deliveries
         where status = 'pending' and received_at < now() - interval '2 seconds') as has_deliveries,
+    exists (select from celeriac.bulk_operations where status = 'running') as has_orders,
     exists (
         select from celeriac.workers as w where w.stopped_at is null and (
             w.heartbeat_at < now() - %(timeout_seconds)s * interval '1 second'
@@ -31,5 +32,8 @@ from
                     and r.status in ('delayed', 'queued', 'running', 'waiting')))) as next_at) as ticks,
     (select min(run_at) as next_at from celeriac.runs where status in ('delayed', 'waiting') and run_at is not null)
         as timers,
-    (select min(expires_at) as next_at from celeriac.runs
-        where status in ('delayed', 'queued') and started_at is null and expires_at is not null) as expiries;
+    (select least(
+        (select min(expires_at) from celeriac.runs
+            where status in ('delayed', 'queued') and started_at is null and expires_at is not null),
+        (select min(deadline_at) from celeriac.runs where finished_at is null and deadline_at is not null
+            and verdict is null and cancel_requested_at is null)) as next_at) as endings;

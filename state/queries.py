@@ -1,6 +1,7 @@
 """Reads the .sql files of this package: each statement stands under `-- name: verb`, its prose between name and SQL.
 
-What several statements share stands under `-- fragment: name`, and in them as `{{name}}`.
+What several statements share stands under `-- fragment: name`, in their file or, where several files share it, in
+fragments.sql; in them it stands as `{{name}}`.
 """
 
 import re
@@ -38,14 +39,12 @@ class Queries:
 
     def __init__(self, filename: str):
         self.filename = filename
-        _, *parts = SECTION.split(files(__package__).joinpath(filename).read_text())
-        sections = list(zip(parts[::3], parts[1::3], map(str.strip, parts[2::3]), strict=True))
-        fragments = {name: PROSE.sub("", text) for kind, name, text in sections if kind == "fragment"}
+        shared, own = _sections("fragments.sql"), _sections(filename)
+        fragments = {name: PROSE.sub("", text) for name, text in (shared["fragment"] | own["fragment"]).items()}
         noun = filename.removesuffix(".sql")
         self.statements: dict[str, Statement] = {
             name: Statement.of(FRAGMENT.sub(lambda found: fragments[found[1]], text), f"{noun}_{name}")
-            for kind, name, text in sections
-            if kind == "name"
+            for name, text in own["name"].items()
         }
 
     def __getattr__(self, name: str) -> Statement:
@@ -53,3 +52,12 @@ class Queries:
             return self.statements[name]
         except KeyError:
             raise AttributeError(f"{self.filename} has no statement named {name!r}") from None
+
+
+def _sections(filename: str) -> dict[str, dict[str, str]]:
+    """The statements ("name") and fragments ("fragment") of a file: name -> text."""
+    _, *parts = SECTION.split(files(__package__).joinpath(filename).read_text())
+    found: dict[str, dict[str, str]] = {"name": {}, "fragment": {}}
+    for kind, name, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        found[kind][name] = text.strip()
+    return found

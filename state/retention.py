@@ -16,6 +16,7 @@ ROWS = {  # kinds without an archive, and their statements
     "events": SQL.delete_events,
     "workers": SQL.delete_workers,
     "schedules": SQL.delete_schedules,
+    "orders": SQL.delete_orders,
     "services": SQL.delete_services,
 }
 

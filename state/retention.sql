@@ -85,6 +85,13 @@ delete from celeriac.schedules where id in (
     where %(days)s > 0 and removed_at < {{moment}} - %(days)s * interval '1 day' limit %(limit)s)
 returning id;
 
+-- name: delete_orders
+-- Orders that moved many runs, and have been worked off.
+delete from celeriac.bulk_operations where id in (
+    select id from celeriac.bulk_operations
+    where %(days)s > 0 and finished_at < {{moment}} - %(days)s * interval '1 day' limit %(limit)s)
+returning id;
+
 -- name: delete_services
 -- Reports of beats that are gone.
 delete from celeriac.services where reported_at < {{moment}} - interval '1 day'

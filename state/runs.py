@@ -1,10 +1,11 @@
-"""The runs, and every move of a run from one status to the next. The statements are in runs.sql, one verb each.
+"""The runs, and every move that a worker or beat makes with them. The statements are in runs.sql, one verb each; what
+people do with runs is in repairs.py.
 
 A verb returns the new row, or None when someone else moved the run first.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -12,31 +13,12 @@ from uuid import UUID
 
 from . import status
 from .database import Executor, Row
+from .errors import Superseded
+from .ids import public
 from .queries import Queries
 
 SQL = Queries("runs.sql")
 BATCH = 500  # runs that one sweep moves at most
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedRow:
-    """What the ready queue needs to know of a run. `started_attempt`: the attempt that it was last claimed for."""
-
-    id: UUID
-    epoch: int
-    workflow: str
-    status: str
-    queue: str
-    concurrency_key: str
-    priority: int
-    queued_at: datetime | None
-    attempt: int
-    started_attempt: int | None
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether this attempt has started before: it slept, waited, or lost its worker."""
-        return self.started_attempt == self.attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +55,15 @@ class RunRow:
     run_at: datetime | None
     expires_at: datetime | None
     cancel_requested_at: datetime | None
+    terminate_requested_at: datetime | None
+    max_duration_seconds: float | None
+    deadline_at: datetime | None
+    verdict: str | None  # how it will end, once its clean-up is done
+    cancel_children: str
+    hooks: str | None
+    paused_at: datetime | None
+    paused_by: str | None
+    pause_note: str | None
     created_at: datetime
     queued_at: datetime | None
     claimed_at: datetime | None
@@ -84,6 +75,11 @@ class RunRow:
     @property
     def is_final(self) -> bool:
         return self.status in status.FINAL
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it may be claimed."""
+        return self.status == status.QUEUED and self.paused_at is None
 
     @property
     def is_begun(self) -> bool:
@@ -133,6 +129,10 @@ class NewRun:
     debounce_mode: str | None = None
     debounce_seconds: float | None = None
     debounce_cap_seconds: float | None = None
+    max_duration_seconds: float | None = None  # from its first start
+    hooks: str | None = None  # runs that its end starts, as JSON
+    cancel_children: str = "on_cancel"
+    step_is_optional: bool = False  # of a child: its parent asked for it while it handled an error
 
 
 _MEMBERS = tuple(member.name for member in fields(NewRun))
@@ -152,6 +152,24 @@ class Filter:
     created_to: datetime | None = None
     after: tuple[datetime, UUID] | None = field(default=None)
 
+    def where(self) -> tuple[str, Row]:
+        """The condition in SQL, and its values."""
+        conditions = {
+            "status = any (%(status)s)": list(self.status) or None,
+            "workflow = %(workflow)s": self.workflow,
+            "queue = %(queue)s": self.queue,
+            "concurrency_key = %(concurrency_key)s": self.concurrency_key,
+            "source = %(source)s": self.source,
+            "%(tag)s = any (tags)": self.tag,
+            "created_at >= %(created_from)s": self.created_from,
+            "created_at < %(created_to)s": self.created_to,
+            "(created_at, id) < (%(after_at)s, %(after_id)s)": self.after,
+        }
+        where = " and ".join(condition for condition, value in conditions.items() if value is not None) or "true"
+        after_at, after_id = self.after or (None, None)
+        values = {name: value for name, value in asdict(self).items() if name not in ("status", "after")}
+        return where, values | {"status": list(self.status), "after_at": after_at, "after_id": after_id}
+
 
 def start(db: Executor, new: Sequence[NewRun], parent_epoch: int = 0) -> list[RunRow]:
     """Starts many runs in one statement; children with the checkpoints of their parent, held at `parent_epoch`.
@@ -159,12 +177,12 @@ def start(db: Executor, new: Sequence[NewRun], parent_epoch: int = 0) -> list[Ru
     Left out: those that are there already (same idempotency key, same step of a parent); all children, where their
     parent was lost or is to be cancelled; all, where a queue takes none.
     """
-    return _many(db, SQL.start, runs=_json(new), parent_epoch=parent_epoch)
+    return many(db, SQL.start, runs=_json(new), parent_epoch=parent_epoch)
 
 
 def debounce(db: Executor, new: NewRun) -> RunRow | None:
     """Starts the run, or returns the one that stands for its debounce key. None: its queue takes none."""
-    return _one(db, SQL.debounce, runs=_json([new]))
+    return one(db, SQL.debounce, runs=_json([new]))
 
 
 def lock_key(transaction: Executor, queue: str, concurrency_key: str) -> None:
@@ -174,7 +192,7 @@ def lock_key(transaction: Executor, queue: str, concurrency_key: str) -> None:
 
 def live_of_key(db: Executor, queue: str, concurrency_key: str) -> list[RunRow]:
     """The exclusive runs of a key that have not ended, oldest first."""
-    return _many(db, SQL.live_of_key, queue=queue, concurrency_key=concurrency_key)
+    return many(db, SQL.live_of_key, queue=queue, concurrency_key=concurrency_key)
 
 
 def claim(
@@ -186,11 +204,11 @@ def claim(
 
 
 def complete(db: Executor, id: UUID, epoch: int, output: str) -> RunRow | None:
-    return _one(db, SQL.complete, id=id, epoch=epoch, output=output)
+    return one(db, SQL.complete, id=id, epoch=epoch, output=output)
 
 
 def fail(db: Executor, id: UUID, epoch: int, error: str, cause: str) -> RunRow | None:
-    return _one(db, SQL.fail, id=id, epoch=epoch, error=error, cause=cause)
+    return one(db, SQL.fail, id=id, epoch=epoch, error=error, cause=cause)
 
 
 def postpone(  # each of these is a column or a guard of the one statement
@@ -202,9 +220,11 @@ def postpone(  # each of these is a column or a guard of the one statement
     cause: str,
     delay_seconds: float,
     next_attempt: int,
-    failed_step: str | None,
+    has_cleanup: bool = False,
+    is_cleanup: bool = False,
 ) -> RunRow | None:
-    return _one(
+    """Tries it again later, from the step that `error` names. A run that is to end only where `is_cleanup`."""
+    return one(
         db,
         SQL.postpone,
         id=id,
@@ -213,7 +233,8 @@ def postpone(  # each of these is a column or a guard of the one statement
         cause=cause,
         delay_seconds=delay_seconds,
         next_attempt=next_attempt,
-        failed_step=failed_step,
+        has_cleanup=has_cleanup,
+        is_cleanup=is_cleanup,
     )
 
 
@@ -228,8 +249,11 @@ def suspend(
     cause: str,
     delay_seconds: float | None,
     wake_at: datetime | None,
+    has_cleanup: bool = False,
+    is_optional: bool = False,
 ) -> RunRow | None:
-    return _one(
+    """Suspends it for a sleep, which is a checkpoint as well."""
+    return one(
         db,
         SQL.suspend,
         id=id,
@@ -240,60 +264,79 @@ def suspend(
         cause=cause,
         delay_seconds=delay_seconds,
         wake_at=wake_at,
+        has_cleanup=has_cleanup,
+        is_optional=is_optional,
     )
 
 
-def hand_off(db: Executor, id: UUID, epoch: int) -> RunRow | None:
-    return _one(db, SQL.hand_off, id=id, epoch=epoch)
+def hand_off(db: Executor, id: UUID, epoch: int, cause: str, has_cleanup: bool = False) -> RunRow | None:
+    """Queues it again, from its last checkpoint."""
+    return one(db, SQL.hand_off, id=id, epoch=epoch, cause=cause, has_cleanup=has_cleanup)
 
 
-def end_cancelled(db: Executor, id: UUID, epoch: int) -> RunRow | None:
-    return _one(db, SQL.end_cancelled, id=id, epoch=epoch)
+def condemn(db: Executor, id: UUID, epoch: int, error: str, cause: str) -> RunRow | None:
+    """From now on it can end in no other way than failed. None: that is so already, or it is someone else's."""
+    return one(db, SQL.condemn, id=id, epoch=epoch, error=error, cause=cause)
 
 
-def requeue(db: Executor, worker_id: UUID, cause: str, worker_pid: int | None = None) -> list[RunRow]:
-    """The runs of a lost worker, or of its process `worker_pid`: queued again, or crashed (at most BATCH at a time)."""
-    return _many(db, SQL.requeue, worker_id=worker_id, worker_pid=worker_pid, cause=cause, limit=BATCH)
+def conclude(db: Executor, id: UUID, epoch: int, *, is_clean: bool, error: str | None = None) -> RunRow | None:
+    """Ends a run that was to end. None: it was not, or it has to clean up first and `is_clean` is false."""
+    return one(db, SQL.conclude, id=id, epoch=epoch, is_clean=is_clean, error=error)
 
 
-def cancel(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
-    """Cancelled at once, or asked for when it is running. None: it is final already, or unknown."""
-    return _one(db, SQL.cancel, id=id, actor=actor)
+def requeue(
+    db: Executor, worker_id: UUID, cause: str, worker_pid: int | None = None, id: UUID | None = None
+) -> list[RunRow]:
+    """The runs of a lost worker, or of its process `worker_pid`, or its run `id`: queued again, or ended (at most BATCH
+    at a time)."""
+    return many(db, SQL.requeue, worker_id=worker_id, worker_pid=worker_pid, id=id, cause=cause, limit=BATCH)
 
 
-def cancel_descendants(db: Executor, id: UUID, actor: str | None = None) -> list[RunRow]:
-    """Cancels the children of a run and theirs, as `cancel` does."""
-    return _many(db, SQL.cancel_descendants, id=id, actor=actor)
-
-
-def retry(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
-    """The same run from its failed step. None: it is not failed, timed_out or crashed."""
-    return _one(db, SQL.retry, id=id, actor=actor)
-
-
-def reschedule(
-    db: Executor, id: UUID, *, run_at: datetime | None, delay_seconds: float | None, actor: str | None
-) -> RunRow | None:
-    """Gives a delayed run another time. None: it is not delayed."""
-    return _one(db, SQL.reschedule, id=id, run_at=run_at, delay_seconds=delay_seconds, actor=actor)
+def edit_metadata(
+    db: Executor, id: UUID, epoch: int, *, target: str, operation: str, key: str, value: str, seq: int | None
+) -> bool:
+    """Edits published values of the run, its "parent" or "root". Raises Superseded, and ValueError for a value of the
+    wrong kind. False: this edit, the `seq`th of the run's function, was made before."""
+    row = db.one(
+        SQL.edit_metadata,
+        id=id,
+        epoch=epoch,
+        target=target,
+        operation=operation,
+        key=key,
+        value=value,
+        seq=seq,
+    )
+    if row is None:
+        raise Superseded(f"{public('run', id)} is no longer held at epoch {epoch}: metadata {key!r} is not changed")
+    return bool(row["is_first"])
 
 
 def wake(db: Executor, now: datetime | None = None) -> list[RunRow]:
-    return _many(db, SQL.wake, now=now, limit=BATCH)
-
-
-def due_in_seconds(db: Executor) -> float | None:
-    """Seconds until the next one is due (negative: it is late), or None."""
-    row = db.one(SQL.due_in_seconds)
-    return row["seconds"] if row else None
+    return many(db, SQL.wake, now=now, limit=BATCH)
 
 
 def expire(db: Executor, now: datetime | None = None) -> list[RunRow]:
-    return _many(db, SQL.expire, now=now, limit=BATCH)
+    return many(db, SQL.expire, now=now, limit=BATCH)
+
+
+def time_out(db: Executor, now: datetime | None = None) -> list[RunRow]:
+    """Ends those that took longer than their max_duration, and asks those that are running or have to clean up."""
+    return many(db, SQL.time_out, now=now, limit=BATCH)
+
+
+def terminate_overdue(db: Executor, grace_seconds: float, now: datetime | None = None) -> list[RunRow]:
+    """Has those terminated that were asked to end for their max_duration, and did not within `grace_seconds`."""
+    return many(db, SQL.terminate_overdue, grace_seconds=grace_seconds, now=now)
+
+
+def to_be_terminated(db: Executor, worker_id: UUID) -> list[RunRow]:
+    """What this worker executes and is to kill."""
+    return many(db, SQL.to_be_terminated, worker_id=worker_id)
 
 
 def get(db: Executor, id: UUID) -> RunRow | None:
-    return _one(db, SQL.get, id=id)
+    return one(db, SQL.get, id=id)
 
 
 def of_idempotency_key(db: Executor, scope: str, key: str) -> tuple[RunRow, bool] | None:
@@ -307,77 +350,38 @@ def free_idempotency_key(db: Executor, id: UUID) -> None:
 
 
 def of_parent_step(db: Executor, parent_id: UUID, parent_step: str) -> RunRow | None:
-    return _one(db, SQL.of_parent_step, parent_id=parent_id, parent_step=parent_step)
+    return one(db, SQL.of_parent_step, parent_id=parent_id, parent_step=parent_step)
+
+
+def of_source(db: Executor, source: str, source_id: str) -> list[RunRow]:
+    """The runs that came from there, e.g. the hooks of a run."""
+    return many(db, SQL.of_source, source=source, source_id=source_id)
 
 
 def history(db: Executor, id: UUID) -> list[Row]:
     return db.all(SQL.history, id=id)
 
 
-def count_queued(db: Executor) -> dict[str, int]:
-    """Queue name -> queued runs that a live worker could take."""
-    return {row["queue"]: row["queued"] for row in db.all(SQL.count_queued)}
-
-
-def depths(db: Executor) -> dict[str, int]:
-    """Queue name -> queued runs, also those that no live worker could take."""
-    return {row["queue"]: row["depth"] for row in db.all(SQL.depths)}
-
-
-def queued(db: Executor, queue: str, after: QueuedRow | None, limit: int) -> list[QueuedRow]:
-    """A page of the queued runs of one queue, line by line; `after` is the last one seen."""
-    rows = db.all(
-        SQL.queued,
-        queue=queue,
-        after_key=after.concurrency_key if after else "",
-        after_priority=after.priority if after else -(2**31),
-        after_at=after.queued_at if after else "-infinity",
-        after_id=after.id if after else UUID(int=0),
-        limit=limit,
-    )
-    return [QueuedRow(**row) for row in rows]
-
-
-def elders(db: Executor, id: UUID, limit: int) -> list[QueuedRow]:
-    """The runs that stand before this one in its line."""
-    return [QueuedRow(**row) for row in db.all(SQL.elders, id=id, limit=limit)]
-
-
-def running_of(db: Executor, queue: str) -> list[QueuedRow]:
-    """The running runs of a queue."""
-    return [QueuedRow(**row) for row in db.all(SQL.running_of, queue=queue)]
-
-
-def holders(db: Executor, ids: Iterable[UUID]) -> dict[UUID, tuple[str, int]]:
-    """Status and epoch of those of `ids` that exist."""
-    return {row["id"]: (row["status"], row["epoch"]) for row in db.all(SQL.holders, ids=list(ids))}
-
-
 def find(db: Executor, filter: Filter, limit: int) -> list[RunRow]:
     """One page of a list, newest first."""
-    conditions = {
-        "status = any (%(status)s)": list(filter.status) or None,
-        "workflow = %(workflow)s": filter.workflow,
-        "queue = %(queue)s": filter.queue,
-        "concurrency_key = %(concurrency_key)s": filter.concurrency_key,
-        "source = %(source)s": filter.source,
-        "%(tag)s = any (tags)": filter.tag,
-        "created_at >= %(created_from)s": filter.created_from,
-        "created_at < %(created_to)s": filter.created_to,
-        "(created_at, id) < (%(after_at)s, %(after_id)s)": filter.after,
-    }
-    where = " and ".join(condition for condition, value in conditions.items() if value is not None)
-    after_at, after_id = filter.after or (None, None)
-    values = {name: value for name, value in asdict(filter).items() if name not in ("status", "after")}
-    return _many(
+    where, values = filter.where()
+    return many(
         db,
-        f"select * from celeriac.runs where {where or 'true'} order by created_at desc, id desc limit %(limit)s",
-        status=list(filter.status),
-        after_at=after_at,
-        after_id=after_id,
+        f"select * from celeriac.runs where {where} order by created_at desc, id desc limit %(limit)s",
         limit=limit,
         **values,
     )
+
+
+def count(db: Executor, filter: Filter, limit: int) -> int:
+    """How many there are, counted up to `limit`."""
+    where, values = filter.where()
+    row = db.one(
+        f"select count(*) as runs from (select from celeriac.runs where {where} limit %(limit)s) as found",
+        limit=limit,
+        **values,
+    )
+    return row["runs"] if row else 0
 
 
 def _json(new: Sequence[NewRun]) -> str:
@@ -385,10 +389,12 @@ def _json(new: Sequence[NewRun]) -> str:
     return json.dumps(members, default=str)
 
 
-def _one(db: Executor, statement: str, /, **values: Any) -> RunRow | None:
+def one(db: Executor, statement: str, /, **values: Any) -> RunRow | None:
+    """The run that a statement returns."""
     row = db.one(statement, **values)
     return RunRow.of(row) if row else None
 
 
-def _many(db: Executor, statement: str, /, **values: Any) -> list[RunRow]:
+def many(db: Executor, statement: str, /, **values: Any) -> list[RunRow]:
+    """The runs that a statement returns."""
     return [RunRow.of(row) for row in db.all(statement, **values)]

@@ -1,48 +1,3 @@
--- fragment: arriving
--- The members of the JSON array `runs` as rows to be, and those of their queues that take none: the queue drains, or
--- has as many waiting runs as it may (`max_queued`). One that is refused refuses them all.
-arriving as (
-    select r.*, later.run_at as start_at
-    from json_to_recordset(%(runs)s::json) as r (
-        id uuid, workflow text, actor text, max_attempts int, max_crashes int, queue text, concurrency_key text,
-        is_exclusive boolean, priority int, payload text, tags text[], metadata text, idempotency_key text,
-        idempotency_scope text, idempotency_ttl_seconds float8, parent_id uuid, parent_step text, root_id uuid,
-        source text, source_id text, traceparent text, run_at timestamptz, delay_seconds float8,
-        expires_at timestamptz, ttl_seconds float8, parent_seq int, debounce_key text, debounce_mode text,
-        debounce_seconds float8, debounce_cap_seconds float8)
-    cross join lateral (values (
-        nullif(greatest(r.run_at, now() + r.delay_seconds * interval '1 second', now()), now()))) as later (run_at)
-), refused as (
-    select q.name
-    from celeriac.queues as q join (select queue, count(*) as runs from arriving group by queue) as a on a.queue = q.name
-    where q.draining_at is not null
-        or case when (q.limits ->> 'max_queued') is not null then (q.limits ->> 'max_queued')::int < a.runs + (
-            select count(*) from celeriac.runs as w where w.status = 'queued' and w.queue = q.name) end
-), acceptable as (
-    select
-        a.id, a.workflow,
-        case when start_at is null then 'queued' else 'delayed' end as status,
-        case when start_at is null then 'triggered' else 'triggered for later' end as cause,
-        actor, max_attempts, max_crashes, queue, concurrency_key, is_exclusive, priority, payload::json, tags,
-        metadata::jsonb, idempotency_key,
-        case when idempotency_key is not null then coalesce(idempotency_scope, 'workflow:' || workflow) end
-            as idempotency_scope,
-        now() + idempotency_ttl_seconds * interval '1 second' as idempotency_expires_at,
-        parent_id, parent_step, coalesce(root_id, a.id) as root_id, source, source_id, traceparent,
-        start_at as run_at, case when start_at is null then now() end as queued_at,
-        coalesce(expires_at, coalesce(start_at, now()) + ttl_seconds * interval '1 second') as expires_at,
-        debounce_key, debounce_mode,
-        case when debounce_mode = 'leading' then now() + debounce_seconds * interval '1 second' end as debounce_until,
-        now() + debounce_cap_seconds * interval '1 second' as debounce_cap_at
-    from arriving as a
-    where not exists (select from refused)
-)
-
--- fragment: run_columns
-id, workflow, status, cause, actor, max_attempts, max_crashes, queue, concurrency_key, is_exclusive, priority, payload,
-    tags, metadata, idempotency_key, idempotency_scope, idempotency_expires_at, parent_id, parent_step, root_id, source,
-    source_id, traceparent, run_at, queued_at, expires_at, debounce_key, debounce_mode, debounce_until, debounce_cap_at
-
 -- name: start
 -- A run appears, or many in one statement; each a member of the JSON array `runs`. A run that is there already (same
 -- idempotency key, same step of a parent, same delivery) is left out of the result. A child appears only while its
@@ -57,8 +12,9 @@ with {{arriving}}, started as (
     on conflict do nothing
     returning *
 ), remembered as (
-    insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, child_id, started_at)
-    select s.parent_id, s.parent_step, a.parent_seq, s.workflow, 'child', 'waiting', %(parent_epoch)s, s.id, now()
+    insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, child_id, is_optional, started_at)
+    select s.parent_id, s.parent_step, a.parent_seq, s.workflow, 'child', 'waiting', %(parent_epoch)s, s.id,
+        a.step_is_optional, now()
     from started as s join arriving as a on a.id = s.id where s.parent_id is not null
 )
 select * from started;
@@ -100,15 +56,6 @@ where is_exclusive and status in ('delayed', 'queued', 'running', 'waiting')
     and queue = %(queue)s and concurrency_key = %(concurrency_key)s
 order by created_at, id;
 
--- fragment: elder
--- A run before `runs` in the same line, that could start.
-elder.status = 'queued' and elder.queue = runs.queue and elder.concurrency_key = runs.concurrency_key
-    and elder.priority = runs.priority
-    and (elder.queued_at, elder.id::text collate "C") < (runs.queued_at, runs.id::text collate "C")
-    and elder.started_at is null and (elder.expires_at is null or elder.expires_at > now())
-    and exists (
-        select from celeriac.workers as w where w.stopped_at is null and elder.workflow = any (w.workflows))
-
 -- name: claim
 -- A worker takes a queued run: the epoch rises, and every earlier holder is fenced off. A message that carries the
 -- epoch of an earlier offer takes nothing, and so does one whose queue is paused. Where a key has one slot its runs
@@ -116,8 +63,9 @@ elder.status = 'queued' and elder.queue = runs.queue and elder.concurrency_key =
 update celeriac.runs set
     status = 'running', cause = 'a worker took it', actor = null, epoch = epoch + 1, version = %(version)s,
     worker_id = %(worker_id)s, worker_pid = %(worker_pid)s, started_attempt = attempt,
-    claimed_at = now(), started_at = coalesce(started_at, now())
-where id = %(id)s and status = 'queued'
+    claimed_at = now(), started_at = coalesce(started_at, now()),
+    deadline_at = coalesce(deadline_at, now() + max_duration_seconds * interval '1 second')
+where id = %(id)s and status = 'queued' and paused_at is null
     and (%(epoch)s::int is null or epoch = %(epoch)s)
     and (expires_at is null or started_at is not null or expires_at > now())
     and not exists (
@@ -146,28 +94,19 @@ update celeriac.runs set
 where id = %(id)s and status = 'running' and epoch = %(epoch)s
 returning *;
 
--- fragment: reopened
--- The step by which a run failed: a body gets fresh attempts, a wait waits as long again.
-finished_at = null, spent = s.attempts,
-        status = case when s.kind in ('step', 'transaction') then 'retrying' else 'waiting' end,
-        error = case when s.kind in ('step', 'transaction') then s.error end,
-        wake_at = now() + (s.wake_at - s.started_at),
-        started_at = case when s.kind in ('step', 'transaction') then s.started_at else now() end
-
 -- name: postpone
 -- It raised and is tried again later: a step after its own delay (`next_attempt` is this attempt), or the run from
--- its failed step, which then gets fresh attempts. A run whose cancellation was asked for is not tried again.
-with postponed as (
+-- its failed step. A run that is to end is not tried again, but for its clean-up.
+with moved as (
     update celeriac.runs set
         status = 'delayed', cause = %(cause)s, error = %(error)s::json, attempt = %(next_attempt)s,
-        run_at = now() + %(delay_seconds)s * interval '1 second', worker_id = null, worker_pid = null
-    where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
+        run_at = now() + %(delay_seconds)s * interval '1 second', worker_id = null, worker_pid = null,
+        has_cleanup = %(has_cleanup)s
+    where id = %(id)s and status = 'running' and epoch = %(epoch)s
+        and (%(is_cleanup)s or cancel_requested_at is null)
     returning *
-), reopened as (
-    update celeriac.steps as s set {{reopened}}
-    from postponed where s.run_id = postponed.id and s.status = 'failed' and s.key = %(failed_step)s
-)
-select * from postponed;
+), {{reopened}}
+select * from moved;
 
 -- name: suspend
 -- The function sleeps: the checkpoint with the time it wakes, and the run that holds nothing until then. A run whose
@@ -176,119 +115,110 @@ with suspended as (
     update celeriac.runs set
         status = 'waiting', cause = %(cause)s, worker_id = null, worker_pid = null,
         awaits_left = null, failures_left = null,  -- what it had waited for before does not wake it now
+        has_cleanup = %(has_cleanup)s,
         run_at = coalesce(%(wake_at)s::timestamptz, now() + %(delay_seconds)s * interval '1 second')
     where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
     returning *
 ), written as (
-    insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, wake_at, started_at)
-    select id, %(key)s, %(seq)s, %(name)s, 'sleep', 'waiting', epoch, run_at, now() from suspended
+    insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, wake_at, is_optional, started_at)
+    select id, %(key)s, %(seq)s, %(name)s, 'sleep', 'waiting', epoch, run_at, %(is_optional)s, now() from suspended
     on conflict do nothing
 )
 select * from suspended;
 
 -- name: hand_off
--- Its worker shuts down: the next one takes it from its last checkpoint, before younger runs.
+-- It stands in the queue again, before younger runs, and goes on from its last checkpoint: its worker shuts down, the
+-- run is paused, or its code has to be executed once more because it is to end.
 update celeriac.runs set
-    status = 'queued', cause = 'its worker shuts down', worker_id = null, worker_pid = null
+    status = 'queued', cause = %(cause)s, worker_id = null, worker_pid = null, has_cleanup = %(has_cleanup)s
 where id = %(id)s and status = 'running' and epoch = %(epoch)s
 returning *;
 
--- name: end_cancelled
--- The holder saw that its cancellation was asked for.
+-- name: condemn
+-- It failed for good, and has steps to be undone first: from now on it can end in no other way.
 update celeriac.runs set
-    status = 'cancelled', cause = 'it saw its cancellation', finished_at = now(), worker_id = null, worker_pid = null
-where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is not null
+    verdict = json_build_object('status', 'failed', 'error', %(error)s::json, 'cause', %(cause)s::text)
+where id = %(id)s and status = 'running' and epoch = %(epoch)s and verdict is null
+returning *;
+
+-- name: conclude
+-- It was to end, and does: cancelled, or as its verdict says. One that still has something to clean up (`is_clean` is
+-- false) does not. `error` is what its clean-up met.
+update celeriac.runs as r set
+    status = coalesce(verdict ->> 'status', 'cancelled'), cause = coalesce(verdict ->> 'cause', 'it was cancelled'),
+    error = coalesce(%(error)s::json, verdict -> 'error'), finished_at = now(), worker_id = null, worker_pid = null
+where id = %(id)s and status = 'running' and epoch = %(epoch)s
+    and (cancel_requested_at is not null or verdict is not null) and (%(is_clean)s or not {{needs_cleanup}})
 returning *;
 
 -- name: requeue
--- The runs of a lost worker, or of one lost process of it, stand in the queue again; no attempt is used up. A run
--- whose worker dies again and again without one new checkpoint between is a poison pill, and ends as `crashed`.
+-- The runs of a lost worker, or of one lost process of it, or one run of it, stand in the queue again; no attempt is used
+-- up. A run whose worker dies again and again without one new checkpoint between is a poison pill, and ends as `crashed`
+-- (once its steps are undone, where it has some). One that is to end, and has nothing to clean up, ends.
 with lost as (
-    select r.id, case
-        when exists (select from celeriac.steps as s where s.run_id = r.id and s.epoch = r.epoch) then 1
-        else r.crashes + 1 end as crashes
+    select r.id, {{needs_cleanup}} as needs_cleanup,
+        r.cancel_requested_at is not null or r.verdict is not null as is_to_end,
+        case
+            when exists (select from celeriac.steps as s where s.run_id = r.id and s.epoch = r.epoch) then 1
+            else r.crashes + (r.terminate_requested_at is null)::int end as crashes
     from celeriac.runs as r
     where r.status = 'running' and r.worker_id = %(worker_id)s
         and (%(worker_pid)s::int is null or r.worker_pid = %(worker_pid)s)
+        and (%(id)s::uuid is null or r.id = %(id)s)
     order by r.queued_at limit %(limit)s
     for update skip locked
+), judged as (
+    select lost.id, lost.crashes, poison.error, case
+        when lost.is_to_end and not lost.needs_cleanup then 'ended'
+        when lost.crashes < r.max_crashes then 'queued'
+        when r.verdict is null and lost.needs_cleanup then 'condemned'
+        else 'crashed' end as fate
+    from lost join celeriac.runs as r on r.id = lost.id, lateral (values (json_build_object(
+        'type', 'WorkerLost', 'traceback', null, 'message', format(
+            'its worker died %%s times without a checkpoint between: %%s', lost.crashes, %(cause)s::text)))
+        ) as poison (error)
 )
 update celeriac.runs as r set
-    status = case when lost.crashes >= r.max_crashes then 'crashed' else 'queued' end,
-    finished_at = case when lost.crashes >= r.max_crashes then now() end,
-    error = case when lost.crashes >= r.max_crashes then json_build_object(
-        'type', 'WorkerLost', 'traceback', null,
-        'message', format('its worker died %%s times without a checkpoint between: %%s', lost.crashes, %(cause)s::text))
+    status = case fate
+        when 'ended' then coalesce(r.verdict ->> 'status', 'cancelled') when 'crashed' then 'crashed' else 'queued' end,
+    finished_at = case when fate in ('ended', 'crashed') then now() end,
+    error = case fate when 'ended' then coalesce(r.verdict -> 'error', r.error) when 'crashed' then judged.error
         else r.error end,
-    crashes = lost.crashes, cause = %(cause)s, worker_id = null, worker_pid = null
-from lost where r.id = lost.id
+    cause = case fate when 'ended' then coalesce(r.verdict ->> 'cause', 'it was cancelled') else %(cause)s end,
+    verdict = case when fate = 'condemned' then
+        json_build_object('status', 'crashed', 'error', judged.error, 'cause', %(cause)s::text) else r.verdict end,
+    crashes = case when fate = 'condemned' then 0 else judged.crashes end, worker_id = null, worker_pid = null
+from judged where r.id = judged.id
 returning r.*;
 
--- name: cancel
--- Not yet running: cancelled at once. Running: asked, and it ends at its next step.
-update celeriac.runs set
-    cancel_requested_at = coalesce(cancel_requested_at, now()), actor = %(actor)s,
-    status = case when status = 'running' then status else 'cancelled' end,
-    cause = case when status = 'running' then cause else 'cancelled' end,
-    finished_at = case when status = 'running' then null else now() end
-where id = %(id)s and status in ('delayed', 'queued', 'running', 'waiting')
-returning *;
-
--- name: cancel_descendants
--- The children of a cancelled run, and theirs: cancelled at once, or asked.
-with recursive family as (
-    select id from celeriac.runs where parent_id = %(id)s
-    union all
-    select c.id from celeriac.runs as c join family as f on c.parent_id = f.id
-)
-update celeriac.runs as r set
-    cancel_requested_at = coalesce(cancel_requested_at, now()), actor = %(actor)s,
-    status = case when status = 'running' then status else 'cancelled' end,
-    cause = case when status = 'running' then cause else 'its parent was cancelled' end,
-    finished_at = case when status = 'running' then null else now() end
-where id in (select id from family) and status in ('delayed', 'queued', 'running', 'waiting')
-returning r.*;
-
--- name: retry
--- By hand: the same run goes on from its failed step, all finished steps are kept.
-with retried as (
-    update celeriac.runs set
-        status = 'queued', cause = 'retried by hand', actor = %(actor)s, attempt = attempt + 1,
-        max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, queued_at = now(), finished_at = null,
-        cancel_requested_at = null, expires_at = null
-    where id = %(id)s and status in ('failed', 'timed_out', 'crashed')
-    returning *
-), reopened as (
-    update celeriac.steps as s set {{reopened}}
-    from retried where s.run_id = retried.id and s.status = 'failed' and s.key = retried.error ->> 'step'
-)
-select * from retried;
-
--- name: reschedule
--- A delayed run gets another time; one that is past makes it start now. Its ttl counts from there, as before.
-with before as (
-    select id, run_at from celeriac.runs where id = %(id)s and status = 'delayed' for update
-), rescheduled as (
+-- name: edit_metadata
+-- A published value of the run, or of its parent or root (`target`), is set, incremented, appended to or removed. An edit
+-- by the function itself has its number in `seq`, and is made once, however often its line is replayed.
+with held as (
+    select id, parent_id, root_id, metadata_seq from celeriac.runs
+    where id = %(id)s and epoch = %(epoch)s and status = 'running' for no key update
+), fresh as (
+    select * from held where %(seq)s::int is null or metadata_seq < %(seq)s
+), counted as (
     update celeriac.runs as r set
-        status = case when moved.run_at > now() then 'delayed' else 'queued' end,
-        run_at = case when moved.run_at > now() then moved.run_at end,
-        queued_at = case when moved.run_at > now() then r.queued_at else now() end,
-        expires_at = r.expires_at + (greatest(moved.run_at, now()) - before.run_at),
-        cause = case when moved.run_at > now() then 'its time was moved' else 'its time was moved, to now' end,
-        actor = %(actor)s
-    from before, lateral (values (
-        coalesce(%(run_at)s::timestamptz, now() + %(delay_seconds)s * interval '1 second'))) as moved (run_at)
-    where r.id = before.id and r.status = 'delayed'
-    returning r.*
-), remembered as (
-    insert into celeriac.run_history (run_id, from_status, to_status, epoch, attempt, cause, actor)
-    select id, 'delayed', 'delayed', epoch, attempt, cause, actor from rescheduled where status = 'delayed'
+        metadata_seq = coalesce(%(seq)s, r.metadata_seq),
+        metadata_given = case when %(target)s = 'run' then coalesce(r.metadata_given, r.metadata)
+            else r.metadata_given end,
+        metadata = case when %(target)s = 'run'
+            then celeriac.edited(r.metadata, %(operation)s, %(key)s, %(value)s::jsonb) else r.metadata end
+    from fresh where r.id = fresh.id
+), elsewhere as (
+    update celeriac.runs as r set
+        metadata_given = coalesce(r.metadata_given, r.metadata),
+        metadata = celeriac.edited(r.metadata, %(operation)s, %(key)s, %(value)s::jsonb)
+    from fresh
+    where %(target)s <> 'run' and r.id = case when %(target)s = 'parent' then fresh.parent_id else fresh.root_id end
 )
-select * from rescheduled;
+select exists (select from fresh) as is_first from held;
 
 -- name: wake
--- Those whose time has come, oldest first. A sleep among their steps is over; another wait whose timeout passed has
--- failed with it.
+-- Those whose time has come, oldest first. A sleep among their steps is over, and so is the delay of a step that is tried
+-- again; another wait whose timeout passed has failed with it.
 with due as (
     select id from celeriac.runs
     where status in ('delayed', 'waiting') and run_at <= coalesce(%(now)s::timestamptz, now())
@@ -302,17 +232,16 @@ with due as (
     from due
     where s.run_id = due.id and s.status = 'waiting'
         and (kind = 'sleep' or wake_at <= coalesce(%(now)s::timestamptz, now()))
+), delayed as (
+    update celeriac.steps as s set wake_at = null
+    from due
+    where s.run_id = due.id and s.status = 'retrying' and wake_at <= coalesce(%(now)s::timestamptz, now())
 )
 update celeriac.runs as r set
     status = 'queued', queued_at = now(), run_at = null,
     cause = case when r.status = 'waiting' then 'what it waited for has come' else 'its time has come' end
 from due where r.id = due.id
 returning r.*;
-
--- name: due_in_seconds
--- When `wake` has something to do again.
-select extract(epoch from min(run_at) - clock_timestamp())::float8 as seconds
-from celeriac.runs where status in ('delayed', 'waiting') and run_at is not null;
 
 -- name: expire
 -- Those that did not start before their ttl passed.
@@ -326,6 +255,44 @@ with stale as (
 update celeriac.runs as r set status = 'expired', cause = 'its ttl passed', finished_at = now()
 from stale where r.id = stale.id
 returning r.*;
+
+-- name: time_out
+-- Those that took longer than their max_duration: they end, once they have cleaned up. A running one is asked to.
+with overdue as (
+    select r.id, {{needs_cleanup}} as needs_cleanup, json_build_object(
+        'status', 'timed_out', 'cause', 'it took longer than its max_duration', 'error', json_build_object(
+            'type', 'TimeoutError', 'traceback', null, 'step', null, 'message',
+            format('not done within %%s s (max_duration)', r.max_duration_seconds))) as verdict
+    from celeriac.runs as r
+    where r.finished_at is null and r.deadline_at <= coalesce(%(now)s::timestamptz, now()) and r.verdict is null
+        and r.cancel_requested_at is null
+    order by r.deadline_at limit %(limit)s
+    for update skip locked
+)
+update celeriac.runs as r set
+    cancel_requested_at = now(), paused_at = null, paused_by = null, pause_note = null,
+    verdict = overdue.verdict,
+    status = case when r.status = 'running' then r.status when needs_cleanup then 'queued' else 'timed_out' end,
+    error = case when r.status = 'running' or needs_cleanup then r.error else overdue.verdict -> 'error' end,
+    cause = case when r.status = 'running' then r.cause else overdue.verdict ->> 'cause' end
+        || case when r.status <> 'running' and needs_cleanup then ', it cleans up first' else '' end,
+    queued_at = case when r.status in ('delayed', 'waiting') and needs_cleanup then now() else r.queued_at end,
+    run_at = case when r.status = 'running' or needs_cleanup then null else r.run_at end,
+    finished_at = case when r.status <> 'running' and not needs_cleanup then now() end
+from overdue where r.id = overdue.id
+returning r.*;
+
+-- name: terminate_overdue
+-- Those that were asked to end because of their max_duration, and still execute `grace_seconds` later.
+update celeriac.runs set terminate_requested_at = now()
+where status = 'running' and terminate_requested_at is null and verdict ->> 'status' = 'timed_out'
+    and deadline_at <= coalesce(%(now)s::timestamptz, now()) - %(grace_seconds)s * interval '1 second'
+returning *;
+
+-- name: to_be_terminated
+-- What this worker executes and is to kill.
+select * from celeriac.runs
+where status = 'running' and worker_id = %(worker_id)s and terminate_requested_at is not null;
 
 -- name: get
 select * from celeriac.runs where id = %(id)s;
@@ -342,44 +309,9 @@ update celeriac.runs set idempotency_key = null where id = %(id)s and idempotenc
 -- name: of_parent_step
 select * from celeriac.runs where parent_id = %(parent_id)s and parent_step = %(parent_step)s;
 
+-- name: of_source
+-- The runs that came from one thing, e.g. the hooks of a run.
+select * from celeriac.runs where source_id = %(source_id)s and source = %(source)s order by created_at, id;
+
 -- name: history
 select * from celeriac.run_history where run_id = %(id)s order by id;
-
--- name: count_queued
--- How many runs of each queue a live worker could take: what Redis should know.
-select r.queue, count(*) as queued
-from celeriac.runs as r
-where r.status = 'queued'
-    and r.workflow = any (array(select unnest(w.workflows) from celeriac.workers as w where w.stopped_at is null))
-group by r.queue;
-
--- name: depths
--- How many runs wait in each queue.
-select queue, count(*) as depth from celeriac.runs where status = 'queued' group by queue;
-
--- name: queued
--- One page of the queued runs of a queue that a live worker could take, line by line.
-select id, epoch, workflow, status, queue, concurrency_key, priority, queued_at, attempt, started_attempt
-from celeriac.runs as r
-where r.status = 'queued' and r.queue = %(queue)s
-    and (r.concurrency_key, r.priority, r.queued_at, r.id)
-        > (%(after_key)s, %(after_priority)s, %(after_at)s, %(after_id)s)
-    and r.workflow = any (array(select unnest(w.workflows) from celeriac.workers as w where w.stopped_at is null))
-order by r.concurrency_key, r.priority, r.queued_at, r.id limit %(limit)s;
-
--- name: elders
--- What stands before a run in its line, and could start.
-select elder.id, elder.epoch, elder.workflow, elder.status, elder.queue, elder.concurrency_key, elder.priority,
-    elder.queued_at, elder.attempt, elder.started_attempt
-from celeriac.runs join celeriac.runs as elder on {{elder}}
-where runs.id = %(id)s
-order by elder.queued_at, elder.id limit %(limit)s;
-
--- name: holders
--- Status and epoch of the runs that Redis believes to hold a slot.
-select id, status, epoch from celeriac.runs where id = any (%(ids)s);
-
--- name: running_of
--- The running runs of a queue, who hold its slots whatever Redis remembers.
-select id, epoch, workflow, status, queue, concurrency_key, priority, queued_at, attempt, started_attempt
-from celeriac.runs where status = 'running' and queue = %(queue)s;

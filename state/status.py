@@ -1,4 +1,5 @@
-"""The state machine of a run, as data. The diagram in README.md is made from it; every move is a verb of runs.sql."""
+"""The state machine of a run, as data. The diagram in README.md is made from it; every move is a verb of
+runs.sql or repairs.sql."""
 
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ COMPLETED = "completed"
 FAILED = "failed"  # the code raised, and its retries are spent
 CANCELLED = "cancelled"
 EXPIRED = "expired"  # its ttl passed before it first started
-TIMED_OUT = "timed_out"  # longer than max_duration
+TIMED_OUT = "timed_out"  # longer than its max_duration
 CRASHED = "crashed"  # its worker died max_crashes times without a checkpoint between
 
 LIVE = (DELAYED, QUEUED, RUNNING, WAITING)
@@ -38,13 +39,25 @@ MOVES = (
     Move(RUNNING, "fail", FAILED, "the function raised, retries are spent"),
     Move(RUNNING, "postpone", DELAYED, "the function raised, it is tried again later"),
     Move(RUNNING, "suspend", WAITING, "the function waits"),
-    Move(RUNNING, "hand_off", QUEUED, "its worker shuts down"),
+    Move(RUNNING, "hand_off", QUEUED, "its worker shuts down, it is paused, or it has to clean up"),
     Move(RUNNING, "requeue", QUEUED, "its worker was lost"),
     Move(RUNNING, "requeue", CRASHED, "its worker was lost too often"),
-    Move(RUNNING, "end_cancelled", CANCELLED, "it saw its cancellation"),
+    Move(RUNNING, "requeue", CANCELLED, "its worker was lost, and it was to be cancelled"),
+    Move(RUNNING, "requeue", TIMED_OUT, "its worker was lost, and its max_duration was over"),
+    Move(RUNNING, "conclude", CANCELLED, "it was cancelled"),
+    Move(RUNNING, "conclude", FAILED, "it failed, and has cleaned up"),
+    Move(RUNNING, "conclude", TIMED_OUT, "it took longer than its max_duration"),
+    Move(RUNNING, "conclude", CRASHED, "its worker was lost too often, and it has cleaned up"),
     Move(DELAYED, "cancel", CANCELLED, "cancelled"),
     Move(QUEUED, "cancel", CANCELLED, "cancelled"),
     Move(WAITING, "cancel", CANCELLED, "cancelled"),
+    Move(DELAYED, "cancel", QUEUED, "cancelled, it cleans up first"),
+    Move(WAITING, "cancel", QUEUED, "cancelled, it cleans up first"),
+    Move(DELAYED, "time_out", TIMED_OUT, "it took longer than its max_duration"),
+    Move(QUEUED, "time_out", TIMED_OUT, "it took longer than its max_duration"),
+    Move(WAITING, "time_out", TIMED_OUT, "it took longer than its max_duration"),
+    Move(DELAYED, "time_out", QUEUED, "it took longer than its max_duration, it cleans up first"),
+    Move(WAITING, "time_out", QUEUED, "it took longer than its max_duration, it cleans up first"),
     Move(DELAYED, "expire", EXPIRED, "its ttl passed"),
     Move(QUEUED, "expire", EXPIRED, "its ttl passed"),
     Move(FAILED, "retry", QUEUED, "retried by hand"),

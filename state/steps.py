@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from .database import Executor, Row
@@ -35,6 +36,9 @@ class StepRow:
     wake_at: datetime | None
     child_id: UUID | None
     token_id: UUID | None
+    is_compensable: bool
+    is_optional: bool
+    supplied_by: str | None
     started_at: datetime
     finished_at: datetime | None
 
@@ -56,33 +60,33 @@ class Checkpoint:
     status: str  # COMPLETED, FAILED, or RETRYING
     attempts: int
     duration_seconds: float
-    kind: str = "step"  # or "transaction"
+    kind: str = "step"  # or "transaction", "compensation", "patch"
+    delay_seconds: float | None = None  # RETRYING: until its next attempt
+    is_compensable: bool = False  # it can be undone
+    is_optional: bool = False  # another attempt may not ask for it
     output: str | None = None
     error: str | None = None
 
 
-def record(db: Executor, run_id: UUID, epoch: int, checkpoint: Checkpoint) -> bool:
-    """Writes a checkpoint, first one wins, and returns whether the run's cancellation was asked for meanwhile.
+_MEMBERS = tuple(member.name for member in fields(Checkpoint))
+
+
+class Asked(NamedTuple):
+    """What was asked of a run while it executed."""
+
+    is_to_end: bool
+    is_paused: bool
+
+
+def record(db: Executor, run_id: UUID, epoch: int, checkpoint: Checkpoint) -> Asked:
+    """Writes a checkpoint, first one wins, and returns what was asked of the run meanwhile.
 
     Repeating it after a lost answer is harmless. Raises Superseded when the run is no longer held at this epoch.
     """
-    row = db.one(
-        SQL.record,
-        run_id=run_id,
-        epoch=epoch,
-        key=checkpoint.key,
-        seq=checkpoint.seq,
-        name=checkpoint.name,
-        kind=checkpoint.kind,
-        status=checkpoint.status,
-        attempts=checkpoint.attempts,
-        duration_seconds=checkpoint.duration_seconds,
-        output=checkpoint.output,
-        error=checkpoint.error,
-    )
+    row = db.one(SQL.record, run_id=run_id, epoch=epoch, **{name: getattr(checkpoint, name) for name in _MEMBERS})
     if row is None:
         raise Superseded(f"{public('run', run_id)} is no longer held at epoch {epoch}: step {checkpoint.key!r} unsaved")
-    return bool(row["is_cancel_requested"])
+    return Asked(row["is_to_end"], row["is_paused"])
 
 
 def of_run(db: Executor, run_id: UUID) -> list[StepRow]:

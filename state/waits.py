@@ -4,10 +4,10 @@ first, and look after that; see 0003_waits.sql."""
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from .database import Database, Row, Transactional
+from .database import Database, Executor, Row, Transactional
 from .queries import Queries
 from .runs import RunRow
 from .steps import StepRow
@@ -31,6 +31,7 @@ class NewWait:
     token_id: UUID | None = None
     topic: str | None = None
     match: dict[str, Any] | None = None
+    is_optional: bool = False
 
 
 def begin(db: Database, run_id: UUID, epoch: int, new: NewWait) -> bool:
@@ -52,6 +53,7 @@ def suspend_on(
     needed: int,
     tolerated: int | None,
     cause: str,
+    has_cleanup: bool = False,
 ) -> RunRow | None:
     """Suspends a run until `needed` of the waits `keys` have ended, or more than `tolerated` have failed.
 
@@ -79,6 +81,7 @@ def suspend_on(
             needed=needed,
             tolerated=tolerated,
             cause=cause,
+            has_cleanup=has_cleanup,
         )
         return RunRow.of(row) if row else None
 
@@ -88,8 +91,15 @@ def look(db: Transactional, run_id: UUID, keys: Sequence[str]) -> list[StepRow]:
     return [StepRow.of(row) for row in db.all(SQL.look, run_id=run_id, keys=list(keys))]
 
 
-def send_event(db: Transactional, name: str, key: str, payload: str) -> list[UUID] | None:
-    """Sends an event, and returns the runs that had waited for it. None: it was sent before, with the same key."""
+class SentEvent(NamedTuple):
+    """An event that was sent: its id, and the runs that had waited for it."""
+
+    id: int
+    woken: list[UUID]
+
+
+def send_event(db: Transactional, name: str, key: str, payload: str) -> SentEvent | None:
+    """Sends an event to those who wait for it. None: it was sent before, with the same key."""
     with db.transaction() as transaction:
         transaction.all(SQL.lock_topic, topic=name)
         event = transaction.one(SQL.send_event, name=name, key=key, payload=payload)
@@ -98,7 +108,27 @@ def send_event(db: Transactional, name: str, key: str, payload: str) -> list[UUI
         waiting = transaction.all(SQL.waiting_for_event, name=name, payload=payload, event_id=event["id"])
         for row in waiting:
             _resolve(transaction, row["run_id"], row["key"], payload)
-        return [row["run_id"] for row in waiting]
+        return SentEvent(event["id"], [row["run_id"] for row in waiting])
+
+
+def subscribe(db: Executor, subscriptions: Sequence[tuple[str, str]], workflows: Sequence[str]) -> None:
+    """Makes these (event, workflow) the subscriptions of `workflows`; those that are declared no more are removed."""
+    told = json.dumps([{"event": event, "workflow": workflow} for event, workflow in subscriptions])
+    db.all(SQL.subscribe, subscriptions=told, workflows=list(workflows))
+
+
+def subscribers(db: Executor, event: str) -> list[str]:
+    """The workflows that an event of this name starts."""
+    return [row["workflow"] for row in db.all(SQL.subscribers, event=event)]
+
+
+def supply(transaction: Transactional, run_id: UUID, key: str, output: str, actor: str | None = None) -> bool:
+    """Ends a wait with a result given by hand. False: it has ended, or is none."""
+    row = transaction.one(SQL.resolve, run_id=run_id, key=key, status="completed", output=output, error=None)
+    if not (row and row["is_first"]):
+        return False
+    transaction.all(SQL.note_supplier, run_id=run_id, key=key, actor=actor)
+    return True
 
 
 def send_message(db: Transactional, run_id: UUID, topic: str, payload: str) -> bool:

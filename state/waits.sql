@@ -10,12 +10,14 @@ select pg_advisory_xact_lock(hashtextextended('event ' || %(topic)s, 0));
 
 -- name: begin
 -- Waits of a run begin; one that has begun before stays as it is, with its time.
-insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, wake_at, token_id, topic, match, started_at)
+insert into celeriac.steps (
+    run_id, key, seq, name, kind, status, epoch, wake_at, token_id, topic, match, is_optional, started_at)
 select
     %(run_id)s, w.key, w.seq, w.name, w.kind, 'waiting', %(epoch)s,
-    now() + w.timeout_seconds * interval '1 second', w.token_id, w.topic, w.match, now()
+    now() + w.timeout_seconds * interval '1 second', w.token_id, w.topic, w.match, w.is_optional, now()
 from jsonb_to_recordset(%(waits)s::jsonb) as w (
-    key text, seq int, name text, kind text, timeout_seconds float8, token_id uuid, topic text, match jsonb)
+    key text, seq int, name text, kind text, timeout_seconds float8, token_id uuid, topic text, match jsonb,
+    is_optional boolean)
 on conflict (run_id, key) do nothing;
 
 -- name: catch_event
@@ -62,15 +64,16 @@ with asked as (
         %(tolerated)s::int - count(*) filter (where status = 'failed') as failures_left,
         min(wake_at) filter (where finished_at is null) as first_timeout
     from celeriac.steps where run_id = %(id)s and key = any (%(keys)s)
-), verdict as (
+), tally as (
     select *, awaits_left <= 0 or coalesce(failures_left < 0, false) as goes_on from asked
 )
 update celeriac.runs as r set
     status = case when goes_on then 'queued' else 'waiting' end, cause = %(cause)s,
     queued_at = case when goes_on then now() else queued_at end,
     run_at = case when not goes_on then first_timeout end,
-    awaits_left = verdict.awaits_left, failures_left = verdict.failures_left, worker_id = null, worker_pid = null
-from verdict where r.id = %(id)s and r.status = 'running' and r.epoch = %(epoch)s
+    awaits_left = tally.awaits_left, failures_left = tally.failures_left, worker_id = null, worker_pid = null,
+    has_cleanup = %(has_cleanup)s
+from tally where r.id = %(id)s and r.status = 'running' and r.epoch = %(epoch)s
 returning r.*;
 
 -- name: send_event
@@ -95,6 +98,10 @@ select run_id, key from matched;
 -- name: resolve
 -- A wait ends: once, whoever tries.
 select celeriac.resolve_wait(%(run_id)s, %(key)s, %(status)s, %(output)s::json, %(error)s::json) as is_first;
+
+-- name: note_supplier
+-- Who ended a wait by hand.
+update celeriac.steps set supplied_by = %(actor)s where run_id = %(run_id)s and key = %(key)s;
 
 -- name: send_message
 -- A message to a run that has not ended. The run's row is locked, so that a wait that begins now finds it.
@@ -122,3 +129,19 @@ select *, coalesce(wake_at <= now(), false) as is_over from celeriac.steps where
 -- name: look
 -- Waits of a run as they are now.
 select * from celeriac.steps where run_id = %(run_id)s and key = any (%(keys)s);
+
+-- name: subscribe
+-- Workflows that events start, as the code declares them; those that are declared no more are forgotten.
+with declared as (
+    select * from jsonb_to_recordset(%(subscriptions)s::jsonb) as d (event text, workflow text)
+), forgotten as (
+    delete from celeriac.subscriptions as s
+    where s.workflow = any (%(workflows)s)
+        and not exists (select from declared as d where d.event = s.event and d.workflow = s.workflow)
+)
+insert into celeriac.subscriptions (event, workflow) select event, workflow from declared
+on conflict do nothing;
+
+-- name: subscribers
+-- The workflows that an event starts.
+select workflow from celeriac.subscriptions where event = %(event)s order by workflow;

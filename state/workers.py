@@ -42,9 +42,21 @@ def lock(session: Executor, id: UUID) -> bool:
     return session.one(SQL.lock, id=id, lock_class=LOCK_CLASS) is not None
 
 
-def beat(db: Executor, id: UUID, *, slots: int, is_consuming: bool) -> bool:
-    """Says that the worker lives. False: it was taken for lost, and has to register again."""
-    return db.one(SQL.beat, id=id, slots=slots, is_consuming=is_consuming) is not None
+def beat(db: Executor, id: UUID, *, slots: int, is_consuming: bool) -> bool | None:
+    """Says that the worker lives: whether it executes what it is to kill. None: it was taken for lost, and has to
+    register again."""
+    row = db.one(SQL.beat, id=id, slots=slots, is_consuming=is_consuming)
+    return bool(row["has_terminations"]) if row else None
+
+
+def call(db: Executor, id: UUID) -> None:
+    """Wakes the worker, which has something to do: `beat` tells."""
+    db.all(SQL.call, id=id)
+
+
+def listen(session: Executor) -> None:
+    """From now on the socket of `session` is readable when some worker is called."""
+    session.all("listen celeriac_workers")
 
 
 def stop(db: Executor, id: UUID, cause: str) -> None:

@@ -14,12 +14,14 @@ where id = %(id)s and pg_try_advisory_lock(%(lock_class)s, lock_key)
 returning *;
 
 -- name: beat
--- Alive. Nothing comes back when it was taken for lost.
-update celeriac.workers set
+-- Alive. Nothing comes back when it was taken for lost. `has_terminations`: it executes what it is to kill.
+update celeriac.workers as w set
     heartbeat_at = now(), slots = %(slots)s,
     consumed_at = case when %(is_consuming)s then now() else consumed_at end
 where id = %(id)s and stopped_at is null
-returning *;
+returning exists (
+    select from celeriac.runs as r
+    where r.worker_id = w.id and r.status = 'running' and r.terminate_requested_at is not null) as has_terminations;
 
 -- name: stop
 update celeriac.workers set stopped_at = now(), stop_cause = %(cause)s
@@ -58,3 +60,7 @@ select distinct unnest(workflows) as name from celeriac.workers where stopped_at
 -- name: alive
 select w.*, (select count(*) from celeriac.runs as r where r.status = 'running' and r.worker_id = w.id) as busy
 from celeriac.workers as w where w.stopped_at is null order by w.name;
+
+-- name: call
+-- Wakes the main process of a worker, which listens: there is something that it is to do. It may be lost.
+select pg_notify('celeriac_workers', %(id)s::text);

@@ -5,6 +5,10 @@ This is the public door; the law of the package is in its README.
 
 from .application import Celeriac, trigger
 from .errors import Abort, RetryAfter
+from .hook import EndedRun
+from .metadata import Metadata
+from .parallel import parallel
+from .patch import patched
 from .queue import Queue
 from .retry import Retry
 from .run import CurrentRun, Run, current_run
@@ -20,8 +24,10 @@ __all__ = [
     "Celeriac",
     "Cron",
     "CurrentRun",
+    "EndedRun",
     "Event",
     "Every",
+    "Metadata",
     "Queue",
     "Retry",
     "RetryAfter",
@@ -33,6 +39,8 @@ __all__ = [
     "create_token",
     "current_run",
     "gather",
+    "parallel",
+    "patched",
     "receive",
     "send_event",
     "sleep",

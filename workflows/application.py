@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -150,10 +149,20 @@ class Celeriac:
 
         Raises UnknownWorkflow, UnknownQueue, PayloadInvalid, NotSerializable, TooLarge.
         """
-        target, text = target_of(self, workflow), self._text(workflow, payload_)
+        target, text = target_of(self, workflow), self.payload_text(workflow, payload_)
         if options.queue is not None:
             target = replace(target, when_full=when_full_of(self, options.queue, target.name))
         return new_run(target, text, options, source, self.settings.idempotency_ttl_seconds)
+
+    def payload_text(self, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any]) -> Json:
+        """The payload as it is stored. Raises NotSerializable, TooLarge; PayloadInvalid where the code is at hand."""
+        name = workflow if isinstance(workflow, str) else workflow.name
+        text = payload.encode(payload_, f"the payload of workflow {name!r}", self.settings.payload_limit_bytes)
+        if isinstance(workflow, str):
+            workflow = registry.workflows().get(name, workflow)
+        if isinstance(workflow, Workflow):
+            workflow.check(text)
+        return text
 
     def offer(self, started: Sequence[RunRow]) -> list[Run]:
         """Offers committed runs to Redis, and returns their handles."""
@@ -164,40 +173,6 @@ class Celeriac:
         """The run of this id, or None."""
         row = runs.get(self.database, id)
         return self._handle(row) if row else None
-
-    def cancel(self, id: UUID, actor: str | None = None) -> RunRow | None:
-        """Cancels a run and its children: at once, or at their next step where they are running.
-
-        None: it has ended already, or is unknown.
-        """
-        row = runs.cancel(self.database, id, actor)
-        if row is not None:
-            for each in [row, *runs.cancel_descendants(self.database, id, actor)]:
-                if each.is_final:
-                    self.dispatcher.withdraw(each)
-        return row
-
-    def retry(self, id: UUID, actor: str | None = None) -> RunRow | None:
-        """The same run from its failed step. None: it is not failed, timed_out or crashed."""
-        row = runs.retry(self.database, id, actor)
-        if row is not None:
-            self.dispatcher.offer([row])
-        return row
-
-    def reschedule(
-        self, id: UUID, *, countdown: float | None = None, eta: datetime | None = None, actor: str | None = None
-    ) -> RunRow | None:
-        """Gives a delayed run another time; one that is past starts it now. None: it is not delayed.
-
-        Raises UsageError where not exactly one of countdown (seconds from now) and eta (aware) is given.
-        """
-        if (countdown is None) == (eta is None):
-            raise UsageError("reschedule: give countdown, or eta")
-        options = Options.of({"countdown": countdown, "eta": eta})
-        row = runs.reschedule(self.database, id, run_at=options.moment, delay_seconds=countdown, actor=actor)
-        if row is not None:
-            self.dispatcher.offer([row])
-        return row
 
     def send(self, id: UUID, value: Any, topic: str = "message") -> None:
         """Sends a message to a run: see `Run.send`."""
@@ -255,15 +230,6 @@ class Celeriac:
             Run(self, row, _annotation_of(run.workflow), Child(id, run.workflow, execution.run.id, key))
             for run, (key, id, row) in zip(new, start_children(self, execution, new), strict=True)
         ]
-
-    def _text(self, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any]) -> Json:
-        name = workflow if isinstance(workflow, str) else workflow.name
-        text = payload.encode(payload_, f"the payload of workflow {name!r}", self.settings.payload_limit_bytes)
-        if isinstance(workflow, str):
-            workflow = registry.workflows().get(name, workflow)
-        if isinstance(workflow, Workflow):
-            workflow.check(text)
-        return text
 
     def _bind_all(self, *_: Any, **__: Any) -> None:
         for workflow in self.workflows():

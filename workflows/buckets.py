@@ -21,7 +21,8 @@ from uuid import UUID
 
 import redis
 
-from ..state.runs import QueuedRow, RunRow
+from ..state.lines import QueuedRow
+from ..state.runs import RunRow
 from .queue import Limits
 
 REST_SECONDS = 0.5  # after Redis failed to answer it is not asked again for so long: a trigger does not wait for it

@@ -6,10 +6,11 @@ Workers and beats do it when they start, so that a deploy is all it takes. The l
 import difflib
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..state import endpoints, payload, queues, schedules, workflows
+from ..state import endpoints, payload, queues, schedules, waits, workflows
 from ..state.endpoints import EndpointDeclaration
 from ..state.queues import QueueDeclaration
 from ..state.schedules import NewSchedule
@@ -35,6 +36,8 @@ def register(durable: "Celeriac") -> None:
     if known:
         workflows.register(database, [_workflow(durable, each) for each in known])
         declare_schedules(durable, known, database.now())
+        subscriptions = [(event, workflow.name) for workflow in known for event in workflow.events]
+        waits.subscribe(database, subscriptions, [workflow.name for workflow in known])
     if durable.endpoints:
         declarations = [EndpointDeclaration(e.name, e.preset, e.workflow.name) for e in durable.endpoints.values()]
         endpoints.register(database, declarations)
@@ -48,14 +51,15 @@ def declare_schedules(durable: "Celeriac", known: Sequence[Workflow[..., Any]], 
     durable.dispatcher.herald.tell_of_schedule(fires_at)
 
 
-def target_of(durable: "Celeriac", workflow: Workflow[..., Any] | str) -> Target:
+def target_of(durable: "Celeriac", workflow: Workflow[..., Any] | str, hooks_of: tuple[str, ...] = ()) -> Target:
     """What a trigger needs to know of a workflow: from its code, or from what a worker registered.
 
-    Raises UnknownWorkflow with the nearest known name.
+    Raises UnknownWorkflow with the nearest known name, UsageError where its hooks (it is one of `hooks_of`) go in a
+    circle.
     """
     known = registry.workflows().get(workflow) if isinstance(workflow, str) else workflow
     if known is not None:
-        return Target(name=known.name, queue=known.queue.name, **_options(durable, known))
+        return Target(name=known.name, queue=known.queue.name, **_options(durable, known, hooks_of))
     registered = {row["name"]: row for row in workflows.every(durable.database)}
     if workflow not in registered:
         raise registry.unknown(str(workflow), [*registry.workflows(), *registered])
@@ -120,7 +124,7 @@ def _workflow(durable: "Celeriac", workflow: Workflow[..., Any]) -> WorkflowDecl
     )
 
 
-def _options(durable: "Celeriac", workflow: Workflow[..., Any]) -> dict[str, Any]:
+def _options(durable: "Celeriac", workflow: Workflow[..., Any], hooks_of: tuple[str, ...] = ()) -> dict[str, Any]:
     return {
         "max_attempts": workflow.retry.max_attempts,
         "max_crashes": workflow.max_crashes or durable.settings.max_crashes,
@@ -129,7 +133,21 @@ def _options(durable: "Celeriac", workflow: Workflow[..., Any]) -> dict[str, Any
         "concurrency_key": workflow.concurrency_key,
         "idempotency": workflow.idempotency,
         "when_full": workflow.queue.when_full,
+        "max_duration_seconds": workflow.max_duration,
+        "cancel_children": workflow.cancel_children,
+        "hooks": _hooks(durable, workflow, (*hooks_of, workflow.name)),
     }
+
+
+def _hooks(durable: "Celeriac", workflow: Workflow[..., Any], hooks_of: tuple[str, ...]) -> dict[str, Any] | None:
+    targets: dict[str, Any] = {}
+    for option, hook in workflow.hooks.items():
+        name = hook if isinstance(hook, str) else hook.name
+        if name in hooks_of:
+            circle = " -> ".join((*hooks_of, name))
+            raise UsageError(f"the hooks of workflow {hooks_of[0]!r} go in a circle, and would never end: {circle}")
+        targets[option] = asdict(target_of(durable, hook, hooks_of))
+    return targets or None
 
 
 def _retention(workflow: Workflow[..., Any]) -> dict[str, float]:

@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager
 from functools import partial
 from uuid import UUID
 
-from ..state import queues, runs, status, workers
+from ..state import lines, queues, runs, status, workers
 from ..state.database import Database
 from ..state.errors import StateUnavailable
+from ..state.ids import public
+from ..state.lines import QueuedRow
 from ..state.queues import QueueRow
-from ..state.runs import QueuedRow, RunRow
+from ..state.runs import RunRow
 from .buckets import ADMIT_LIMIT, Bucket, Buckets, Hear, Holding, RedisUnavailable, Ticket
 from .herald import Herald
 from .publisher import Publisher
@@ -61,7 +63,7 @@ class Dispatcher:
         queued = list(queued)
         self._herald.tell(queued)
         for run in queued:
-            if run.status == status.QUEUED:
+            if run.is_ready:
                 if run.workflow not in served:
                     served[run.workflow] = self._is_served(run.workflow)
                 if served[run.workflow]:
@@ -89,7 +91,7 @@ class Dispatcher:
         try:
             self.configure(run.queue)
             self.release(run.queue, Ticket.of(run))
-            self.offer([*runs.elders(self._database, run.id, ELDERS), run])
+            self.offer([*lines.elders(self._database, run.id, ELDERS), run])
         except (RedisUnavailable, StateUnavailable) as error:
             log.warning("run_%s waits in its queue, beat makes up for it: %s", run.id.hex, error)
 
@@ -115,8 +117,13 @@ class Dispatcher:
 
     def withdraw(self, run: RunRow) -> None:
         """A run ended before it was claimed: it leaves the queue, and whoever waits for it is told."""
+        self._herald.tell([run])
         self.release(run.queue, Ticket.of(run), ended=run.id)
         self.publish(self._offered_again(run))
+
+    def withhold(self, run: RunRow) -> None:
+        """A queued run is paused: it leaves the line."""
+        self.release(run.queue, Ticket.of(run))
 
     def take_back(self, run: RunRow) -> None:
         """A run lost its worker: the slot it held is free, and it stands in line again."""
@@ -158,7 +165,7 @@ class Dispatcher:
         Returns counts: `freed` slots, messages `republished`, runs `offered` that Redis did not know.
         """
         counts = {"freed": 0, "republished": 0, "offered": 0}
-        queued, rows = runs.count_queued(self._database), queues.every(self._database, self._settings.deaf_seconds)
+        queued, rows = lines.count_queued(self._database), queues.every(self._database, self._settings.deaf_seconds)
         counts_anew = time.monotonic() >= self._count_at
         holdings = {row.name: self._buckets.holding(row.name, counts_anew) for row in rows}
         if counts_anew:
@@ -173,14 +180,14 @@ class Dispatcher:
         """The same for one queue. Raises RedisUnavailable, StateUnavailable."""
         row = queues.get(self._database, queue, self._settings.deaf_seconds)
         if row is not None:
-            whole, queued = window(row, self._settings.dispatch_window_factor), runs.count_queued(self._database)
+            whole, queued = window(row, self._settings.dispatch_window_factor), lines.count_queued(self._database)
             self._heal(row, self._buckets.holding(queue), whole, queued.get(queue, 0))
 
     def refill(self, queue: str) -> int:
         """Offers every queued run of a queue again, in pages. Those that Redis knows keep their place; nobody starts
         before all stand in line."""
         offered, last = 0, None
-        while page := runs.queued(self._database, queue, last, PAGE):
+        while page := lines.queued(self._database, queue, last, PAGE):
             self._ask(queue, partial(self._buckets.offer, queue, page, admits=False))
             offered, last = offered + len(page), page[-1]
         if offered:
@@ -194,7 +201,7 @@ class Dispatcher:
             return {"offered": self.refill(name)}
         if holding.digest != bucket.fields()["digest"]:
             self._publisher.publish(self._ask(name, partial(self._buckets.configure, name, bucket)))
-        found = runs.holders(self._database, (ticket.run_id for ticket, _ in holding.slots)) if holding.slots else {}
+        found = lines.holders(self._database, (ticket.run_id for ticket, _ in holding.slots)) if holding.slots else {}
         held = sum(found.get(ticket.run_id, ("", 0))[0] == status.QUEUED for ticket, _ in holding.slots)
         return {
             "freed": self._free_stale(name, holding, found),
@@ -203,17 +210,24 @@ class Dispatcher:
         }
 
     def _offered_again(self, moved: RunRow) -> list[Ticket]:
-        """Who got a slot because this run stands in the queue again, or because it was the child that its parent
-        waited for."""
-        again: RunRow | None = moved
+        """Who got a slot because this run stands in the queue again, or ended: its parent waited for it, its end
+        started another one."""
+        admitted: list[Ticket] = []
+        for run in self._ready_after(moved):
+            if self._is_served(run.workflow):
+                admitted += self._admitted(run.queue, partial(self._buckets.offer, run.queue, [run]))
+        return admitted
+
+    def _ready_after(self, moved: RunRow) -> list[RunRow]:
+        found: list[RunRow | None] = [moved]
         try:
             if moved.is_final and moved.parent_id is not None:
-                again = runs.get(self._database, moved.parent_id)
+                found.append(runs.get(self._database, moved.parent_id))
+            if moved.is_final and moved.hooks is not None:
+                found += runs.of_source(self._database, "hook", public("run", moved.id))
         except StateUnavailable:
-            return []  # `heal` offers it
-        if again is None or again.status != status.QUEUED or not self._is_served(again.workflow):
-            return []
-        return self._admitted(again.queue, partial(self._buckets.offer, again.queue, [again]))
+            pass  # `heal` offers them
+        return [run for run in found if run is not None and run.is_ready]
 
     def _offer_pages(self, queue: str, members: Sequence[RunRow | QueuedRow]) -> list[Ticket] | None:
         for first in range(0, len(members), PAGE):
@@ -251,7 +265,7 @@ class Dispatcher:
         factor = self._settings.dispatch_window_factor
         bucket = _bucket(row, window(row, factor)) if row else Bucket(Limits(), window=0)
         is_loss = queues.remember_configured(self._database, queue)
-        running = runs.running_of(self._database, queue)
+        running = lines.running_of(self._database, queue)
         self._publisher.publish(self._buckets.restore(queue, bucket, [Ticket.held_by(run) for run in running], is_loss))
 
     def _is_served(self, workflow: str) -> bool:

@@ -2,6 +2,7 @@
 
     CeleriacError
      ├─ UsageError                   the code asks for something that cannot be: the message says what to write instead
+     │   ├─ CodeChanged              the code does not fit what its run has recorded: deploy code that does
      │   ├─ UnknownWorkflow          no such name; the nearest known one is suggested
      │   ├─ UnknownQueue             no such queue; the nearest known one is suggested
      │   └─ UnknownSchedule          no such schedule
@@ -47,6 +48,7 @@ from ..state.errors import (
 __all__ = [
     "Abort",
     "CeleriacError",
+    "CodeChanged",
     "IdempotencyConflict",
     "KeyFull",
     "NotSerializable",
@@ -74,6 +76,11 @@ __all__ = [
 
 class UsageError(CeleriacError):
     """The code asks for something that cannot be. The message says what to write instead."""
+
+
+class CodeChanged(UsageError):
+    """The code of a run does not fit what it has recorded: a step was renamed or removed, or became something else. The
+    run has failed and nothing was undone. Deploy code that fits, and retry it."""
 
 
 class UnknownWorkflow(UsageError):

@@ -2,64 +2,46 @@
 
 The code runs from its top each time. A step is known by its name and by how often that name was asked for before
 (`charge`, `charge#2`), so steps may be inserted or reordered around finished ones.
+
+An execution that may not go on is interrupted: at the next step, wait or child an `Interruption` goes up through the
+code. When a run is to end, the steps in its `finally` blocks are executed on the way.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, NoReturn, TypeVar, cast
-from uuid import UUID
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
-from ..state import payload, runs, steps, waits
+from ..state import payload, steps
 from ..state.database import Database
 from ..state.errors import StateUnavailable, Superseded
 from ..state.ids import public
-from ..state.payload import Json
-from ..state.runs import NewRun, RunRow
+from ..state.runs import RunRow
 from ..state.steps import Checkpoint, StepRow
-from ..state.waits import NewWait
-from . import room
-from .errors import UsageError
-from .failure import ends_the_process, error_document, step_error, words_of
-from .outcome import Cancelled, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended, SuspendedOn
-from .retry import Retry
+from .errors import CodeChanged, UsageError
+from .failure import error_document
+from .outcome import Cancelled, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from .attempt import Undoable
+    from .metadata import Metadata
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+BODIES = ("step", "transaction", "compensation")  # kinds of step that a clean-up may execute
+NEVER_MISSED = ("compensation", "patch")  # kinds that other code need not ask for
+
 _current: ContextVar["Execution | None"] = ContextVar("celeriac_execution", default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """An attempt of a step: where its checkpoint goes."""
-
-    key: str
-    seq: int
-    name: str
-    kind: str
-    attempts: int
-    began: float = field(default_factory=time.monotonic)
-
-    def checkpoint(self, status: str, output: str | None = None, error: str | None = None) -> Checkpoint:
-        return Checkpoint(
-            key=self.key,
-            seq=self.seq,
-            name=self.name,
-            kind=self.kind,
-            status=status,
-            attempts=self.attempts,
-            duration_seconds=time.monotonic() - self.began,
-            output=output,
-            error=error,
-        )
+_step_inside: ContextVar[str | None] = ContextVar("celeriac_step_inside", default=None)
+_is_branch: ContextVar[bool] = ContextVar("celeriac_is_branch", default=False)
 
 
 class Execution:
@@ -76,25 +58,44 @@ class Execution:
         self.database, self.settings, self.run = database, settings, run
         self._recorded = {step.key: step for step in recorded}
         self._asked: Counter[str] = Counter()
+        self._asked_keys: set[str] = set()
         self._is_draining = is_draining
-        self._is_cancel_requested = run.cancel_requested_at is not None
+        self._is_to_end = run.cancel_requested_at is not None or run.verdict is not None
+        self._is_paused = False
         self._outcome: Outcome | None = None
-        self.step_inside: str | None = None  # the key of the step whose body is running
+        self._began = time.monotonic()
+        self.is_cleaning_up = False  # the code has ended, its steps are undone
+        self.has_cleanup = False  # interrupted code wanted to execute a step on its way up
         self.replayed = 0  # steps that were answered from checkpoints
+        self.undoable: list[Undoable] = []  # completed steps that can be undone
+        self.metadata: Metadata | None = None  # made when the code first asks for it
+        self.edits = 0  # of metadata, by the function itself
+        self.answers: dict[str, bool] = {}  # of `patched`, in this execution
 
     @property
     def id(self) -> str:
         return public("run", self.run.id)
 
     @property
-    def is_cancelled(self) -> bool:
-        """Whether its cancellation was asked for, as far as the last checkpoint knows."""
-        return self._is_cancel_requested
+    def is_to_end(self) -> bool:
+        """Whether it was cancelled, timed out or failed, as far as the last checkpoint knows."""
+        return self._is_to_end
 
     @property
     def interrupted(self) -> Outcome | None:
         """How this execution was interrupted, if it was: also where the code swallowed the interruption."""
         return self._outcome
+
+    @property
+    def step_inside(self) -> str | None:
+        """The key of the step whose body calls this."""
+        return _step_inside.get()
+
+    @property
+    def now(self) -> datetime:
+        """The time by the database's clock, as far as this process can tell without asking."""
+        claimed_at = self.run.claimed_at or self.run.created_at
+        return claimed_at + timedelta(seconds=time.monotonic() - self._began)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -105,257 +106,161 @@ class Execution:
         finally:
             _current.reset(token)
 
-    def step(self, name: str, body: Callable[[], Any], retry: Retry, annotation: Any) -> Any:
-        """The result of a step: from its checkpoint, or by running `body` and recording what comes of it."""
-        return self._step(name, "step", lambda place: self._run_body(place, body), retry, annotation)
+    @contextmanager
+    def inside(self, key: str) -> Iterator[None]:
+        """Within: the body of this step runs."""
+        token = _step_inside.set(key)
+        try:
+            yield
+        finally:
+            _step_inside.reset(token)
 
-    def transaction(self, name: str, body: Callable[[Any], Any], retry: Retry, annotation: Any) -> Any:
-        """As `step`, with a body that gets a session, whose writes commit together with the checkpoint."""
-        return self._step(name, "transaction", lambda place: self._transact(place, body), retry, annotation)
+    def next_key(self, name: str) -> tuple[str, int]:
+        """Key and sequence number of the next step of this name."""
+        self._asked[name] += 1
+        count = self._asked[name]
+        return name if count == 1 else f"{name}#{count}", self._asked.total()
 
-    def _step(self, name: str, kind: str, perform: "Callable[[_Place], Json]", retry: Retry, annotation: Any) -> Any:
-        key, seq = self._next_key(name)
-        recorded = self._boundary(key, kind)
-        if recorded is not None and recorded.status == steps.COMPLETED:
-            self.replayed += 1
-            return payload.decode(recorded.output or "null", annotation)
-        if recorded is not None and recorded.status == steps.FAILED:
-            self.replayed += 1
-            raise step_error(key, recorded.error or "{}")
-        attempts, spent = (recorded.attempts, recorded.spent) if recorded else (0, 0)
-        while True:
-            attempts += 1
-            output = self._attempt(_Place(key, seq, name, kind, attempts), perform, retry, spent)
-            if output is not None:
-                return payload.decode(output, annotation)
+    def boundary(self, key: str, kind: str) -> StepRow | None:
+        """The checkpoint of a step that the code asks for. Where there is no final one it is looked whether the
+        execution may go on."""
+        self._asked_keys.add(key)
+        recorded = self._recorded.get(key)
+        if recorded is not None and recorded.kind != kind:
+            self._refuse_code(
+                f"{self.id} recorded {key!r} as a {recorded.kind}, the code now asks for a {kind} of this name. "
+                "Give the new one another name, or deploy the code that this run began with, and retry the run."
+            )
+        if recorded is None or recorded.finished_at is None:
+            self.check(may_clean_up=kind in BODIES)
+        return recorded
 
-    def sleep(self, cause: str, delay_seconds: float | None, wake_at: datetime | None) -> None:
-        """Suspends the run until its time has come; on the replay after that it returns."""
-        self._refuse_inside_step("a sleep")
-        key, seq = self._next_key("sleep")
-        recorded = self._boundary(key, "sleep")
-        if recorded is None:
-            self._interrupt(Suspended(key, seq, "sleep", cause, delay_seconds, wake_at))
-        if recorded.status != steps.COMPLETED:
-            self._interrupt(Suspended(key, seq, "sleep", cause, wake_at=recorded.wake_at))
-        self.replayed += 1
+    def check(self, may_clean_up: bool = False) -> None:
+        """Raises the interruption that is due now, or that the code swallowed. `may_clean_up`: not for what a run that
+        is to end does on its way."""
+        if self._outcome is None:
+            if self._is_to_end:
+                self.interrupt(Cancelled())
+            elif self._is_draining():
+                self.interrupt(HandedOff())
+            elif self._is_paused:
+                self.interrupt(HandedOff("it is paused"))
+            return
+        if may_clean_up and (self.is_cleaning_up or _is_handling(Interruption)):
+            if isinstance(self._outcome, Cancelled):
+                if self._is_draining():
+                    self.interrupt(HandedOff(has_cleanup=True))
+                return
+            self.has_cleanup = True
+        raise Interruption(self._outcome)
 
-    def children(self, new: Sequence[NewRun]) -> list[tuple[str, UUID, RunRow | None]]:
-        """Child runs, started once however often their line is replayed, and all in one statement.
+    def interrupt(self, outcome: Outcome) -> NoReturn:
+        """Ends this execution, or in a parallel branch that is tried again later the branch alone."""
+        if not (_is_branch.get() and isinstance(outcome, RetryAt)):
+            self._outcome = outcome
+        raise Interruption(outcome)
 
-        Returns for each its key, its id, and its row if it was not recorded before.
-        """
-        own = [(*self._next_key(run.workflow), run) for run in new]
-        recorded = {key: self._boundary(key, "child") for key, _, _ in own}
-        missing = [
-            replace(run, parent_id=self.run.id, parent_step=key, parent_seq=seq, root_id=self.run.root_id)
-            for key, seq, run in own
-            if recorded[key] is None
-        ]
-        started = self._outlast(lambda: room.start(self.database, missing, self.run.epoch)) if missing else []
-        rows = {row.parent_step: row for row in started}
-        for run in missing:
-            if run.parent_step not in rows:
-                rows[run.parent_step] = self._adopted(run)
-        self.replayed += len(own) - len(missing)
-        return [(key, step.child_id, None) if (step := recorded[key]) and step.child_id else
-                (key, rows[key].id, rows[key]) for key, _, _ in own]  # fmt: skip
+    def begin_cleanup(self) -> None:
+        """The code has ended: from now on there are only steps that undo others, and the shutdown of the worker alone
+        interrupts them."""
+        self.is_cleaning_up, self._outcome = True, Cancelled()
 
-    def wait(self, name: str, kind: str, **wait: Any) -> StepRow:
-        """A wait that ends when something comes, or its timeout passes: the step that it became."""
-        self._refuse_inside_step(name)
-        key, seq = self._next_key(name)
-        recorded = self._boundary(key, kind)
-        if recorded is not None:
-            return self.ended([key], cause=f"it waits for {name}")[key]
-        new = NewWait(key=key, seq=seq, name=name, kind=kind, **wait)
-        self._interrupt(SuspendedOn((key,), 1, None, f"it waits for {name}", (new,)))
+    def record(self, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint, however long Postgres is away. Interrupts where the run is someone else's now."""
+        try:
+            asked = self.outlast(lambda: steps.record(self.database, self.run.id, self.run.epoch, checkpoint))
+        except Superseded:
+            self.interrupt(Lost())
+        self.heard(asked)
 
-    def begin(self, name: str, kind: str, **wait: Any) -> StepRow:
-        """A wait that is written down and not waited for yet."""
-        self._refuse_inside_step(name)
-        key, seq = self._next_key(name)
-        recorded = self._boundary(key, kind)
-        if recorded is not None:
-            self.replayed += 1
-            return recorded
-        new = NewWait(key=key, seq=seq, name=name, kind=kind, **wait)
-        if not self._outlast(lambda: waits.begin(self.database, self.run.id, self.run.epoch, new)):
-            self.check()
-            self._interrupt(Lost())
-        return self._outlast(lambda: waits.look(self.database, self.run.id, [key]))[0]
-
-    def ended(
-        self, keys: Sequence[str], cause: str, needed: int | None = None, tolerated: int | None = None
-    ) -> dict[str, StepRow]:
-        """These waits, once `needed` of them (default all) have ended, or more than `tolerated` failed: suspends until
-        then. In the order in which they ended; those that are still open are left out."""
-        self._refuse_inside_step("a wait")
-        known = [step for key in keys if (step := self._recorded.get(key)) is not None and step.finished_at is not None]
-        if len(known) < len(keys):
-            known = self._outlast(lambda: waits.look(self.database, self.run.id, keys))
-            self._recorded |= {step.key: step for step in known}
-        over = sorted((step for step in known if step.finished_at is not None), key=_when_it_ended)
-        failed = sum(step.status == steps.FAILED for step in over)
-        needed = len(keys) if needed is None else min(needed, len(keys))
-        if len(over) < needed and (tolerated is None or failed <= tolerated):
-            self.check()
-            self._interrupt(SuspendedOn(tuple(keys), needed, tolerated, cause))
-        self.replayed += len(over)
-        return {step.key: step for step in over}
+    def heard(self, asked: steps.Asked) -> None:
+        """What was asked of the run, as its last checkpoint told."""
+        self._is_to_end |= asked.is_to_end
+        self._is_paused |= asked.is_paused
 
     def remembered(self, name: str, decide: Callable[[], T]) -> T:
         """What the code decided on when it first came here. `decide` may suspend."""
-        key, seq = self._next_key(name)
-        recorded = self._boundary(key, "step")
+        key, seq = self.next_key(name)
+        recorded = self.boundary(key, "step")
         if recorded is not None and recorded.output is not None:
             self.replayed += 1
             return cast(T, payload.decode(recorded.output))
         decision = decide()
-        output = payload.encode(decision, f"the result of {key!r}", self.settings.output_limit_bytes)
-        self._record(Checkpoint(
-            key=key, seq=seq, name=name, status=steps.COMPLETED, attempts=1, duration_seconds=0, output=output
-        ))  # fmt: skip
+        self.note(key, seq, name, "step", payload.encode(decision, f"the result of {key!r}", self.output_limit_bytes))
         return decision
+
+    def note(self, key: str, seq: int, name: str, kind: str, output: payload.Json) -> None:
+        """A checkpoint of something that has no body."""
+        self.record(Checkpoint(
+            key=key, seq=seq, name=name, kind=kind, status=steps.COMPLETED, attempts=1, duration_seconds=0,
+            output=output, is_optional=is_handling_an_error(),
+        ))  # fmt: skip
 
     def next_line(self) -> str:
         """A name for the line that the code is at, the same on each replay."""
         return f"{self.id}:{self._asked.total()}"
 
-    def check(self) -> None:
-        """Raises the interruption that the code swallowed, or one that is due now."""
-        if self._outcome is not None:
-            raise Interruption(self._outcome)
-        if self._is_cancel_requested:
-            self._interrupt(Cancelled())
-        if self._is_draining():
-            self._interrupt(HandedOff())
+    def unasked(self) -> list[StepRow]:
+        """What was recorded, and this code has not asked for so far."""
+        return [
+            step
+            for key, step in self._recorded.items()
+            if key not in self._asked_keys and not step.is_optional and step.kind not in NEVER_MISSED
+        ]
 
-    def _boundary(self, key: str, kind: str) -> StepRow | None:
-        recorded = self._recorded.get(key)
-        if recorded is not None and recorded.kind != kind:
-            raise UsageError(
-                f"{self.id} recorded {key!r} as a {recorded.kind}, the code now asks for a {kind} of this name. "
-                "Give the new one another name, or deploy the code that this run began with, and retry the run."
-            )
-        if recorded is None or recorded.finished_at is None:
-            self.check()
-        return recorded
+    def compensable(self) -> list[StepRow]:
+        """The completed steps that can be undone, as they were when this execution began."""
+        return [step for step in self._recorded.values() if step.is_compensable]
 
-    def _attempt(self, place: "_Place", perform: "Callable[[_Place], Json]", retry: Retry, spent: int) -> Json | None:
-        """One attempt: the recorded result, or None when the next attempt follows at once. Raises the final error."""
-        try:
-            return perform(place)
-        except (Exception, SystemExit) as error:
-            if ends_the_process(error):
-                raise
-            document = error_document(error, place.key)
-            delay_seconds = retry.decide(place.attempts - spent, error)
-            if delay_seconds is None:
-                self._record(place.checkpoint(steps.FAILED, error=document))
-                raise step_error(place.key, document) from error
-            self._record(place.checkpoint(steps.RETRYING, error=document))
-            log.warning("step %s of %s failed, attempt %d: %s", place.key, self.id, place.attempts, words_of(error))
-            self._pause(place.key, delay_seconds, document)
-            return None
+    def learn(self, known: Sequence[StepRow]) -> None:
+        """Checkpoints as they are now: what others ended since this execution began."""
+        self._recorded |= {step.key: step for step in known}
 
-    def _run_body(self, place: "_Place", body: Callable[[], Any]) -> Json:
-        with self._inside(place.key):
-            result = body()
-        output = self._encoded(place, result)
-        self._record(place.checkpoint(steps.COMPLETED, output=output))
-        return output
+    def recorded(self, key: str) -> StepRow | None:
+        """A checkpoint, as far as this execution knows."""
+        return self._recorded.get(key)
 
-    def _transact(self, place: "_Place", body: Callable[[Any], Any]) -> Json:
-        """Body and checkpoint in one transaction, again until Postgres says that it is committed. Whether one whose
-        answer was lost is, the checkpoint tells."""
+    @property
+    def output_limit_bytes(self) -> int:
+        return self.settings.output_limit_bytes
 
-        def attempt() -> Json:
-            known = waits.look(self.database, self.run.id, [place.key])
-            if known and known[0].status == steps.COMPLETED:
-                return cast(Json, known[0].output)
-            with self.database.unit_of_work() as (session, transaction):
-                with self._inside(place.key):
-                    result = body(session)
-                output = self._encoded(place, result)
-                session.flush()
-                checkpoint = place.checkpoint(steps.COMPLETED, output=output)
-                self._is_cancel_requested |= steps.record(transaction, self.run.id, self.run.epoch, checkpoint)
-            return output
-
-        try:
-            return self._outlast(attempt)
-        except Superseded:
-            self._interrupt(Lost())
-
-    def _encoded(self, place: "_Place", result: Any) -> Json:
-        return payload.encode(result, f"the result of step {place.key!r}", self.settings.output_limit_bytes)
-
-    def _pause(self, key: str, delay_seconds: float, document: str) -> None:
-        self.check()
-        if delay_seconds > self.settings.in_place_delay_seconds:
-            cause = f"step {key} failed, it is tried again later"
-            self._interrupt(RetryAt(document, cause, delay_seconds, next_attempt=self.run.attempt))
-        time.sleep(delay_seconds)
-
-    def _record(self, checkpoint: Checkpoint) -> None:
-        try:
-            self._is_cancel_requested |= self._outlast(
-                lambda: steps.record(self.database, self.run.id, self.run.epoch, checkpoint)
-            )
-        except Superseded:
-            self._interrupt(Lost())
-
-    def _outlast(self, write: Callable[[], T]) -> T:
+    def outlast(self, write: Callable[[], T]) -> T:
+        """Repeats `write` until Postgres answers."""
         return outlast(write, f"a checkpoint of {self.id}")
 
-    def _next_key(self, name: str) -> tuple[str, int]:
-        self._asked[name] += 1
-        count = self._asked[name]
-        return name if count == 1 else f"{name}#{count}", self._asked.total()
-
-    def _interrupt(self, outcome: Outcome) -> NoReturn:
-        self._outcome = outcome
-        raise Interruption(outcome)
-
-    @contextmanager
-    def _inside(self, key: str) -> Iterator[None]:
-        self.step_inside = key
-        try:
-            yield
-        finally:
-            self.step_inside = None
-
-    def _adopted(self, new: NewRun) -> RunRow:
-        """The child that is there already, because the answer to its start was lost."""
-        assert new.parent_step is not None
-        key = new.parent_step
-        row = self._outlast(lambda: runs.of_parent_step(self.database, self.run.id, key))
-        if row is not None:
-            return row
-        if refusal := self._outlast(lambda: room.refusal(self.database, new)):
-            raise refusal
-        current = self._outlast(lambda: runs.get(self.database, self.run.id))
-        self._is_cancel_requested |= current is not None and current.cancel_requested_at is not None
-        self.check()
-        self._interrupt(Lost())
-
-    def _refuse_inside_step(self, what: str) -> None:
-        if self.step_inside is not None:
-            raise UsageError(
-                f"{what} inside the body of step {self.step_inside!r} of {self.id}: a step is the smallest unit, "
-                "it cannot be suspended. Move it to the workflow function."
-            )
+    def _refuse_code(self, told: str) -> NoReturn:
+        # Not an error that the code could catch and go on from: it is this code that must not go on.
+        error = CodeChanged(told)
+        self.interrupt(Failed(error_document(error), "its code has changed", error, is_misfit=True))
 
 
-def _when_it_ended(step: StepRow) -> tuple[datetime, int]:
-    assert step.finished_at is not None
-    return step.finished_at, step.seq
+@contextmanager
+def branch() -> Iterator[None]:
+    """Within: a parallel branch of an execution, which may be tried again later by itself."""
+    token = _is_branch.set(True)
+    try:
+        yield
+    finally:
+        _is_branch.reset(token)
 
 
 def current_execution() -> Execution | None:
     """The execution that this code runs in, or None outside of one."""
     return _current.get()
+
+
+def execution_for(what: str, instead: str = "nothing else can be suspended") -> Execution:
+    """The execution that this code runs in. Raises UsageError outside of one."""
+    execution = current_execution()
+    if execution is None:
+        raise UsageError(f"{what}() works inside a run only: {instead}")
+    return execution
+
+
+def is_handling_an_error() -> bool:
+    """Whether this is called from an `except` or `finally` block that an error led to: a step there is asked for in
+    this attempt, and perhaps in no other."""
+    return sys.exception() is not None
 
 
 def outlast(write: Callable[[], T], what: str) -> T:
@@ -372,3 +277,15 @@ def outlast(write: Callable[[], T], what: str) -> T:
                 log.warning("%s waits for Postgres: %s", what, error)
         threading.Event().wait(pause_seconds)
         pause_seconds = min(pause_seconds * 2, 1.0)
+
+
+def _is_handling(kind: type[BaseException]) -> bool:
+    return any(isinstance(each, kind) for each in _chain(sys.exception()))
+
+
+def _chain(error: BaseException | None) -> Iterable[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__context__

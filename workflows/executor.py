@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..state import payload, runs, steps, waits
 from ..state.database import Database
 from ..state.runs import RunRow
+from .errors import CodeChanged
 from .execution import Execution, outlast
-from .failure import ends_the_process, error_document, failed_step, words_of
+from .failure import ends_the_process, error_document, words_of
 from .outcome import (
     Cancelled,
     Completed,
@@ -21,6 +23,7 @@ from .outcome import (
     Suspended,
     SuspendedOn,
 )
+from .saga import undone
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def execute(
             args, kwargs = workflow.arguments(run.payload)
             result = workflow.function(*args, **kwargs)
         output = payload.encode(result, f"the result of workflow {workflow.name!r}", settings.output_limit_bytes)
-        outcome: Outcome = Completed(output)
+        outcome: Outcome = _completed(execution, output)
     except Interruption as interruption:
         outcome = interruption.outcome
     except (Exception, SystemExit) as error:
@@ -54,28 +57,42 @@ def execute(
             raise
         outcome = _failed_or_retried(workflow, run, error)
     # Code that swallowed the interruption went on without the right to: what it did after does not count.
-    return execution.interrupted or outcome
+    outcome = execution.interrupted or outcome
+    if execution.has_cleanup and isinstance(outcome, RetryAt | Suspended | SuspendedOn | HandedOff):
+        outcome = replace(outcome, has_cleanup=True)
+    with execution.entered():
+        return undone(execution, outcome)
 
 
 def settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     """Writes the outcome down, and returns the new row, or None where the run was someone else's already."""
     what = f"the outcome of run {run.id.hex}"
     try:
-        # Nothing comes back also where its cancellation was asked for meanwhile: then that is how it ends.
-        return outlast(lambda: _settle(database, run, outcome) or runs.end_cancelled(database, run.id, run.epoch), what)
+        return outlast(lambda: _settle(database, run, outcome) or _end(database, run, outcome), what)
     except Exception as error:  # an outcome that Postgres refuses must not leave its run held for ever
         log.exception("%s was refused", what)
         document = error_document(error)
         return outlast(lambda: runs.fail(database, run.id, run.epoch, document, "its outcome was refused"), what)
 
 
+def _end(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
+    """The outcome was refused because the run was asked to end meanwhile: it does, after its clean-up where it has
+    one."""
+    if isinstance(outcome, Lost):
+        return None
+    cause = "it is to end, and cleans up first"
+    return runs.conclude(database, run.id, run.epoch, is_clean=False) or runs.hand_off(
+        database, run.id, run.epoch, cause, has_cleanup=True
+    )
+
+
 def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     match outcome:
         case Completed(output):
             return runs.complete(database, run.id, run.epoch, output)
-        case Failed(error, cause):
+        case Failed(error, cause):  # it may have been condemned to this before
             return runs.fail(database, run.id, run.epoch, error, cause)
-        case RetryAt(error, cause, delay_seconds, next_attempt, step):
+        case RetryAt(error, cause, delay_seconds, next_attempt, has_cleanup, is_cleanup):
             return runs.postpone(
                 database,
                 run.id,
@@ -84,9 +101,10 @@ def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
                 cause=cause,
                 delay_seconds=delay_seconds,
                 next_attempt=next_attempt,
-                failed_step=step,
+                has_cleanup=has_cleanup,
+                is_cleanup=is_cleanup,
             )
-        case Suspended(key, seq, name, cause, delay_seconds, wake_at):
+        case Suspended(key, seq, name, cause, delay_seconds, wake_at, is_optional, has_cleanup):
             return runs.suspend(
                 database,
                 run.id,
@@ -97,8 +115,10 @@ def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
                 cause=cause,
                 delay_seconds=delay_seconds,
                 wake_at=wake_at,
+                is_optional=is_optional,
+                has_cleanup=has_cleanup,
             )
-        case SuspendedOn(keys, needed, tolerated, cause, new):
+        case SuspendedOn(keys, needed, tolerated, cause, new, has_cleanup):
             return waits.suspend_on(
                 database,
                 run.id,
@@ -108,13 +128,29 @@ def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
                 needed=needed,
                 tolerated=tolerated,
                 cause=cause,
+                has_cleanup=has_cleanup,
             )
-        case Cancelled():
-            return runs.end_cancelled(database, run.id, run.epoch)
-        case HandedOff():
-            return runs.hand_off(database, run.id, run.epoch)
+        case Cancelled(error):
+            return runs.conclude(database, run.id, run.epoch, is_clean=True, error=error)
+        case HandedOff(cause, has_cleanup):
+            return runs.hand_off(database, run.id, run.epoch, cause, has_cleanup)
         case Lost():
             return None
+
+
+def _completed(execution: Execution, output: str) -> Outcome:
+    """The function returned. That is no completion where it is to end, or did not ask for what it had recorded."""
+    if execution.is_to_end:
+        return Cancelled()
+    missed = execution.unasked()
+    if not missed:
+        return Completed(output)
+    names = ", ".join(f"{step.key!r} ({step.kind})" for step in missed[:5])
+    error = CodeChanged(
+        f"{execution.id} recorded {names}, and its code returned without asking for it. Was a step removed or renamed "
+        "while the run was under way? Deploy code that asks for it, or tells both apart by patched(), and retry it."
+    )
+    return Failed(error_document(error), "its code has changed", error, is_misfit=True)
 
 
 def _failed_or_retried(workflow: "Workflow[..., Any]", run: RunRow, error: BaseException) -> Outcome:
@@ -127,7 +163,7 @@ def _failed_or_retried(workflow: "Workflow[..., Any]", run: RunRow, error: BaseE
         return Failed(document, _why_final(run), error)
     log.warning("run %s failed, attempt %d of %d: %s", run.id.hex, run.attempt, run.max_attempts, words_of(error))
     cause = f"attempt {run.attempt} of {run.max_attempts} failed, it is tried again later"
-    return RetryAt(document, cause, delay_seconds, run.attempt + 1, failed_step(error))
+    return RetryAt(document, cause, delay_seconds, run.attempt + 1)
 
 
 def _why_final(run: RunRow) -> str:

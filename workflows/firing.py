@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from ..state import payload, runs, schedules
+from ..state import payload, schedules
+from ..state import repairs as state_repairs
 from ..state.database import Transaction
 from ..state.ids import public
 from ..state.runs import NewRun, RunRow
 from ..state.schedules import FAILED, SKIPPED, STARTED, TASK, UNSENT, WAITING, Decision, Overlap, ScheduleRow
+from . import repairs
 from .errors import CeleriacError, KeyFull, Refused
 from .options import Options
 from .trigger import Source, start
@@ -143,10 +145,11 @@ class Firing:
                 continue
             for run_id in overlaps.get(id, Overlap()).live:
                 actor = f"schedule {schedule.key}"
-                row = runs.cancel(self._transaction, run_id, actor)
+                row = state_repairs.cancel(self._transaction, run_id, actor)
                 if row is not None:
-                    family = [row, *runs.cancel_descendants(self._transaction, run_id, actor)]
-                    self._fired.cancelled += [each for each in family if each.is_final]
+                    has_heirs = row.cancel_children != "never"
+                    children = state_repairs.cancel_with(self._transaction, run_id, actor) if has_heirs else []
+                    self._fired.cancelled += [row, *children]
 
 
 def decided(ticks: Sequence[Tick], overlaps: Mapping[UUID, Overlap]) -> Iterable[tuple[Tick, str, str | None]]:
@@ -193,7 +196,7 @@ def new_run(durable: "Celeriac", tick: Tick) -> NewRun:
 def after_commit(durable: "Celeriac", fired: Fired) -> None:
     """What is told to Redis when the transaction is committed."""
     for row in fired.cancelled:
-        durable.dispatcher.withdraw(row)
+        repairs.settled(durable, row)
     durable.dispatcher.offer(fired.started)
 
 

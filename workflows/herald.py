@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from ..state import status
-from ..state.runs import QueuedRow, RunRow
+from ..state.lines import QueuedRow
+from ..state.runs import RunRow
 from .buckets import Buckets
 
 LOOK_SECONDS = 3.0  # between two looks of a beat that has nothing to do

@@ -1,4 +1,8 @@
-"""An execution ends in one of these values, and one function writes it down (`executor.settle`)."""
+"""An execution ends in one of these values, and one function writes it down (`executor.settle`).
+
+`has_cleanup`: when the code was interrupted it wanted to execute steps, as `finally: release()` does. It gets to do
+that when the run ends.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,22 +19,31 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The function raised, and its retries are spent. `error` is JSON text, `exception` what was raised."""
+    """The function raised, and its retries are spent. `error` is JSON text, `exception` what was raised.
+
+    `is_misfit`: the code does not fit what the run has recorded. That is no failure of what the run does, so nothing of
+    it is undone.
+    """
 
     error: str
     cause: str
     exception: BaseException
+    is_misfit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """It raised and is tried again `delay_seconds` later: the run from `failed_step`, or one step by its own policy."""
+    """It raised and is tried again `delay_seconds` later: the run from its failed step, or one step by its own policy.
+
+    `is_cleanup`: the run is to end, and this is a step of its clean-up.
+    """
 
     error: str
     cause: str
     delay_seconds: float
     next_attempt: int
-    failed_step: str | None = None
+    has_cleanup: bool = False
+    is_cleanup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,8 @@ class Suspended:
     cause: str
     delay_seconds: float | None = None
     wake_at: datetime | None = None
+    is_optional: bool = False
+    has_cleanup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +72,22 @@ class SuspendedOn:
     tolerated: int | None
     cause: str
     new: tuple[NewWait, ...] = ()
+    has_cleanup: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """It saw that its cancellation was asked for."""
+    """It saw that it is to end, and has cleaned up: cancelled, or as its verdict says. `error`: what that met."""
+
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HandedOff:
-    """Its worker shuts down; another one goes on from the last checkpoint."""
+    """It is queued again, and goes on from its last checkpoint."""
+
+    cause: str = "its worker shuts down"
+    has_cleanup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

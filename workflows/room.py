@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..state import queues, runs
+from ..state import queues, repairs, runs
 from ..state.database import Transactional
 from ..state.errors import KeyFull, QueueDraining, QueueFull, Refused
 from ..state.ids import public
@@ -37,7 +37,7 @@ def make_room(transaction: Transactional, run: NewRun) -> None:
         return
     if row.limits.get("when_full") == "cancel_running":
         for each in live[: len(live) - most + 1]:
-            runs.cancel(transaction, each.id, f"replaced by {public('run', run.id)}")
+            repairs.cancel(transaction, each.id, f"replaced by {public('run', run.id)}")
     elif row.limits.get("when_full") == "reject":
         holders = ", ".join(f"{public('run', each.id)} ({each.status})" for each in live[:3])
         key = f"key {run.concurrency_key!r} of queue" if run.concurrency_key else "queue"

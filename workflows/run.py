@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,8 +12,10 @@ from ..state import payload, runs, status, steps
 from ..state.ids import public
 from ..state.runs import RunRow
 from ..state.steps import StepRow
+from . import repairs, suspension
 from .errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, UsageError
-from .execution import Execution, current_execution
+from .execution import Execution, current_execution, execution_for
+from .metadata import Metadata
 from .why import Why, explain
 
 if TYPE_CHECKING:
@@ -104,7 +107,7 @@ class Run:
         if timeout is not None:
             raise UsageError(f"{self.id}.result(timeout=...) inside a run: a child is waited for until it ends")
         key = self.awaited_in(execution)
-        return self.outcome_of(execution.ended([key], cause=f"it waits for its child {key}")[key])
+        return self.outcome_of(suspension.ended(execution, [key], cause=f"it waits for its child {key}")[key])
 
     def awaited_in(self, execution: Execution) -> str:
         """The key of the step of `execution` that this child is. Raises UsageError: it is none of its children."""
@@ -133,23 +136,58 @@ class Run:
                 heard(min(remaining, LOOK_AGAIN_SECONDS))
         return self
 
-    def cancel(self, actor: str | None = None) -> "Run":
-        """Cancels it: at once, or at its next step when it is running. One that has ended stays as it is."""
-        row = self._durable.cancel(self._id, actor)
-        if row is None:
-            return self.refresh()
-        self._row = row
-        return self
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the run has published, as last seen: see `Metadata`. `refresh().metadata` asks for it."""
+        values: dict[str, Any] = json.loads(self.row.metadata)
+        return values
+
+    def cancel(self, actor: str | None = None, terminate: bool = False) -> "Run":
+        """Cancels it, and its children: at once, or at its next step when it is running, or after its clean-up. One
+        that has ended stays as it is. `terminate`: the process that executes it is killed, and it ends now."""
+        return self._moved(repairs.cancel(self._durable, self._id, actor, terminate))
+
+    def pause(self, actor: str | None = None, note: str | None = None) -> "Run":
+        """Stops it before its next step; its timers go on. One that has ended stays as it is."""
+        return self._moved(repairs.pause(self._durable, self._id, actor, note))
+
+    def resume(self) -> "Run":
+        """Ends its pause."""
+        return self._moved(repairs.resume(self._durable, self._id))
+
+    def retry(self, actor: str | None = None) -> "Run":
+        """The same run goes on from its failed step; finished steps are kept, those that were undone run again. One
+        that has not failed, timed out or crashed stays as it is."""
+        return self._moved(repairs.retry(self._durable, self._id, actor))
 
     def reschedule(
         self, *, countdown: float | None = None, eta: datetime | None = None, actor: str | None = None
     ) -> "Run":
         """Gives a delayed run another time: countdown (seconds from now) or eta. One that is not delayed stays."""
-        row = self._durable.reschedule(self._id, countdown=countdown, eta=eta, actor=actor)
-        if row is None:
-            return self.refresh()
-        self._row = row
-        return self
+        return self._moved(repairs.reschedule(self._durable, self._id, countdown=countdown, eta=eta, actor=actor))
+
+    def replay(self, payload: Mapping[str, Any] | None = None, actor: str | None = None) -> "Run":
+        """A new run with the same payload, or with this one. Raises PayloadInvalid, NotSerializable, TooLarge."""
+        return self._copied(repairs.replay(self._durable, self._id, payload, actor))
+
+    def fork(self, from_step: str, payload: Mapping[str, Any] | None = None, actor: str | None = None) -> "Run":
+        """A new run that keeps the checkpoints before the step `from_step` (a key, `charge#2`), and goes on from there.
+
+        Raises UsageError where no such step was recorded, PayloadInvalid, NotSerializable, TooLarge.
+        """
+        return self._copied(repairs.fork(self._durable, self._id, from_step, payload, actor))
+
+    def supply(self, step: str, value: Any, actor: str | None = None) -> "Run":
+        """Gives a step its result by hand, and lets the run go on: one that failed or is tried again later, or a wait.
+
+        Raises UsageError where the run has no such step, or the step needs no result.
+        """
+        if repairs.supply(self._durable, self._id, step, value, actor) is None:
+            raise UsageError(
+                f"step {step!r} of {self.id} needs no result: it is not there, has one, or is being executed. "
+                "`celeriac runs show` lists the steps."
+            )
+        return self.refresh()
 
     def send(self, value: Any, topic: str = "message") -> None:
         """Sends a message to the run, which gets it from `receive(topic)`, now or later; the first in, the first out.
@@ -161,6 +199,17 @@ class Run:
     def why(self) -> Why:
         """Why it does not run: what it waits for now, gate by gate. Raises StateUnavailable."""
         return explain(self._durable, self.refresh().row)
+
+    def _moved(self, row: RunRow | None) -> "Run":
+        if row is None:
+            return self.refresh()
+        self._row = row
+        return self
+
+    def _copied(self, row: RunRow | None) -> "Run":
+        if row is None:
+            raise UsageError(f"{self.id} is not there any more: it was deleted after its retention")
+        return Run(self._durable, row, self._annotation)
 
     @property
     def _id(self) -> UUID:
@@ -174,22 +223,24 @@ def run_error(run_status: str, id: str, kind: str | None, message: str) -> RunEr
 
 @dataclass(frozen=True, slots=True)
 class CurrentRun:
-    """The run that this code is part of. `attempt` counts from 1; a lost worker does not use one up."""
+    """The run that this code is part of. `attempt` counts from 1; a lost worker does not use one up.
+
+    `metadata` is read as a dict, and edited by its methods. `cancelled`: it is to end, as far as its last checkpoint
+    knows.
+    """
 
     id: str
     workflow: str
     attempt: int
     tags: tuple[str, ...]
-    metadata: dict[str, Any]
+    metadata: Metadata
     cancelled: bool
 
 
 def current_run() -> CurrentRun:
     """The run that this code is part of. Raises UsageError outside of one."""
-    execution = current_execution()
-    if execution is None:
-        raise UsageError("current_run() works inside a run only")
+    execution = execution_for("current_run", "elsewhere there is none")
     run = execution.run
-    return CurrentRun(
-        execution.id, run.workflow, run.attempt, tuple(run.tags), json.loads(run.metadata), execution.is_cancelled
-    )
+    if execution.metadata is None:
+        execution.metadata = Metadata(execution, "run", json.loads(run.metadata))
+    return CurrentRun(execution.id, run.workflow, run.attempt, tuple(run.tags), execution.metadata, execution.is_to_end)

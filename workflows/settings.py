@@ -17,6 +17,7 @@ class Settings:
 
     database_url: str = ""  # Postgres; needed by everything that starts or executes runs
     redis_url: str = ""  # ready queues and buckets; default: the Celery broker, where that is Redis
+    public_url: str = ""  # of the API, as others reach it: https://runs.example.org; for the addresses of tokens
     api_key: str = ""  # Bearer key of the API; without one it serves the loopback interface only
     payload_limit_bytes: int = 1_048_576  # JSON of one payload
     output_limit_bytes: int = 4_194_304  # JSON of one step's result, or a run's
@@ -26,6 +27,7 @@ class Settings:
     in_place_delay_seconds: float = 1.0  # a longer delay before a step's next attempt frees the worker
     heartbeat_seconds: float = 5.0  # between two signs of life of a worker
     heartbeat_timeout_seconds: float = 30.0  # silence after which a worker counts as lost, with its host
+    terminate_grace_seconds: float = 30.0  # after its max_duration a run that does not end is terminated
     deaf_seconds: float = 60.0  # a consumer without progress for so long gets no more runs
     dispatch_window_factor: float = 2.0  # runs out in Celery's lists or executing, as a multiple of the workers' slots
     tail_call_seconds: float = 0.25  # how long a worker slot goes on with admitted runs of one message; 0: never

@@ -2,10 +2,12 @@
 
 from datetime import datetime
 
+from . import suspension
 from .errors import UsageError
-from .execution import Execution, current_execution
+from .execution import execution_for
+from .retry import SECONDS_LIMIT
 
-SECONDS_LIMIT = 100 * 366 * 86_400.0
+ELSEWHERE = "elsewhere use time.sleep()"
 
 
 def sleep(
@@ -26,7 +28,7 @@ def sleep(
     total = seconds + milliseconds / 1000 + 60 * (minutes + 60 * (hours + 24 * (days + 7 * weeks)))
     if not 0 <= total <= SECONDS_LIMIT:
         raise UsageError(f"sleep({total:g} seconds): a time cannot be negative, or longer than a hundred years")
-    _execution("sleep").sleep(f"it sleeps {total:g} s", delay_seconds=total, wake_at=None)
+    suspension.sleep(execution_for("sleep", ELSEWHERE), f"it sleeps {total:g} s", delay_seconds=total, wake_at=None)
 
 
 def sleep_until(moment: datetime) -> None:
@@ -36,11 +38,9 @@ def sleep_until(moment: datetime) -> None:
     """
     if moment.tzinfo is None:
         raise UsageError(f"sleep_until({moment!r}): a naive datetime; say which zone, e.g. datetime.now(UTC)")
-    _execution("sleep_until").sleep(f"it sleeps until {moment.isoformat()}", delay_seconds=None, wake_at=moment)
-
-
-def _execution(what: str) -> Execution:
-    execution = current_execution()
-    if execution is None:
-        raise UsageError(f"{what}() works inside a run only; elsewhere use time.sleep()")
-    return execution
+    suspension.sleep(
+        execution_for("sleep_until", ELSEWHERE),
+        f"it sleeps until {moment.isoformat()}",
+        delay_seconds=None,
+        wake_at=moment,
+    )

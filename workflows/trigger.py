@@ -13,7 +13,7 @@ from ..state.errors import IdempotencyConflict
 from ..state.ids import new_id
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
-from . import room
+from . import room, suspension
 from .errors import UsageError
 from .execution import Execution, current_execution
 from .options import Debounce, Options, is_word
@@ -39,6 +39,9 @@ class Target:
     concurrency_key: str | None = None  # where in the payload it stands: "customer.id"
     idempotency: str | None = None  # the same for the idempotency key
     when_full: str = "queue"
+    max_duration_seconds: float | None = None
+    cancel_children: str = "on_cancel"
+    hooks: Mapping[str, Any] | None = None  # on_success, on_failure, on_cancel: the Target of each, as a mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,9 @@ def new_run(target: Target, text: Json, options: Options, source: Source, idempo
         delay_seconds=options.countdown,
         expires_at=options.expires_at,
         ttl_seconds=options.expires if isinstance(options.expires, int | float) else target.ttl_seconds,
+        max_duration_seconds=target.max_duration_seconds,
+        hooks=json.dumps(target.hooks) if target.hooks else None,
+        cancel_children=target.cancel_children,
     )
     return new if options.debounce is None else replace(new, **Debounce.of(options.debounce).columns())
 
@@ -110,7 +116,7 @@ def start_children(
                     f"{execution.id} gives its child {run.workflow!r} {option}={getattr(run, option)!r}: inside a run "
                     "a child is started once anyway, however often the line is replayed. Leave it out."
                 )
-    children = execution.children(new)
+    children = suspension.children(execution, new)
     durable.dispatcher.offer([row for _, _, row in children if row is not None])
     return children
 

@@ -4,22 +4,25 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from ..state import payload, runs, steps, waits
 from ..state.ids import new_id, parse, public
+from ..state.runs import RunRow
 from ..state.steps import StepRow
-from . import registry
+from . import registry, suspension
+from .declaration import target_of
 from .errors import UsageError
-from .execution import Execution, current_execution
+from .execution import Execution, current_execution, execution_for
 from .failure import error_document, step_error
+from .options import Options
+from .retry import SECONDS_LIMIT
 from .run import Run
 from .step import checked_name
+from .trigger import Source, new_run, start
 
 if TYPE_CHECKING:
     from .application import Celeriac
-
-SECONDS_LIMIT = 100 * 366 * 86_400.0
 
 
 def wait_for_event(name: str, where: Mapping[str, Any] | None = None, timeout: float | None = None) -> Any:
@@ -30,7 +33,8 @@ def wait_for_event(name: str, where: Mapping[str, Any] | None = None, timeout: f
     lines. Raises TimeoutError after `timeout` seconds (default never), UsageError outside a run and in a step's body.
     """
     match = payload.encode(dict(where or {}), "where")
-    waited = _execution("wait_for_event").wait(
+    waited = suspension.wait(
+        execution_for("wait_for_event"),
         f"event {checked_name(name, 'an event')}",
         waits.EVENT,
         timeout_seconds=_checked(timeout),
@@ -47,22 +51,29 @@ def receive(topic: str = "message", timeout: float | None = None) -> Any:
     (default never), UsageError outside a run and in a step's body.
     """
     name = f"message {checked_name(topic, 'a topic')}"
-    return _outcome(_execution("receive").wait(name, waits.MESSAGE, timeout_seconds=_checked(timeout), topic=topic))
+    execution = execution_for("receive")
+    return _outcome(suspension.wait(execution, name, waits.MESSAGE, timeout_seconds=_checked(timeout), topic=topic))
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """Something that another system, or a person, completes once: by `complete_token(token.id, ...)`, or by
-    `POST /api/v1/tokens/<id>/complete`."""
+    `POST /api/v1/tokens/<id>/complete`. Who is to do that without an API key posts to `callback_url`, with the result
+    as JSON: the address is the secret."""
 
     id: str
     key: str
 
+    @property
+    def callback_url(self) -> str:
+        """Where anyone who knows it completes the token. Raises UsageError where `celeriac_public_url` is not set."""
+        return f"{registry.durable().settings.need('public_url').rstrip('/')}/callbacks/{self.id}"
+
     def wait(self) -> Any:
         """Suspends the run until the token is completed, and returns with what. Raises TimeoutError after its timeout,
         and StepError where it was completed with an error."""
-        execution = _execution("token.wait")
-        return _outcome(execution.ended([self.key], cause=f"it waits for {self.key} ({self.id})")[self.key])
+        execution = execution_for("token.wait")
+        return _outcome(suspension.ended(execution, [self.key], cause=f"it waits for {self.key} ({self.id})")[self.key])
 
 
 def create_token(timeout: float | None = None, name: str = "token") -> Token:
@@ -72,9 +83,9 @@ def create_token(timeout: float | None = None, name: str = "token") -> Token:
     >>> ask_for_approval(approval.id)
     >>> decision = approval.wait()
     """
-    execution = _execution("create_token")
-    step = execution.begin(
-        checked_name(name, "a token"), waits.TOKEN, timeout_seconds=_checked(timeout), token_id=new_id()
+    execution = execution_for("create_token")
+    step = suspension.begin(
+        execution, checked_name(name, "a token"), waits.TOKEN, timeout_seconds=_checked(timeout), token_id=uuid4()
     )
     assert step.token_id is not None
     return Token(public("tok", step.token_id), step.key)
@@ -91,7 +102,7 @@ def gather(
 
     Which had ended when the code went on is recorded: a replay sees the same. Raises UsageError outside a run.
     """
-    execution = _execution("gather")
+    execution = execution_for("gather")
     by_key = {_key(handle, execution): handle for handle in handles}
     if len(by_key) < len(handles):
         raise UsageError(f"gather() in {execution.id}: one handle is given twice")
@@ -102,10 +113,11 @@ def gather(
     keys, tolerated = list(by_key), None if return_exceptions else tolerate
 
     def decide() -> list[str]:
-        return list(execution.ended(keys, f"it waits for {len(keys)} others", first, tolerated))[: first or len(keys)]
+        over = suspension.ended(execution, keys, f"it waits for {len(keys)} others", first, tolerated)
+        return list(over)[: first or len(keys)]
 
     seen = execution.remembered("gather", decide)
-    ended = execution.ended(seen, "it waits for what it has seen")
+    ended = suspension.ended(execution, seen, "it waits for what it has seen")
     results: dict[str, Any] = {}
     failures = 0
     for key in seen:
@@ -135,12 +147,25 @@ def send_event(name: str, payload_: Mapping[str, Any] | None = None, key: str | 
 
 
 def deliver_event(durable: "Celeriac", name: str, payload_: Mapping[str, Any], key: str) -> bool:
-    """Sends an event of this key, unless it was sent before, and wakes who waits for it."""
+    """Sends an event of this key, unless it was sent before: wakes who waits for it, and starts the workflows that it
+    starts, all in one transaction.
+
+    Raises Refused where the queue of one of these takes no run; then nothing was sent.
+    """
     text = payload.encode(payload_, f"the payload of event {name!r}", durable.settings.payload_limit_bytes)
-    woken = waits.send_event(durable.database, checked_name(name, "an event"), key, text)
-    if woken is None:
-        return False
-    wake(durable, woken)
+    started: list[RunRow] = []
+    with durable.database.transaction() as transaction:
+        sent = waits.send_event(transaction, checked_name(name, "an event"), key, text)
+        if sent is None:
+            return False
+        source = Source("event", str(sent.id))
+        for workflow in waits.subscribers(transaction, name):
+            new = new_run(
+                target_of(durable, workflow), text, Options(), source, durable.settings.idempotency_ttl_seconds
+            )
+            started += start(transaction, [new])
+    wake(durable, sent.woken)
+    durable.dispatcher.offer(started)
     return True
 
 
@@ -195,13 +220,6 @@ def _key(handle: Any, execution: Execution) -> str:
     if isinstance(handle, Token):
         return handle.key
     raise UsageError(f"gather() takes children and tokens, not {handle!r}: start it with .delay(), without .result()")
-
-
-def _execution(what: str) -> Execution:
-    execution = current_execution()
-    if execution is None:
-        raise UsageError(f"{what}() works inside a run only: nothing else can be suspended")
-    return execution
 
 
 def _checked(timeout: float | None) -> float | None:

@@ -1,5 +1,6 @@
 """Why a run does not run: the gates between it and a worker, in their order, with the numbers of this moment."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,8 @@ def _before_a_start(durable: "Celeriac", run: RunRow) -> list[Gate]:
     queue = queues.get(database, run.queue, deaf_seconds)
     alive = [each for each in workers.alive(database) if run.workflow in each["workflows"]]
     gates = [_time(durable, run)] if run.status in (status.DELAYED, status.WAITING) else []
+    gates += [_ending(run)] if run.cancel_requested_at is not None or run.verdict is not None else []
+    gates += [_run_paused(run)] if run.paused_at is not None else []
     gates += [_paused(run, queue), _worker(run, alive)]
     if run.status == status.QUEUED and queue is not None:
         gates += _redis(durable, run, queue)
@@ -68,6 +71,7 @@ def _running(durable: "Celeriac", run: RunRow) -> Gate:
     holder = next((each for each in workers.alive(durable.database) if each["id"] == run.worker_id), None)
     name = holder["name"] if holder else "a worker that is lost: beat queues it again"
     asked = ", and ends at its next step: its cancellation was asked for" if run.cancel_requested_at else ""
+    asked = asked or (", and stops before its next step: it is paused" if run.paused_at else "")
     return Gate(
         "running", True, f"it runs at {name}, since {_told(run.claimed_at)}{asked}", {"since": _iso(run.claimed_at)}
     )
@@ -81,6 +85,19 @@ def _time(durable: "Celeriac", run: RunRow) -> Gate:
     waits = ", ".join(f"{step.kind} {step.key!r}" for step in open_steps) or run.cause
     until = f" until {_told(run.run_at)}" if run.run_at else ""
     return Gate("waiting", False, f"it waits{until}: {waits}", values | {"for": [step.key for step in open_steps]})
+
+
+def _ending(run: RunRow) -> Gate:
+    end = json.loads(run.verdict)["status"] if run.verdict else status.CANCELLED
+    told = f"it is to end as {end}: its code is executed up to where it stood, so that it cleans up"
+    return Gate("ending", True, told, {"status": end})
+
+
+def _run_paused(run: RunRow) -> Gate:
+    by = f" by {run.paused_by}" if run.paused_by else ""
+    note = f": {run.pause_note}" if run.pause_note else ""
+    values = {"since": _iso(run.paused_at), "by": run.paused_by}
+    return Gate("run_paused", False, f"the run is paused{by} since {_told(run.paused_at)}{note}", values)
 
 
 def _paused(run: RunRow, queue: QueueRow | None) -> Gate:

@@ -5,14 +5,14 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, update_wrapper
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Union, get_type_hints, overload
 
 from ..state import payload
 from ..state.payload import Json, PayloadSchema
 from . import registry
 from .errors import UsageError
 from .queue import Queue
-from .retry import ONCE, Retry
+from .retry import ONCE, SECONDS_LIMIT, Retry
 from .schedule import Schedule
 from .step import checked_name
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Hook = Union["Workflow[..., Any]", str, None]
+
+CANCEL_CHILDREN = ("on_cancel", "always", "never")
 
 
 class Workflow(Generic[P, R]):
@@ -44,6 +48,12 @@ class Workflow(Generic[P, R]):
         max_crashes: int | None = None,
         concurrency_key: str | None = None,
         idempotency: str | None = None,
+        max_duration: float | None = None,
+        on_success: Hook = None,
+        on_failure: Hook = None,
+        on_cancel: Hook = None,
+        on_event: str | Sequence[str] = (),
+        cancel_children: str = "on_cancel",
         retention_days: float | None = None,
     ):
         if inspect.iscoroutinefunction(function):
@@ -62,6 +72,11 @@ class Workflow(Generic[P, R]):
         if retention_days is not None and not 0 <= retention_days < math.inf:
             raise UsageError(f"workflow {self.name!r}: retention_days={retention_days!r}: give days, or 0 for ever")
         self.retention_days = retention_days
+        self.max_duration = max_duration
+        self.hooks = self._hooks({"on_success": on_success, "on_failure": on_failure, "on_cancel": on_cancel})
+        self.events = tuple(checked_name(each, "an event") for each in _several(on_event))
+        self.cancel_children = cancel_children
+        self._check_options()
         self.schedules = tuple(schedule) if isinstance(schedule, Sequence) else (schedule,)
         self._given_version = version
         update_wrapper(self, function)
@@ -101,6 +116,26 @@ class Workflow(Generic[P, R]):
     def check(self, text: Json) -> None:
         """Raises PayloadInvalid, with a pointer to each fault, if this payload would not fit."""
         self.schema.revive(text)
+
+    def _check_options(self) -> None:
+        if self.max_duration is not None and not 0 < self.max_duration <= SECONDS_LIMIT:
+            raise UsageError(
+                f"workflow {self.name!r}: max_duration={self.max_duration!r}: give the seconds it may take"
+            )
+        if self.cancel_children not in CANCEL_CHILDREN:
+            known = ", ".join(CANCEL_CHILDREN)
+            raise UsageError(f"workflow {self.name!r}: cancel_children={self.cancel_children!r}: choose one of {known}")
+
+    def _hooks(self, hooks: Mapping[str, Hook]) -> "dict[str, Workflow[..., Any] | str]":
+        for option, hook in hooks.items():
+            if not isinstance(hook, Workflow | str | None):
+                raise UsageError(f"workflow {self.name!r}: {option}={hook!r}: give a workflow, or the name of one")
+            if isinstance(hook, Workflow) and "run" not in hook.signature_.parameters:
+                raise UsageError(
+                    f"workflow {self.name!r}: {option}={hook.name!r} takes no argument `run`: "
+                    f"def {hook.function.__name__}(run: EndedRun)"
+                )
+        return {option: hook for option, hook in hooks.items() if hook is not None}
 
     def _path(self, option: str, path: str | None) -> str | None:
         if path is None:
@@ -157,6 +192,12 @@ def workflow(
     max_crashes: int | None = None,
     concurrency_key: str | None = None,
     idempotency: str | None = None,
+    max_duration: float | None = None,
+    on_success: Hook = None,
+    on_failure: Hook = None,
+    on_cancel: Hook = None,
+    on_event: str | Sequence[str] = (),
+    cancel_children: str = "on_cancel",
     retention_days: float | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
@@ -173,6 +214,13 @@ def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> A
     - concurrency_key: the parameter whose value is a run's key in its queue, or a path into it: `"customer.id"`. Keys
       take turns, and `per_key` and `key_rate` of the queue limit each. Default: no key.
     - idempotency: the parameter (or path) whose value is a run's idempotency key. Default: none.
+    - max_duration: seconds from its first start, waits included, after which it ends as `timed_out`. Default: any.
+    - on_success, on_failure, on_cancel: a workflow (or its name) that its end starts, with an EndedRun as its argument
+      `run`. on_failure also for timed_out and crashed, on_cancel also for expired.
+    - on_event: the event, or the events, that start it: `send_event("paid", {"order_id": "o1"})` starts a run with that
+      payload.
+    - cancel_children: when its end cancels its children that still live: "on_cancel" (default) if it was cancelled or
+      timed out, "always" unless it completed, "never".
     - retention_days: how long a finished run is kept. Default: the setting of this name; 0: for ever.
 
     Raises UsageError for options that cannot be.
@@ -184,3 +232,7 @@ def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> A
         return registry.add(Workflow(decorated, **options))
 
     return decorate
+
+
+def _several(value: str | Sequence[str]) -> Sequence[str]:
+    return (value,) if isinstance(value, str) else value

@@ -15,7 +15,7 @@ from stage import Stage
 from table import figure, show
 
 from celeriac.state.ids import new_id
-from celeriac.state.runs import QueuedRow
+from celeriac.state.lines import QueuedRow
 from celeriac.workflows.buckets import Bucket, Buckets
 from celeriac.workflows.queue import Limits
 

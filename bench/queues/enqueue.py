@@ -13,7 +13,7 @@ from typing import Any
 from stage import Stage
 from table import figure, ratio, show
 
-from celeriac.state import runs
+from celeriac.state import lines, runs
 
 SINGLE = 500  # triggers of one round, one at a time
 BATCHES, BATCH = 4, 1000
@@ -79,7 +79,7 @@ def beside_a_backlog(stage: Stage, rounds: int) -> None:
 
 def claims(stage: Stage, queue: str, count: int) -> Case:
     """As a worker takes the runs of a queue, the oldest first; so many in all, which are looked up beforehand."""
-    waiting = iter(runs.queued(stage.database, queue, None, count))
+    waiting = iter(lines.queued(stage.database, queue, None, count))
 
     def claim(count: int) -> None:
         for run in islice(waiting, count):

@@ -14,7 +14,7 @@ from depth import QUEUE, queued
 from stage import Stage
 from table import figure, percentile, show
 
-from celeriac.state.runs import QueuedRow
+from celeriac.state.lines import QueuedRow
 from celeriac.workflows.buckets import Bucket, Ticket
 from celeriac.workflows.queue import Limits
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from stage import Stage
 from table import figure, show
 
-from celeriac.state import runs
+from celeriac.state import lines, runs
 from celeriac.workflows.buckets import Holding, RedisUnavailable
 
 WORKFLOW = "keyed-noop"
@@ -56,7 +56,7 @@ def measure(stage: Stage, rounds: int) -> None:
 
 
 def recover(stage: Stage, times: Times) -> None:
-    count = runs.count_queued(stage.database)[WORKFLOW]
+    count = lines.count_queued(stage.database)[WORKFLOW]
     began, in_heal, passes = time.perf_counter(), 0.0, 0
     while True:
         seconds, holding = clocked(lambda: healed(stage))
@@ -91,7 +91,7 @@ def watch(stage: Stage, times: Times) -> None:
         seconds, counts = clocked(stage.durable.dispatcher.heal)
         assert not any(counts.values()), counts
         times["heal"].append(seconds * 1000)
-        times["count"].append(clocked(lambda: runs.count_queued(stage.database))[0] * 1000)
+        times["count"].append(clocked(lambda: lines.count_queued(stage.database))[0] * 1000)
         times["holding"].append(clocked(lambda: stage.buckets.holding(WORKFLOW))[0] * 1000)
 
 

@@ -9,7 +9,7 @@ import click
 from ...api import documents
 from ...state import ids, runs, status, steps
 from ...state.runs import Filter, RunRow
-from ...workflows import Celeriac, Run
+from ...workflows import Celeriac, Run, repairs
 from ...workflows.errors import UsageError
 from . import as_json, show
 from . import command as make
@@ -67,8 +67,8 @@ def _moved(durable: Celeriac, action: str, id: UUID, countdown: float | None, et
     if action == "reschedule":
         if (countdown is None) == (eta is None):
             raise UsageError("when? Say --in SECONDS, or --at MOMENT; --in 0 starts it now")
-        return durable.reschedule(id, countdown=countdown, eta=eta, actor=ACTOR)
-    return (durable.cancel if action == "cancel" else durable.retry)(id, ACTOR)
+        return repairs.reschedule(durable, id, countdown=countdown, eta=eta, actor=ACTOR)
+    return (repairs.cancel if action == "cancel" else repairs.retry)(durable, id, ACTOR)
 
 
 def _too_late(action: str, run: Run) -> str:

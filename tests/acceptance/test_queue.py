@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from celeriac.deploy.embedded import EmbeddedRedis
-from celeriac.state import runs
+from celeriac.state import lines
 
 LIMIT = 3  # of queue "limited"
 
@@ -69,7 +69,7 @@ def test_a_pause_means_pause_under_load_and_a_resume_loses_nothing(shop, wait_un
     wait_until(lambda: shop.lines().count("end") >= 10)
     shop.durable.queue("limited").pause(actor="ada", note="a bad release")
     paused_at = shop.durable.database.now()
-    wait_until(lambda: not runs.running_of(shop.durable.database, "limited"))
+    wait_until(lambda: not lines.running_of(shop.durable.database, "limited"))
     rows = [run.refresh().row for run in started]
     assert any(row.status == "queued" for row in rows)
     assert [] == [row for row in rows if row.claimed_at and row.claimed_at > paused_at]

@@ -5,6 +5,7 @@ import pytest
 from celeriac import create_token, receive, wait_for_event, workflow
 from celeriac.state import runs, waits
 from celeriac.state.ids import new_id
+from celeriac.workflows import repairs
 
 
 @workflow(name="signals.waits")
@@ -47,7 +48,7 @@ def test_a_message_is_kept_for_its_run_and_refused_when_that_has_ended(client, d
     assert 202 == client.post(url, json={"payload": "early"}).status_code
     suspend(durable, held, kind=waits.MESSAGE, topic="message")
     assert "queued" == status_of(durable, held)
-    durable.cancel(held.id)
+    repairs.cancel(durable, held.id)
     refused = client.post(url, json={"payload": "late"})
     assert (409, "cancelled") == (refused.status_code, refused.json["run_status"])
     assert 404 == client.post(f"/api/v1/runs/run_{'0' * 32}/messages", json={}).status_code

@@ -11,7 +11,7 @@ import pytest
 from celeriac import Celeriac, Every
 from celeriac.beat import Beat
 from celeriac.deploy.embedded import EmbeddedPostgres
-from celeriac.state import runs, schedules, services
+from celeriac.state import repairs, runs, schedules, services
 from celeriac.state.migrate import migrate
 from celeriac.state.outlook import look
 
@@ -87,7 +87,7 @@ def test_what_the_services_did_is_reported_and_gone_when_beat_stops(shop, start)
     with running(shop):
         until(lambda: services.every(shop.database))
         names = {row["name"] for row in services.every(shop.database)}
-        assert {"scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "pruner"} == names
+        assert {"scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "pruner", "bulk"} == names
     assert [] == services.every(shop.database)
 
 
@@ -100,7 +100,7 @@ def test_the_outlook_sees_what_there_is_to_do(shop, start, worker, claim):
     assert (True, False) == (seen().has_running, seen().has_lost_workers)
     runs.requeue(shop.database, worker.id, "killed")
     assert (False, True) == (seen().has_running, seen().has_queued)
-    runs.cancel(shop.database, run.id)
+    repairs.cancel(shop.database, run.id)
     start(countdown=100)
     shop.schedule("c1").create("beat.noop", Every(60))
     assert 55 < seen().tick_in_seconds <= 60
@@ -121,7 +121,7 @@ def test_a_tick_that_waits_is_started_when_the_run_before_it_ends(shop):
         until(lambda: mine.row.ticks == 2)
         assert "waiting" == mine.ticks(1)[0]["outcome"]
         (run,) = runs.find(shop.database, runs.Filter(source="schedule"), 10)
-        shop.cancel(run.id)
+        shop.get(run.id).cancel()
         until(lambda: mine.ticks(1)[0]["outcome"] == "started")
     assert isinstance(row.next_due_at, datetime)
     assert schedules.overlaps(shop.database, [row.id])[row.id].live

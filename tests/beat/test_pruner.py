@@ -8,7 +8,7 @@ import pytest
 from celeriac import Celeriac, Every
 from celeriac.beat.pruner import Pruner
 from celeriac.beat.scheduler import Scheduler
-from celeriac.state import retention, runs, workers
+from celeriac.state import repairs, retention, runs, workers
 from celeriac.workflows import registry
 from celeriac.workflows.workflow import Workflow
 
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def ended(shop, start):
     """Runs of `beat.noop` that have ended now."""
-    return [runs.cancel(shop.database, start().id) for _ in range(3)]
+    return [repairs.cancel(shop.database, start().id) for _ in range(3)]
 
 
 def in_days(shop, days: float) -> datetime:
@@ -42,7 +42,7 @@ def test_a_workflow_may_keep_its_runs_for_another_time_or_for_ever(shop):
     for name, days in names.items():
         workflow = registry.add(Workflow(lambda: None, name=name, retention_days=days))
         shop.register()
-        runs.cancel(shop.database, workflow.delay().row.id)
+        repairs.cancel(shop.database, workflow.delay().row.id)
     assert 1 == Pruner(shop).run_once(in_days(shop, 2))["runs"]
     assert 0 == Pruner(shop).run_once(in_days(shop, 2000))["runs"]
     assert ["beat.ever"] == [run.workflow for run in runs.find(shop.database, runs.Filter(), 10)]
@@ -50,11 +50,11 @@ def test_a_workflow_may_keep_its_runs_for_another_time_or_for_ever(shop):
 
 
 def test_a_run_stays_while_its_root_lives_or_its_idempotency_key_stands_for_it(shop, start):
-    keyed = runs.cancel(shop.database, start(idempotency_key="k", idempotency_ttl=60 * 86_400).id)
-    root, child = start(), runs.cancel(shop.database, start().id)
+    keyed = repairs.cancel(shop.database, start(idempotency_key="k", idempotency_ttl=60 * 86_400).id)
+    root, child = start(), repairs.cancel(shop.database, start().id)
     shop.database.all("update celeriac.runs set root_id = %(root)s where id = %(id)s", root=root.id, id=child.id)
     assert 0 == Pruner(shop).run_once(in_days(shop, 31))["runs"]
-    runs.cancel(shop.database, root.id)
+    repairs.cancel(shop.database, root.id)
     assert 2 == Pruner(shop).run_once(in_days(shop, 31))["runs"]
     assert [keyed.id] == [run.id for run in runs.find(shop.database, runs.Filter(), 10)]
 

@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from celeriac import Cron, Every, Queue
 from celeriac.beat.scheduler import HOLD_SECONDS, TICKS_OF_ONE, Scheduler
-from celeriac.state import runs, schedules
+from celeriac.state import repairs, runs, schedules
 from celeriac.workflows import registry
 from celeriac.workflows.declaration import declare_schedules
 from celeriac.workflows.schedule_row import Said, new_row
@@ -130,7 +130,7 @@ class TestFaults:
         assert {"ticks": 2} == tick(shop, now)
         assert {"ticks": 0} == tick(shop, now + timedelta(seconds=HOLD_SECONDS))
         for run in runs.find(shop.database, runs.Filter(), 10):
-            runs.cancel(shop.database, run.id)
+            repairs.cancel(shop.database, run.id)
         assert {"ticks": 2} == tick(shop, now + timedelta(seconds=2 * HOLD_SECONDS))
 
     def test_a_tick_whose_key_is_full_is_skipped_where_the_queue_rejects(self, shop):
@@ -143,7 +143,7 @@ class TestFaults:
         assert {"ticks": 1} == tick(shop, declared_at + timedelta(minutes=61))
         assert {"ticks": 0, "skipped": 1} == tick(shop, declared_at + timedelta(minutes=121))
         (run,) = runs.find(shop.database, runs.Filter(), 10)
-        runs.cancel(shop.database, run.id)
+        repairs.cancel(shop.database, run.id)
         assert {"ticks": 1} == tick(shop, declared_at + timedelta(minutes=181))
 
     def test_a_schedule_whose_workflow_needs_arguments_does_not_stop_the_others_and_says_why(self, shop, hourly):
@@ -194,7 +194,7 @@ class TestOverlap:
         assert {"ticks": 1} == tick(shop, declared_at + HOUR)
         assert {"ticks": 0, "skipped": 1} == tick(shop, declared_at + 2 * HOUR)
         (run,) = runs.find(shop.database, runs.Filter(source="schedule"), 10)
-        runs.cancel(shop.database, run.id)
+        repairs.cancel(shop.database, run.id)
         assert {"ticks": 1} == tick(shop, declared_at + 3 * HOUR)
         assert ["started", "skipped", "started"] == outcomes(shop)
 
@@ -204,7 +204,7 @@ class TestOverlap:
         assert {"ticks": 0, "waiting": 1} == tick(shop, declared_at + 2 * HOUR)
         assert {"ticks": 0, "skipped": 1} == tick(shop, declared_at + 3 * HOUR)
         (run,) = runs.find(shop.database, runs.Filter(source="schedule"), 10)
-        runs.cancel(shop.database, run.id)
+        repairs.cancel(shop.database, run.id)
         now = declared_at + 3.5 * HOUR
         assert {"ticks": 1} == tick(shop, now)
         assert {"ticks": 0} == tick(shop, now)

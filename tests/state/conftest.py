@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg2
 import pytest
 
-from celeriac.state import runs, status, steps
+from celeriac.state import repairs, runs, status, steps
 from celeriac.state.database import Database
 from celeriac.state.ids import new_id
 from celeriac.state.migrate import migrate
@@ -31,7 +31,7 @@ class Runs:
             case status.QUEUED:
                 return self.new(**columns)
             case status.CANCELLED:
-                return some(runs.cancel(self.database, self.new(**columns).id))
+                return some(repairs.cancel(self.database, self.new(**columns).id))
             case status.EXPIRED:
                 stale = self.new(**columns | {"ttl_seconds": 0.0})
                 return next(row for row in runs.expire(self.database) if row.id == stale.id)
@@ -50,7 +50,7 @@ class Runs:
         assert claimed is not None, f"{run.id} cannot be claimed: {self.row(run.id)}"
         return claimed[0]
 
-    def checkpoint(self, run: RunRow, key: str = "charge", **columns: Any) -> bool:
+    def checkpoint(self, run: RunRow, key: str = "charge", **columns: Any) -> steps.Asked:
         """Records a step of a run that is held: completed, unless `columns` say otherwise."""
         given = {"key": key, "seq": 1, "name": key, "status": steps.COMPLETED, "attempts": 1, "duration_seconds": 0.1}
         if columns.get("status", steps.COMPLETED) == steps.COMPLETED:
@@ -65,8 +65,8 @@ class Runs:
 
     def postpone(self, run: RunRow, failed_step: str | None = None) -> RunRow | None:
         return runs.postpone(
-            self.database, run.id, run.epoch, error=ERROR, cause="it is tried again later", delay_seconds=3600.0,
-            next_attempt=run.attempt + 1, failed_step=failed_step,
+            self.database, run.id, run.epoch, error=json.dumps(json.loads(ERROR) | {"step": failed_step}),
+            cause="it is tried again later", delay_seconds=3600.0, next_attempt=run.attempt + 1,
         )  # fmt: skip
 
     def row(self, id: UUID) -> RunRow:
@@ -86,14 +86,10 @@ class Runs:
                 return some(runs.complete(self.database, held.id, held.epoch, '"done"'))
             case status.FAILED:
                 return some(runs.fail(self.database, held.id, held.epoch, ERROR, "the function raised"))
-            case status.TIMED_OUT:  # no verb leads there yet
-                self.database.all(
-                    "update celeriac.runs set status = 'timed_out', cause = 'too long', error = %(error)s, "
-                    "finished_at = now(), worker_id = null, worker_pid = null where id = %(id)s",
-                    id=held.id,
-                    error=ERROR,
-                )
-                return self.row(held.id)
+            case status.TIMED_OUT:
+                waiting = some(self.sleep(held))
+                self.database.all("update celeriac.runs set deadline_at = now() where id = %(id)s", id=held.id)
+                return next(row for row in runs.time_out(self.database) if row.id == waiting.id)
         raise AssertionError(f"no way to {wanted}")
 
 

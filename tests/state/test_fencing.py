@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from celeriac.state import runs, status, steps
+from celeriac.state import repairs, runs, status, steps
 from celeriac.state.database import Database
 from celeriac.state.errors import Superseded
 from celeriac.state.ids import new_id
@@ -17,13 +17,13 @@ WRITES: dict[str, Callable[[Database, RunRow], Any]] = {
     "complete": lambda db, run: runs.complete(db, run.id, run.epoch, '"late"'),
     "fail": lambda db, run: runs.fail(db, run.id, run.epoch, '{"type": "Late"}', "late"),
     "postpone": lambda db, run: runs.postpone(
-        db, run.id, run.epoch, error="{}", cause="late", delay_seconds=1, next_attempt=2, failed_step=None
+        db, run.id, run.epoch, error="{}", cause="late", delay_seconds=1, next_attempt=2
     ),
     "suspend": lambda db, run: runs.suspend(
         db, run.id, run.epoch, key="sleep", seq=1, name="sleep", cause="late", delay_seconds=1, wake_at=None
     ),
-    "hand_off": lambda db, run: runs.hand_off(db, run.id, run.epoch),
-    "end_cancelled": lambda db, run: runs.end_cancelled(db, run.id, run.epoch),
+    "hand_off": lambda db, run: runs.hand_off(db, run.id, run.epoch, "its worker shuts down"),
+    "conclude": lambda db, run: runs.conclude(db, run.id, run.epoch, is_clean=True),
 }
 
 
@@ -37,7 +37,7 @@ def taken_over(a_run: Any) -> tuple[RunRow, RunRow]:
 def test_each_claim_raises_the_epoch(a_run: Any) -> None:
     queued = a_run(status.QUEUED)
     first = a_run.claim(queued)
-    second = a_run.claim(runs.hand_off(a_run.database, first.id, first.epoch))
+    second = a_run.claim(runs.hand_off(a_run.database, first.id, first.epoch, "its worker shuts down"))
     assert [0, 1, 2] == [queued.epoch, first.epoch, second.epoch]
 
 
@@ -45,7 +45,7 @@ def test_a_claim_remembers_who_holds_the_run_and_when_it_first_started(a_run: An
     first = a_run.claim(a_run(status.QUEUED), pid=7)
     assert (a_run.worker_id, 7, "v1") == (first.worker_id, first.worker_pid, first.version)
     assert first.started_at == first.claimed_at
-    second = a_run.claim(runs.hand_off(a_run.database, first.id, first.epoch))
+    second = a_run.claim(runs.hand_off(a_run.database, first.id, first.epoch, "its worker shuts down"))
     assert first.started_at == second.started_at
     assert first.claimed_at < second.claimed_at
 
@@ -53,8 +53,8 @@ def test_a_claim_remembers_who_holds_the_run_and_when_it_first_started(a_run: An
 @pytest.mark.parametrize("verb", WRITES)
 def test_a_stale_worker_cannot_write_after_its_run_was_taken_over(a_run: Any, verb: str) -> None:
     stale, held = taken_over(a_run)
-    if verb == "end_cancelled":
-        runs.cancel(a_run.database, held.id)  # so that it is refused for its epoch alone
+    if verb == "conclude":
+        repairs.cancel(a_run.database, held.id)  # so that it is refused for its epoch alone
     before = a_run.everything(held.id)
     assert WRITES[verb](a_run.database, stale) is None
     assert before == a_run.everything(held.id)
@@ -84,7 +84,7 @@ def test_a_checkpoint_is_refused_once_the_run_has_moved_on(a_run: Any, ended: st
 
 def test_a_claim_by_the_message_of_an_earlier_offer_takes_nothing(a_run: Any) -> None:
     first = a_run.claim(a_run(status.QUEUED), epoch=0)
-    runs.hand_off(a_run.database, first.id, first.epoch)
+    runs.hand_off(a_run.database, first.id, first.epoch, "its worker shuts down")
     late = {"worker_id": new_id(), "worker_pid": 1, "version": "v1"}
     assert runs.claim(a_run.database, first.id, **late, epoch=0) is None
     assert "queued" == a_run.row(first.id).status
@@ -111,7 +111,7 @@ def test_a_run_whose_ttl_passed_cannot_be_claimed_unless_it_has_started_before(a
     stale = a_run(status.QUEUED, ttl_seconds=0.0)
     assert runs.claim(a_run.database, stale.id, **late) is None
     begun = a_run(status.RUNNING, ttl_seconds=60.0)
-    runs.hand_off(a_run.database, begun.id, begun.epoch)
+    runs.hand_off(a_run.database, begun.id, begun.epoch, "its worker shuts down")
     a_run.database.all("update celeriac.runs set expires_at = now() where id = %(id)s", id=begun.id)
     assert runs.claim(a_run.database, begun.id, **late) is not None
 
@@ -125,7 +125,7 @@ def test_a_claim_tells_whether_there_are_checkpoints_to_fetch(a_run: Any) -> Non
         )
         answers.append(has_steps)
         a_run.checkpoint(held)
-        runs.hand_off(a_run.database, held.id, held.epoch)
+        runs.hand_off(a_run.database, held.id, held.epoch, "its worker shuts down")
     assert [False, True] == answers
 
 
@@ -133,9 +133,9 @@ def test_the_first_checkpoint_wins_and_repeating_it_is_harmless(a_run: Any) -> N
     run = a_run(status.RUNNING)
     a_run.checkpoint(run, output='"first"')
     before = steps.of_run(a_run.database, run.id)
-    assert a_run.checkpoint(run, output='"first"') is False
-    assert a_run.checkpoint(run, output='"second"') is False
-    assert a_run.checkpoint(run, status=steps.FAILED, error="{}") is False
+    assert not a_run.checkpoint(run, output='"first"').is_to_end
+    assert not a_run.checkpoint(run, output='"second"').is_to_end
+    assert not a_run.checkpoint(run, status=steps.FAILED, error="{}").is_to_end
     assert before == steps.of_run(a_run.database, run.id)
     assert ['"first"'] == [step.output for step in before]
 
@@ -168,32 +168,32 @@ def test_checkpoints_come_back_in_the_order_the_code_asked_for_them(a_run: Any) 
 
 def test_a_run_whose_cancellation_was_asked_for_does_not_complete(a_run: Any) -> None:
     run = a_run(status.RUNNING)
-    runs.cancel(a_run.database, run.id, actor="ada")
+    repairs.cancel(a_run.database, run.id, actor="ada")
     assert runs.complete(a_run.database, run.id, run.epoch, '"done"') is None
-    ended = runs.end_cancelled(a_run.database, run.id, run.epoch)
+    ended = runs.conclude(a_run.database, run.id, run.epoch, is_clean=True)
     assert ended is not None
     assert ("cancelled", None, "ada") == (ended.status, ended.output, ended.actor)
 
 
 def test_a_checkpoint_tells_that_cancellation_was_asked_for(a_run: Any) -> None:
     run = a_run(status.RUNNING)
-    assert a_run.checkpoint(run, "before") is False
-    runs.cancel(a_run.database, run.id)
-    assert a_run.checkpoint(run, "after") is True
+    assert not a_run.checkpoint(run, "before").is_to_end
+    repairs.cancel(a_run.database, run.id)
+    assert a_run.checkpoint(run, "after").is_to_end
 
 
 def test_a_run_whose_cancellation_was_asked_for_does_not_fall_asleep(a_run: Any) -> None:
     run = a_run(status.RUNNING)
-    runs.cancel(a_run.database, run.id)
+    repairs.cancel(a_run.database, run.id)
     assert a_run.sleep(run) is None
-    assert runs.end_cancelled(a_run.database, run.id, run.epoch) is not None
+    assert runs.conclude(a_run.database, run.id, run.epoch, is_clean=True) is not None
 
 
 def test_a_run_whose_cancellation_was_asked_for_is_not_tried_again(a_run: Any) -> None:
     run = a_run(status.RUNNING)
-    runs.cancel(a_run.database, run.id)
+    repairs.cancel(a_run.database, run.id)
     assert a_run.postpone(run) is None
-    assert runs.end_cancelled(a_run.database, run.id, run.epoch) is not None
+    assert runs.conclude(a_run.database, run.id, run.epoch, is_clean=True) is not None
 
 
 def test_a_checkpoint_and_a_takeover_that_meet_leave_one_truth(a_run: Any) -> None:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from celeriac.state import runs, status
+from celeriac.state import repairs, runs, status
 from celeriac.state.ids import new_id
 
 
@@ -16,9 +16,9 @@ def told(a_run: Any, run: Any) -> list[tuple[str | None, str, int, str]]:
 
 def test_each_move_leaves_one_line_with_where_from_where_to_the_epoch_and_the_cause(a_run: Any) -> None:
     run = a_run.claim(a_run.new(delay_seconds=0.0))
-    run = a_run.claim(runs.hand_off(a_run.database, run.id, run.epoch))
+    run = a_run.claim(runs.hand_off(a_run.database, run.id, run.epoch, "its worker shuts down"))
     runs.fail(a_run.database, run.id, run.epoch, "{}", "the function raised")
-    run = a_run.claim(runs.retry(a_run.database, run.id, actor="ada"))
+    run = a_run.claim(repairs.retry(a_run.database, run.id, actor="ada"))
     runs.complete(a_run.database, run.id, run.epoch, "null")
     assert [
         (None, "queued", 0, "triggered"),
@@ -59,13 +59,13 @@ def test_a_line_knows_the_attempt_that_it_ended_and_the_worker_that_had_it(a_run
 
 def test_who_asked_is_remembered(a_run: Any) -> None:
     run = a_run.new(actor="grace")
-    runs.cancel(a_run.database, run.id, actor="ada")
+    repairs.cancel(a_run.database, run.id, actor="ada")
     assert ["grace", "ada"] == [line["actor"] for line in runs.history(a_run.database, run.id)]
 
 
 def test_an_update_that_is_no_move_leaves_no_line(a_run: Any) -> None:
     run = a_run(status.RUNNING)
-    runs.cancel(a_run.database, run.id)
+    repairs.cancel(a_run.database, run.id)
     a_run.checkpoint(run)
     a_run.database.all("update celeriac.runs set priority = 5, status = status where id = %(id)s", id=run.id)
     assert ["queued", "running"] == [line["to_status"] for line in runs.history(a_run.database, run.id)]
@@ -85,7 +85,7 @@ def test_the_error_of_each_failed_attempt_is_kept_also_after_the_run_has_complet
     runs.wake(a_run.database)
     run = a_run.claim(a_run.row(run.id))
     runs.fail(a_run.database, run.id, run.epoch, '{"type": "KeyError", "message": "second"}', "it raised")
-    run = a_run.claim(runs.retry(a_run.database, run.id))
+    run = a_run.claim(repairs.retry(a_run.database, run.id))
     completed = runs.complete(a_run.database, run.id, run.epoch, "null")
     assert completed is not None
     assert completed.error is None

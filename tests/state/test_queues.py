@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from celeriac.state import queues, runs, status, workers
+from celeriac.state import lines, queues, repairs, runs, status, workers
 from celeriac.state.database import Database
 from celeriac.state.ids import new_id
 from celeriac.state.queues import QueueDeclaration, QueueRow
@@ -123,7 +123,7 @@ def test_a_paused_queue_is_not_claimed_from_not_even_with_a_message(line: Line, 
     if before == "begun":
         held = line.claim(run)
         assert held is not None
-        run = runs.hand_off(line.database, held.id, held.epoch)  # type: ignore[assignment]
+        run = runs.hand_off(line.database, held.id, held.epoch, "its worker shuts down")  # type: ignore[assignment]
     queues.pause(line.database, line.name, "ada", None)
     assert line.claim(run) is None
     assert status.QUEUED == line.a_run.row(run.id).status
@@ -148,7 +148,7 @@ def test_where_a_key_has_one_slot_its_runs_start_in_their_order_whatever_became_
     other = line.start(concurrency_key="other")
     assert line.claim(second) is None
     assert line.claim(other) is not None
-    assert [first.id] == [each.id for each in runs.elders(line.database, second.id, 10)]
+    assert [first.id] == [each.id for each in lines.elders(line.database, second.id, 10)]
     assert line.claim(first) is not None
     assert line.claim(second) is not None
 
@@ -159,7 +159,7 @@ def test_an_elder_that_could_not_start_holds_nobody_back(line: Line) -> None:
     stranger = runs.start(line.database, [new(queue=line.name, workflow="no worker has it")])[0]
     begun = line.claim(line.start(priority=5))
     assert begun is not None
-    runs.hand_off(line.database, begun.id, begun.epoch)
+    runs.hand_off(line.database, begun.id, begun.epoch, "its worker shuts down")
     assert line.claim(line.start()) is not None
     assert status.QUEUED == line.a_run.row(stranger.id).status
 
@@ -176,13 +176,13 @@ def test_an_attempt_counts_as_begun_once_it_was_claimed_and_a_retry_as_fresh(lin
     assert not run.is_begun
     held = line.claim(run)
     assert held is not None
-    back = runs.hand_off(line.database, held.id, held.epoch)
+    back = runs.hand_off(line.database, held.id, held.epoch, "its worker shuts down")
     assert back is not None
     assert back.is_begun
     held = line.claim(back)
     assert held is not None
     runs.fail(line.database, held.id, held.epoch, '{"step": null}', "it raised")
-    again = runs.retry(line.database, held.id)
+    again = repairs.retry(line.database, held.id)
     assert again is not None
     assert not again.is_begun
 
@@ -246,9 +246,9 @@ def test_a_trailing_run_that_is_not_delayed_any_more_stands_for_nobody(line: Lin
         case "wake":
             runs.wake(line.database, first.run_at)
         case "cancel":
-            runs.cancel(line.database, first.id)
+            repairs.cancel(line.database, first.id)
         case "reschedule":
-            runs.reschedule(line.database, first.id, run_at=None, delay_seconds=0.0, actor=None)
+            repairs.reschedule(line.database, first.id, run_at=None, delay_seconds=0.0, actor=None)
     second = runs.debounce(line.database, debounced(line))
     assert second is not None
     assert first.id != second.id
@@ -327,14 +327,14 @@ def test_a_queue_that_takes_none_refuses_a_debounced_run_too(line: Line) -> None
 
 def test_a_delayed_run_gets_another_time_and_its_ttl_moves_along(line: Line) -> None:
     run = line.start(delay_seconds=60.0, ttl_seconds=10.0)
-    moved = runs.reschedule(line.database, run.id, run_at=None, delay_seconds=3600.0, actor="ada")
+    moved = repairs.reschedule(line.database, run.id, run_at=None, delay_seconds=3600.0, actor="ada")
     assert moved is not None
     assert (status.DELAYED, "ada", "its time was moved") == (moved.status, moved.actor, moved.cause)
     assert moved.run_at is not None
     assert moved.expires_at is not None
     assert timedelta(seconds=10) == moved.expires_at - moved.run_at
     assert "its time was moved" == runs.history(line.database, run.id)[-1]["cause"]
-    now = runs.reschedule(line.database, run.id, run_at=run.created_at, delay_seconds=None, actor="ada")
+    now = repairs.reschedule(line.database, run.id, run_at=run.created_at, delay_seconds=None, actor="ada")
     assert now is not None
     assert (status.QUEUED, None) == (now.status, now.run_at)
     assert now.queued_at is not None
@@ -345,5 +345,5 @@ def test_only_live_exclusive_runs_of_a_key_are_counted_for_it(line: Line) -> Non
     line.start(concurrency_key="acme")
     line.start(concurrency_key="other", is_exclusive=True)
     ended = line.start(concurrency_key="acme", is_exclusive=True)
-    runs.cancel(line.database, ended.id)
+    repairs.cancel(line.database, ended.id)
     assert [run.id for run in mine] == [run.id for run in runs.live_of_key(line.database, line.name, "acme")]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from celeriac.state import queues, runs, status, workers
+from celeriac.state import queues, repairs, runs, status, workers
 from celeriac.state.database import Database
 from celeriac.state.ids import new_id
 from celeriac.state.queues import QueueDeclaration
@@ -154,13 +154,13 @@ def test_a_worker_that_was_buried_hears_it_at_its_next_beat_and_lives_again_when
 ) -> None:
     worker, session = registered(database), database.session()
     workers.lock(session, worker.id)
-    assert workers.beat(database, worker.id, slots=2, is_consuming=True) is True
+    assert workers.beat(database, worker.id, slots=2, is_consuming=True) is not None
     buried(database, later(database, TIMEOUT_SECONDS + 1))
-    assert workers.beat(database, worker.id, slots=2, is_consuming=True) is False
+    assert workers.beat(database, worker.id, slots=2, is_consuming=True) is None
     assert [] == workers.alive(database)
     session.close()  # it registers on a new connection, and is not buried for the lock that fell with the old one
     workers.register(database, worker)
-    assert workers.beat(database, worker.id, slots=2, is_consuming=True) is True
+    assert workers.beat(database, worker.id, slots=2, is_consuming=True) is not None
     (row,) = workers.alive(database)
     assert (worker.id, None, None) == (row["id"], row["stop_cause"], row["locked_at"])
     assert {} == buried(database)
@@ -243,7 +243,7 @@ def test_a_checkpoint_between_starts_the_count_of_crashes_anew(a_run: Any) -> No
 
 def test_a_run_that_was_retried_by_hand_may_crash_as_often_as_a_new_one(a_run: Any) -> None:
     run = a_run(status.CRASHED)
-    retried = runs.retry(a_run.database, run.id)
+    retried = repairs.retry(a_run.database, run.id)
     assert retried is not None
     assert (0, 2, 2) == (retried.crashes, retried.attempt, retried.max_attempts)
 

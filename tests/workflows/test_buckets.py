@@ -17,7 +17,7 @@ from redis.crc import key_slot
 
 from celeriac.deploy.embedded import EmbeddedRedis
 from celeriac.state.ids import new_id
-from celeriac.state.runs import QueuedRow
+from celeriac.state.lines import QueuedRow
 from celeriac.workflows.buckets import (
     ADMIT_LIMIT,
     NUDGES,

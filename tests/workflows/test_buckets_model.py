@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from celeriac.state.ids import new_id
-from celeriac.state.runs import QueuedRow
+from celeriac.state.lines import QueuedRow
 from celeriac.workflows.buckets import Bucket, Buckets, Ticket, score_ms
 from celeriac.workflows.connection import connect
 from celeriac.workflows.queue import Limits, Rate

@@ -184,7 +184,7 @@ def test_a_run_that_goes_on_after_a_wait_is_not_held_by_the_rate(desk: Desk) -> 
     sync = desk.open(rate="1/h")
     begun, fresh = sync.delay(), sync.delay()
     held = desk.claim(begun.row)
-    back = runs.hand_off(desk.durable.database, held.id, held.epoch)
+    back = runs.hand_off(desk.durable.database, held.id, held.epoch, "its worker shuts down")
     assert back is not None
     desk.durable.dispatcher.take_back(back)
     assert 2 == desk.messages()

@@ -15,7 +15,7 @@ from celeriac.state import runs, status, workers
 from celeriac.state.ids import new_id, public
 from celeriac.state.runs import RunRow
 from celeriac.state.workers import Worker
-from celeriac.workflows import buckets
+from celeriac.workflows import buckets, repairs
 from celeriac.workflows.buckets import RedisUnavailable, Ticket
 
 CLOSED_PORT = 9
@@ -138,7 +138,7 @@ def test_a_worker_that_comes_is_given_what_waits(stage: Stage) -> None:
 def test_a_run_that_is_cancelled_before_it_was_claimed_leaves_the_queue(stage: Stage) -> None:
     stage.enter_worker()
     started = stage.start(4)
-    stage.durable.cancel(started[2].id)
+    repairs.cancel(stage.durable, started[2].id)
     stage.durable.dispatcher.release("crm", Ticket.of(started[0]))
     assert ids([started[0], started[1], started[3]]) == stage.messages()
 
@@ -246,8 +246,8 @@ def test_a_slot_whose_run_has_moved_on_is_freed(stage: Stage, ended: str) -> Non
         case "completed":
             runs.complete(stage.database, run.id, run.epoch, "1")
         case "cancelled":
-            runs.cancel(stage.database, run.id)
-            runs.end_cancelled(stage.database, run.id, run.epoch)
+            repairs.cancel(stage.durable, run.id)
+            runs.conclude(stage.database, run.id, run.epoch, is_clean=True)
         case "requeued":
             runs.requeue(stage.database, stage.worker_id, "killed")
         case "deleted":

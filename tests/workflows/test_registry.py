@@ -112,13 +112,13 @@ def test_a_name_that_cannot_stand_in_a_key_or_a_url_is_refused(name: str) -> Non
         step.run(name, lambda: None)
 
 
-def test_async_functions_are_refused_with_what_to_write_instead() -> None:
+def test_async_workflows_and_async_transactions_are_refused_with_what_to_write_instead() -> None:
     async def fetch() -> None: ...
 
     with pytest.raises(UsageError, match="write `def`"):
         workflow(fetch)
-    with pytest.raises(UsageError, match="write `def`"):
-        step(fetch)
+    with pytest.raises(UsageError, match="without async"):
+        step(transaction=True)(fetch)
 
 
 def test_a_workflow_called_directly_is_a_plain_function() -> None:

@@ -18,7 +18,7 @@ from celeriac.state import runs, workflows
 from celeriac.state.ids import new_id
 from celeriac.state.runs import NewRun
 from celeriac.state.workflows import WorkflowDeclaration
-from celeriac.workflows import registry
+from celeriac.workflows import registry, repairs
 from celeriac.workflows.errors import (
     CeleriacError,
     IdempotencyConflict,
@@ -337,7 +337,7 @@ def test_without_redis_a_waiting_caller_sees_the_end_in_the_row(
     run = greet.delay("Ada")
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(run.wait, 30)
-        durable.cancel(run.row.id)
+        repairs.cancel(durable, run.row.id)
         assert "cancelled" == waiting.result().status
 
 
@@ -355,7 +355,7 @@ def ended(durable: Celeriac, run: Run, how: str) -> None:
     if how in ("cancelled", "expired"):
         column = {"cancelled": "cancel_requested_at", "expired": "expires_at"}[how]
         database.all(f"update celeriac.runs set {column} = now() where id = %(id)s", id=id)
-        runs.cancel(database, id) if how == "cancelled" else runs.expire(database)
+        repairs.cancel(durable, id) if how == "cancelled" else runs.expire(database)
         return
     claimed = runs.claim(database, id, worker_id=new_id(), worker_pid=1, version="1", epoch=None)
     assert claimed is not None
@@ -439,6 +439,6 @@ def test_a_run_belongs_to_the_trace_that_it_was_started_in(durable: Celeriac, gr
 
 def test_the_new_run_that_a_trigger_makes_has_every_field_of_a_row() -> None:
     missing = set(NewRun.__dataclass_fields__) - set(runs.RunRow.__dataclass_fields__)
-    policies = {"idempotency_scope", "is_exclusive", "debounce_key", "debounce_mode", "parent_seq"}
+    policies = {"idempotency_scope", "is_exclusive", "debounce_key", "debounce_mode", "parent_seq", "step_is_optional"}
     seconds = {"delay_seconds", "idempotency_ttl_seconds", "ttl_seconds", "debounce_seconds", "debounce_cap_seconds"}
     assert policies | seconds == missing

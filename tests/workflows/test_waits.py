@@ -25,8 +25,8 @@ from celeriac import (
 )
 from celeriac.state import runs, status, waits
 from celeriac.state.runs import RunRow
-from celeriac.workflows import registry
-from celeriac.workflows.errors import RunCancelled, RunFailed, UsageError
+from celeriac.workflows import registry, repairs
+from celeriac.workflows.errors import QueueDraining, RunCancelled, RunFailed, UsageError
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ class TestChildren:
 
         run = settle(perform.start(parent))
         (child,) = perform.database.all("select id from celeriac.runs where workflow = 'flaky'")
-        durable.retry(child["id"])
+        repairs.retry(durable, child["id"])
         perform.finish(perform.row(child["id"]))
         assert '"it failed"' == perform.finish(run).output
 
@@ -166,7 +166,7 @@ class TestChildren:
 
         run = perform.once(perform.start(parent))
         (child,) = perform.database.all("select id from celeriac.runs where workflow = 'double'")
-        durable.cancel(child["id"])
+        repairs.cancel(durable, child["id"])
         assert '"cancelled"' == settle(run).output
 
     def test_cancelling_a_parent_cancels_its_children_and_theirs(self, perform: Any, durable: Celeriac) -> None:
@@ -184,7 +184,7 @@ class TestChildren:
         run = perform.once(perform.start(top))
         (child,) = perform.database.all("select id from celeriac.runs where workflow = 'middle'")
         perform.once(perform.row(child["id"]))
-        durable.cancel(run.id, "ada")
+        repairs.cancel(durable, run.id, "ada")
         rows = perform.database.all("select workflow, status, actor from celeriac.runs")
         assert {(name, "cancelled", "ada") for name in ("top", "middle", "leaf")} == {tuple(r.values()) for r in rows}
 
@@ -193,7 +193,9 @@ class TestChildren:
     ) -> None:
         @workflow(name="parent")
         def parent() -> None:
-            durable.cancel(perform.database.one("select id from celeriac.runs where workflow = 'parent'")["id"])
+            repairs.cancel(
+                durable, perform.database.one("select id from celeriac.runs where workflow = 'parent'")["id"]
+            )
             double.delay(1)
 
         run = perform.once(perform.start(parent))
@@ -392,7 +394,7 @@ class TestEvents:
         run = perform.once(run)  # nothing came
         if retried == "by hand":
             assert status.FAILED == run.status
-            durable.retry(run.id)
+            repairs.retry(durable, run.id)
         run = perform.once(perform.row(run.id))
         assert (status.WAITING, True) == (run.status, run.run_at is not None)
         step_ = perform.steps(run)["event paid"]
@@ -443,6 +445,68 @@ class TestEvents:
             )
             assert claimed is not None, f"try {n}: {perform.row(run.id).status}"
         sender.join()
+
+
+class TestSubscriptions:
+    @pytest.fixture
+    def shipping(self, durable: Celeriac) -> Any:
+        @workflow(name="ship", on_event=["paid", "gift"])
+        def ship(order: str, amount: int = 0) -> str:
+            return f"{order} {amount}"
+
+        @workflow(name="count", on_event="paid")
+        def count(order: str, **others: Any) -> None: ...
+
+        durable.register()
+        return ship
+
+    def started(self, durable: Celeriac) -> list[tuple[str, str, str]]:
+        rows = durable.database.all("select workflow, source, payload from celeriac.runs order by workflow, created_at")
+        return [(row["workflow"], row["source"], row["payload"].replace(" ", "")) for row in rows]
+
+    @pytest.mark.usefixtures("shipping")
+    def test_an_event_starts_the_workflows_that_are_for_it_with_its_payload_once(self, durable: Celeriac) -> None:
+        assert send_event("paid", {"order": "o1", "amount": 7}, key="evt_1")
+        assert not send_event("paid", {"order": "o1", "amount": 7}, key="evt_1")
+        assert send_event("gift", {"order": "o2"})
+        assert send_event("other", {})
+        assert [
+            ("count", "event", '{"order":"o1","amount":7}'),
+            ("ship", "event", '{"order":"o1","amount":7}'),
+            ("ship", "event", '{"order":"o2"}'),
+        ] == self.started(durable)
+
+    def test_a_run_that_sends_one_starts_them_once_however_often_its_line_is_replayed(
+        self, perform: Any, durable: Celeriac, shipping: Any
+    ) -> None:
+        @workflow(name="pay")
+        def pay() -> None:
+            send_event("gift", {"order": "o1"})
+            sleep(60)
+
+        perform(pay)
+        assert [("ship", "event", '{"order":"o1"}')] == [each for each in self.started(durable) if each[0] == "ship"]
+
+    def test_a_payload_that_does_not_fit_fails_the_run_and_not_its_sender(
+        self, perform: Any, durable: Celeriac, shipping: Any
+    ) -> None:
+        assert send_event("gift", {"no": "order"})
+        (row,) = durable.database.all("select id from celeriac.runs")
+        failed = perform.finish(perform.row(row["id"]))
+        assert "PayloadInvalid" in error_of(failed)["type"]
+
+    def test_where_a_queue_takes_no_run_nothing_is_sent(self, durable: Celeriac, shipping: Any) -> None:
+        durable.queue("ship").drain()
+        with pytest.raises(QueueDraining):
+            send_event("gift", {"order": "o1"}, key="evt_1")
+        durable.queue("ship").resume()
+        assert send_event("gift", {"order": "o1"}, key="evt_1")
+
+    def test_what_the_code_declares_no_more_is_forgotten(self, durable: Celeriac, shipping: Any) -> None:
+        shipping.events = ("gift",)
+        durable.register()
+        send_event("paid", {"order": "o1"})
+        assert ["count"] == [each[0] for each in self.started(durable)]
 
 
 class TestMessages:
@@ -556,7 +620,7 @@ class TestTokens:
         run = perform.once(perform.start(approval))
         complete_token(asked[0], error="declined by mistake")
         failed = settle(run)
-        durable.retry(failed.id)
+        repairs.retry(durable, failed.id)
         assert status.WAITING == perform.once(perform.row(run.id)).status
         assert complete_token(asked[0], "approved")
         assert '"approved"' == settle(perform.row(run.id)).output

@@ -9,10 +9,12 @@ import logging
 import os
 import queue
 import select
+import signal
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ...state import ids, runs, status, workers
 from ...state.database import Session
@@ -86,6 +88,7 @@ class Lifeline(threading.Thread):
         session = database.session()
         _sessions.add(session)
         try:
+            workers.listen(session)
             is_locked = workers.lock(session, worker.id)
             if not self._is_in_touch:
                 log.warning("this worker is in touch with Postgres again")
@@ -95,17 +98,20 @@ class Lifeline(threading.Thread):
                 self._rest(session)
                 self._report_lost_children(worker)
                 is_locked = is_locked or workers.lock(session, worker.id)
-                if not workers.beat(
+                has_terminations = workers.beat(
                     database, worker.id, slots=self._describe().slots, is_consuming=self._is_consuming()
-                ):
+                )
+                if has_terminations is None:
                     log.warning("this worker was taken for lost, and registers again")
                     return
+                if has_terminations:
+                    self._terminate(worker)
             workers.stop(database, worker.id, "it shut down")
         finally:
             session.close()
 
     def _rest(self, session: Session) -> None:
-        """Until the next heartbeat, a wake-up, or the moment that the session's connection breaks."""
+        """Until the next heartbeat, a wake-up, a call through Postgres, or the moment that its connection breaks."""
         poll = select.poll()
         for watched in (self._wake_reader, session.fileno()):
             poll.register(watched, select.POLLIN)
@@ -113,7 +119,7 @@ class Lifeline(threading.Thread):
         if self._wake_reader in ready:
             os.read(self._wake_reader, 4096)
         if session.fileno() in ready:
-            session.one("select 1")  # raises StateUnavailable where the connection is gone
+            session.hear()
 
     def _report_lost_children(self, worker: Worker) -> None:
         while not self._lost.empty():
@@ -123,6 +129,20 @@ class Lifeline(threading.Thread):
             except StateUnavailable:
                 self._lost.put(lost)
                 raise
+
+    def _terminate(self, worker: Worker) -> None:
+        """Kills the processes of runs that are to be terminated: their death is reported as any other. A run that has
+        none of its own (pools of threads) is taken away from its thread, which can write nothing more."""
+        database = self._durable.database
+        for run in runs.to_be_terminated(database, worker.id):
+            if run.worker_pid != os.getpid():
+                log.warning("run_%s is terminated: process %s is killed", run.id.hex, run.worker_pid)
+                with suppress(ProcessLookupError):
+                    os.kill(cast(int, run.worker_pid), signal.SIGKILL)
+                continue
+            for taken in runs.requeue(database, worker.id, "it was terminated", id=run.id):
+                log.warning("run_%s is terminated: taken from its thread, it is %s", run.id.hex, taken.status)
+                self._durable.dispatcher.take_back(taken)
 
     def _requeue(self, worker: Worker, lost: LostChild) -> None:
         database, dispatcher = self._durable.database, self._durable.dispatcher

@@ -10,7 +10,7 @@ from celery import Celery, Task
 
 from ...state import ids, runs, status
 from ...state.runs import RunRow
-from .. import registry, tracing
+from .. import registry, repairs, tracing
 from ..buckets import Ticket
 from ..errors import StateUnavailable, UsageError
 from ..execution import outlast
@@ -119,8 +119,19 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, e
         log.warning("run_%s was taken over: what this worker did after that does not count", run.id.hex)
         durable.dispatcher.release(run.queue, ticket)
         return Performed("superseded")
+    _cancel_children(durable, settled)
     exception = outcome.exception if isinstance(outcome, Failed) and settled.status == status.FAILED else None
     return Performed(settled.status, durable.dispatcher.move_on(settled, ticket), exception)
+
+
+def _cancel_children(durable: "Celeriac", ended: RunRow) -> None:
+    if not ended.is_final or ended.status == status.COMPLETED:
+        return
+    try:
+        for child in repairs.cancel_children(durable, ended):
+            repairs.settled(durable, child)
+    except StateUnavailable as error:
+        log.warning("the children of run_%s are cancelled by beat: %s", ended.id.hex, error)
 
 
 def _claim(

@@ -1,0 +1,88 @@
+"""The timeout of a step's body: it is really stopped, not only given up on.
+
+In the main thread of a process (the prefork and solo pools) a timer's signal ends it, also inside a system call. In
+other threads an exception is raised at the next bytecode: a call into C that does not return ends when it does. What
+ignores both in a prefork process is ended with its process, by a watchdog that does not need the interpreter.
+"""
+
+import ctypes
+import faulthandler
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+AGAIN_SECONDS = 1.0  # a body that swallowed the signal gets another one
+STDERR = 2
+GRACE_SECONDS = 10.0  # after its timeout a body that could not be stopped is ended with its process
+
+
+class StepTimedOut(BaseException):
+    """Stops a body. Not an Exception, so that the body does not swallow it; its step fails with a TimeoutError."""
+
+
+@contextmanager
+def deadline(seconds: float | None, key: str) -> Iterator[None]:
+    """Raises StepTimedOut in the block when it takes longer than `seconds`; None: it may take as long as it likes."""
+    if seconds is None:
+        yield
+        return
+    stop = StepTimedOut(f"step {key!r} took longer than its timeout, {seconds:g} s")
+    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+        with _by_signal(seconds, stop):
+            yield
+    else:
+        with _by_exception(seconds, stop):
+            yield
+
+
+@contextmanager
+def _by_signal(seconds: float, stop: StepTimedOut) -> Iterator[None]:
+    is_over = False
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        if not is_over:
+            raise stop
+
+    before = signal.signal(signal.SIGALRM, ring)
+    is_child = _is_pool_child()
+    if is_child:
+        faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=STDERR)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
+    try:
+        yield
+    finally:
+        is_over = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        if is_child:
+            faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def _by_exception(seconds: float, stop: StepTimedOut) -> Iterator[None]:
+    thread_id, lock, is_over = threading.get_ident(), threading.Lock(), False
+
+    def ring() -> None:
+        with lock:
+            if not is_over:
+                kind = type("StepTimedOut", (StepTimedOut,), {"__str__": lambda self: str(stop)})
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))
+
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            is_over = True
+        timer.cancel()
+
+
+def _is_pool_child() -> bool:
+    """Whether this is a process of a prefork pool, which the worker's main process replaces when it is gone."""
+    billiard = sys.modules.get("billiard.process")
+    return billiard is not None and getattr(billiard.current_process(), "_parent_pid", None) is not None
