@@ -3,7 +3,7 @@
 import threading
 import time
 
-AGAIN_SECONDS = 0.5  # after a pass that found nothing, before it is tried again though something seems to be due
+AGAIN_SECONDS = 0.5  # after a pass that found nothing, before it is tried again though something seems to be late
 
 
 class Alarm:
@@ -15,9 +15,10 @@ class Alarm:
         self._at = self._not_before = time.monotonic()
 
     def set(self, seconds: float) -> None:
-        """In so many seconds at the latest."""
+        """In so many seconds at the latest. What is late already waits until the service has rested."""
         with self._changed:
-            at = max(time.monotonic() + seconds, self._not_before)
+            now = time.monotonic()
+            at = now + seconds if seconds > 0 else max(now, self._not_before)
             if at < self._at:
                 self._at = at
                 self._changed.notify()
@@ -36,6 +37,6 @@ class Alarm:
             self._at = time.monotonic() + self._interval_seconds
 
     def rest(self, seconds: float) -> None:
-        """Not again before so many seconds, but when it is rung."""
+        """What is late already waits for so many seconds, but when it is rung."""
         with self._changed:
             self._not_before = time.monotonic() + seconds

@@ -158,6 +158,6 @@ class Beat:
 
     def _tell(self, service: Service, counts: Counts) -> None:
         self.report.passed(service, counts)
+        self._look.set()  # when is it due again? A full pass is followed by another at once
         if any(counts.values()):
             log.info("%s: %s", service.name, ", ".join(f"{name} {count}" for name, count in counts.items() if count))
-            self._look.set()  # there may be more: a full pass is followed by another at once

@@ -61,6 +61,7 @@ class Firing:
     ):
         self._durable, self._transaction, self._over, self._obeys_overlap = durable, transaction, over, obeys_overlap
         self._fired = Fired()
+        self._fresh: set[UUID] = set()  # schedules with a run that has started now
 
     def fire(self, ticks: Sequence[Tick]) -> Fired:
         """Decides on each tick, oldest first, and starts the runs of those that start one."""
@@ -118,6 +119,7 @@ class Firing:
         if not chosen:
             return []
         rows = start(self._transaction, [new for _, new in chosen])
+        self._fresh |= {tick.schedule.id for tick, _ in chosen}
         for (tick, new), row in zip(chosen, rows, strict=True):
             if row.id != new.id:
                 schedules.stand_for(self._transaction, tick.schedule.id, tick.due_at, row.id)
@@ -140,11 +142,9 @@ class Firing:
 
     def _cancel_overlapped(self, ticks: Iterable[Tick], overlaps: Mapping[UUID, Overlap]) -> None:
         replacing = {tick.schedule.id: tick.schedule for tick in ticks if tick.schedule.overlap == "cancel_running"}
-        for id, schedule in replacing.items():
-            if id in self._fired.held:
-                continue
+        for id in replacing.keys() & self._fresh:
             for run_id in overlaps.get(id, Overlap()).live:
-                actor = f"schedule {schedule.key}"
+                actor = f"schedule {replacing[id].key}"
                 row = state_repairs.cancel(self._transaction, run_id, actor)
                 if row is not None:
                     has_heirs = row.cancel_children != "never"
