@@ -10,6 +10,7 @@ from .catalogue import blueprint as catalogue
 from .current import bind
 from .health import blueprint as health
 from .hooks import blueprint as hooks
+from .metrics import blueprint as metrics
 from .page import blueprint as page
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
@@ -50,7 +51,19 @@ def create_app(durable: Celeriac) -> Flask:
     app.before_request(_name_request)
     guard.install(app, durable.settings)
     problems.install(app)
-    for blueprint in (runs, signals, queues, schedules, catalogue, hooks, health, page, queue_page, schedule_page):
+    for blueprint in (
+        runs,
+        signals,
+        queues,
+        schedules,
+        catalogue,
+        hooks,
+        health,
+        metrics,
+        page,
+        queue_page,
+        schedule_page,
+    ):
         app.register_blueprint(blueprint)
     app.after_request(_secure)
     return app

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 Fault = Mapping[str, str]  # {"pointer": RFC 6901, into the request's body, "detail": ...}
 
-PROGRAMS = ("/api", "/hooks", "/livez", "/readyz")  # below these an error is JSON
+PROGRAMS = ("/api", "/hooks", "/livez", "/readyz", "/metrics")  # below these an error is JSON
 TYPE = "urn:celeriac:problem:"
 
 KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fits

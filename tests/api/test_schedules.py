@@ -164,6 +164,21 @@ def test_what_beat_did_is_listed(client: FlaskClient, durable: Celeriac) -> None
     assert 'title="Redis does not answer"' in page
 
 
+def test_prometheus_reads_what_beat_did(client: FlaskClient, durable: Celeriac) -> None:
+    record = {"name": "scheduler", "interval_seconds": 60, "passes": 3, "totals": {"ticks": 7}, "counts": {"ticks": 2}}
+    record |= {"did_at": None, "passed_at": "2026-01-01T00:00:00Z", "trouble": None}
+    services.report(durable.database, new_id(), "host:1", [record])
+    answer = client.get("/metrics")
+    assert answer.content_type.startswith("text/plain; version=0.0.4")
+    lines = answer.text.splitlines()
+    labels = 'beat="host:1",service="scheduler"'
+    assert f"celeriac_beat_passes_total{{{labels}}} 3" in lines
+    assert f'celeriac_beat_done_total{{{labels},count="ticks"}} 7' in lines
+    assert f'celeriac_beat_done_last{{{labels},count="ticks"}} 2' in lines
+    assert f"celeriac_beat_passed_timestamp_seconds{{{labels}}} 1767225600.000" in lines
+    assert f"celeriac_beat_in_trouble{{{labels}}} 0" in lines
+
+
 class TestPage:
     def test_it_lists_shows_pauses_fires_and_deletes(self, client: FlaskClient, daily: Any) -> None:
         assert "report of c1" in client.get("/schedules").text
