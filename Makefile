@@ -20,7 +20,7 @@ bench: $(READY)
 
 bench-beat: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' --constraint constraints.txt
-	$(BIN)/python bench/beat
+	$(BIN)/python -u bench/beat
 
 bench-queue: $(READY)
 	$(BIN)/python bench/queues

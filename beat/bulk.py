@@ -12,7 +12,7 @@ class BulkService:
     """One page of one order in each pass; a full page is followed by the next at once."""
 
     name: ClassVar[str] = "bulk"
-    interval_seconds: ClassVar[float] = 60.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable

@@ -14,7 +14,7 @@ class DispatcherService:
     """Offers what Redis does not know, frees slots that leaked, publishes again what was not claimed."""
 
     name: ClassVar[str] = "dispatcher"
-    interval_seconds: ClassVar[float] = 60.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable

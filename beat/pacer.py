@@ -15,7 +15,7 @@ class Pacer:
     """Sleeps until the next start is allowed; Redis nudges it when a rate begins to hold something back."""
 
     name: ClassVar[str] = "pacer"
-    interval_seconds: ClassVar[float] = 60.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable

@@ -20,7 +20,7 @@ class Reaper:
     """A worker whose session lock fell is seen within a look of beat; a silent host after the heartbeat timeout."""
 
     name: ClassVar[str] = "reaper"
-    interval_seconds: ClassVar[float] = 30.0
+    interval_seconds: ClassVar[float] = 60.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable

@@ -15,7 +15,7 @@ class Router:
     """pending -> routed, ignored or parked, for the endpoints that this process knows."""
 
     name: ClassVar[str] = "router"
-    interval_seconds: ClassVar[float] = 60.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable

@@ -28,7 +28,7 @@ class Scheduler:
     """Tick, run and the schedule's next due time are one transaction; (schedule, due time) is unique."""
 
     name: ClassVar[str] = "scheduler"
-    interval_seconds: ClassVar[float] = 60.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable

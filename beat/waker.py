@@ -13,7 +13,7 @@ class Waker:
     """delayed or waiting -> queued. Sleeps exactly until the next one is due."""
 
     name: ClassVar[str] = "waker"
-    interval_seconds: ClassVar[float] = 60.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable

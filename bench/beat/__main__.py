@@ -47,7 +47,7 @@ class Stage:
         self.redis = EmbeddedRedis(self.folder / "redis", appendonly=False).start()
         self.database = Database(self.postgres.url)
         migrate(self.database)
-        self.client: Any = redis.Redis.from_url(self.redis.url)
+        self.client: Any = redis.Redis.from_url(self.redis.url, socket_timeout=None)
         return self
 
     def __exit__(self, *_: object) -> None:

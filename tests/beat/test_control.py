@@ -1,6 +1,7 @@
 """Schedules that people and programs make at run time: `durable.schedule(key)`."""
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -163,6 +164,22 @@ class TestBackfill:
         ticks = hourly.ticks()
         assert {("backfill", "started", "ada")} == {(t["cause"], t["outcome"], t["actor"]) for t in ticks}
         assert ticks[1]["due_at"] == ticks[0]["previous_at"]
+
+    def test_two_at_once_start_each_tick_once(self, shop, hourly):
+        end, barrier = shop.database.now(), threading.Barrier(2)
+        started = []
+
+        def fill() -> None:
+            barrier.wait()
+            started.append(hourly.backfill(end - timedelta(hours=48), end).started)
+
+        threads = [threading.Thread(target=fill) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert 48 == sum(started)
+        assert 48 == len(runs.find(shop.database, runs.Filter(source="schedule"), 100))
 
     def test_what_was_skipped_is_started_by_a_backfill(self, shop, mine):
         row = mine.create("beat.noop", Every(3600, overlap="skip"))

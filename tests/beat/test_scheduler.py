@@ -76,6 +76,7 @@ class TestExactlyOnce:
         for thread in threads:
             thread.join()
         assert [0, 0, 0, 1] == sorted(counts)
+        assert [1] == [row.ticks for row in rows(shop)]
 
     def test_a_thousand_schedules_of_one_second_are_a_few_statements(self, shop):
         declared_at = shop.database.now()
