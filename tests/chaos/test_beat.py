@@ -97,7 +97,10 @@ def make_schedules(storm: Storm) -> None:
         threading.Event().wait(0.05)
     for n in range(WORKFLOWS):
         storm.durable.schedule(f"workflow {n}").create("noted", every)
-    storm.durable.app.task(name="noted-task", shared=False)(lambda: None)
+
+    @storm.durable.app.task(name="noted-task", shared=False)
+    def noted_task() -> None: ...
+
     for n in range(TASKS):
         storm.durable.schedule(f"task {n}").create("noted-task", every)
 
@@ -113,7 +116,7 @@ def test_each_tick_is_exactly_once(storm: Storm):
     storm.redis.start()
     storm.blow(STORM_SECONDS / 2)
 
-    database, deadline = storm.durable.database, time.monotonic() + 90
+    database, deadline = storm.durable.database, time.monotonic() + 180
     for row in schedules.find(database, schedules.Filter(), 100):
         storm.durable.schedule(row.key).pause()
     left = "select count(*) as n from celeriac.runs where finished_at is null"
