@@ -141,6 +141,14 @@ class TestDispatcher:
             assert 1 == DispatcherService(shop).run_once()["republished"]
             assert 1 == client.llen("celery")
 
+    def test_it_looks_at_once_when_something_is_queued_after_a_quiet_time_and_then_every_two_seconds(self, shop, start):
+        service = DispatcherService(shop)
+        assert service.due_in_seconds(outlook(shop)) is None
+        start()
+        assert service.due_in_seconds(outlook(shop)) <= 0
+        service.run_once()
+        assert 0 < service.due_in_seconds(outlook(shop)) <= 2
+
     def test_nothing_is_admitted_while_no_worker_lives(self, shop, start):
         start()
         DispatcherService(shop).run_once()
