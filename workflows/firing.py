@@ -103,7 +103,7 @@ class Firing:
         try:
             with self._transaction.savepoint():
                 started = self._start_all(members)
-        except CeleriacError as error:
+        except Exception as error:  # whatever Postgres refuses of one tick must not hold the others back
             if len(members) > 1:
                 self._start_one_by_one(members)
             else:
@@ -133,11 +133,12 @@ class Firing:
                     self._fired.hold(later)
                 return
 
-    def _refuse(self, tick: Tick, error: CeleriacError) -> None:
+    def _refuse(self, tick: Tick, error: Exception) -> None:
         if isinstance(error, Refused) and not isinstance(error, KeyFull):
             log.warning("schedule %s waits: %s", tick.schedule.key, error)
             self._fired.hold(tick)
         else:  # a run of its key has not ended, or its idempotency key was used otherwise
+            log.warning("schedule %s does not start its tick of %s: %s", tick.schedule.key, tick.due_at, error)
             self._decide([_decision(tick, SKIPPED if isinstance(error, KeyFull) else FAILED, str(error))])
 
     def _cancel_overlapped(self, ticks: Iterable[Tick], overlaps: Mapping[UUID, Overlap]) -> None:

@@ -155,6 +155,16 @@ class TestFaults:
         (failed,) = schedules.ticks_of(shop.database, row.id, 10)
         assert "/n: this parameter is required" in failed["note"]
 
+    def test_what_postgres_refuses_of_one_tick_holds_no_other_back(self, shop, hourly):
+        now = hourly() + HOUR
+        shop.schedule("odd").create("beat.noop", Every(60))
+        shop.database.all(
+            "alter table celeriac.runs add constraint odd check (metadata ->> 'schedule' is distinct from 'odd')"
+        )
+        assert {"ticks": 1, "failed": 1} == tick(shop, now)
+        (failed,) = shop.schedule("odd").ticks()
+        assert "violates check constraint" in failed["note"]
+
     def test_a_schedule_that_this_code_cannot_read_holds_no_other_back(self, shop, hourly):
         now = hourly() + HOUR
         shop.schedule("odd").create("beat.noop", Cron("0 * * * *"))
