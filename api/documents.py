@@ -1,10 +1,12 @@
 """Rows as JSON documents: ids as `run_<hex>`, times as ISO 8601 in UTC, kept JSON texts as what they say."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from ..state.bulk import BulkRow
 from ..state.database import Row
 from ..state.deliveries import DeliveryRow
 from ..state.ids import public
@@ -14,11 +16,13 @@ from ..state.schedules import ScheduleRow
 from ..state.steps import StepRow
 from ..workflows.schedule import NEVER
 from ..workflows.why import Why
+from .attempts import Attempt, Execution
 
 Document = dict[str, Any]
 
 
 def run(row: RunRow) -> Document:
+    """`verdict` is how a run will end, or ended, that had to clean up first; None for one that just ends."""
     return {
         "id": public("run", row.id),
         "workflow": row.workflow,
@@ -41,6 +45,8 @@ def run(row: RunRow) -> Document:
         "source": row.source,
         "source_id": row.source_id,
         "parent_id": identity("run", row.parent_id),
+        "parent_step": row.parent_step,
+        "cancel_children": row.cancel_children,
         "root_id": public("run", row.root_id),
         "worker_id": identity("wrk", row.worker_id),
         "created_at": moment(row.created_at),
@@ -49,7 +55,14 @@ def run(row: RunRow) -> Document:
         "finished_at": moment(row.finished_at),
         "run_at": moment(row.run_at),
         "expires_at": moment(row.expires_at),
+        "max_duration_seconds": row.max_duration_seconds,
+        "deadline_at": moment(row.deadline_at),
+        "paused_at": moment(row.paused_at),
+        "paused_by": row.paused_by,
+        "pause_note": row.pause_note,
         "cancel_requested_at": moment(row.cancel_requested_at),
+        "terminate_requested_at": moment(row.terminate_requested_at),
+        "verdict": value(row.verdict),
     }
 
 
@@ -59,7 +72,8 @@ def started(row: RunRow) -> Document:
 
 
 def step(row: StepRow) -> Document:
-    """`duration_ms` is the time until its result, all attempts together; None while it has none."""
+    """`duration_ms` is the time until its result, all attempts together; None while it has none. `is_compensable`: it
+    can be undone. `is_optional`: code that handled an error asked for it, and another attempt may not."""
     return {
         "key": row.key,
         "name": row.name,
@@ -70,6 +84,11 @@ def step(row: StepRow) -> Document:
         "output": value(row.output),
         "error": value(row.error),
         "child_id": identity("run", row.child_id),
+        "token_id": identity("tok", row.token_id),
+        "topic": row.topic,
+        "supplied_by": row.supplied_by,
+        "is_compensable": row.is_compensable,
+        "is_optional": row.is_optional,
         "wake_at": moment(row.wake_at),
         "started_at": moment(row.started_at),
         "finished_at": moment(row.finished_at),
@@ -90,6 +109,61 @@ def move(row: Row) -> Document:
         "worker_id": identity("wrk", row["worker_id"]),
         "error": value(row["error"]),
     }
+
+
+def attempt(made: Attempt) -> Document:
+    """One attempt of a run. `error` is what ended it; each of its executions has a worker of its own."""
+    return {
+        "attempt": made.number,
+        "status": made.status,
+        "started_at": moment(made.started_at),
+        "finished_at": moment(made.finished_at),
+        "error": value(made.error),
+        "executions": [execution(each) for each in made.executions],
+    }
+
+
+def execution(made: Execution) -> Document:
+    """A worker held the run. `to_status` and `cause` are how that ended; None while it goes on."""
+    return {
+        "epoch": made.epoch,
+        "worker_id": identity("wrk", made.worker_id),
+        "started_at": moment(made.started_at),
+        "finished_at": moment(made.finished_at),
+        "duration_ms": None if made.finished_at is None else milliseconds(made.started_at, made.finished_at),
+        "to_status": made.to_status,
+        "cause": made.cause,
+        "error": value(made.error),
+    }
+
+
+def bulk(row: BulkRow) -> Document:
+    """An order to move many runs, and how far it is: `done + skipped + failed` of `matched` runs were looked at."""
+    return {
+        "id": public("blk", row.id),
+        "action": row.action,
+        "filter": run_filter(value(row.filter)),
+        "actor": row.actor,
+        "status": row.status,
+        "matched": row.matched,
+        "done": row.done,
+        "skipped": row.skipped,
+        "failed": row.failed,
+        "last_error": row.last_error,
+        "created_at": moment(row.created_at),
+        "finished_at": moment(row.finished_at),
+    }
+
+
+def run_filter(members: Mapping[str, Any]) -> Document:
+    """What a Filter narrows, by the names of a list's query string. `members` may be those of one kept as JSON."""
+    document = {name: given for name, given in members.items() if given and name != "after"}
+    for name in ("created_from", "created_to"):
+        if name in document:
+            document[name] = moment(datetime.fromisoformat(str(document[name])))
+    if "parent_id" in document:
+        document["parent_id"] = public("run", UUID(str(document["parent_id"])))
+    return document
 
 
 def queue(row: QueueRow) -> Document:

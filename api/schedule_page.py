@@ -66,7 +66,7 @@ def run(key: str) -> ResponseReturnValue:
         ), 409
     if started is None:
         return _back(key, "sent")
-    return redirect(url_for("page.run", id=started.id, notice="fired"), 303)
+    return redirect(url_for("run_page.show", id=started.id, notice="fired"), 303)
 
 
 @blueprint.post("/<path:key>/delete")

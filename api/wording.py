@@ -83,12 +83,34 @@ def indented(document: Any) -> str:
     return pretty(json.dumps(document, ensure_ascii=False))
 
 
+def whole(text: str) -> str:
+    """A kept JSON text with indentation, all of it: to be edited."""
+    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+
+
 def brief(text: str | None, limit: int = 120) -> str:
     """A kept JSON text on one line."""
     if text is None:
         return ""
     told = json.dumps(json.loads(text), ensure_ascii=False)
     return told if len(told) <= limit else told[: limit - 1] + "…"
+
+
+def progress(metadata: str) -> dict[str, Any] | None:
+    """How far a run is, as `metadata.progress(done, total)` published it: with `percent`. None where nothing did."""
+    told = json.loads(metadata).get("progress")
+    if not isinstance(told, dict):
+        return None
+    done, total = told.get("done"), told.get("total")
+    if not isinstance(done, int | float) or not isinstance(total, int | float) or total <= 0:
+        return None
+    percent = min(max(100 * done / total, 0), 100)
+    return {
+        "done": f"{done:,}",
+        "total": f"{total:,}",
+        "note": str(told.get("note") or ""),
+        "percent": f"{percent:.4g}",
+    }
 
 
 def size(text: str | None) -> str:

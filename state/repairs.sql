@@ -4,7 +4,7 @@
 update celeriac.runs as r set
     cancel_requested_at = coalesce(cancel_requested_at, now()), actor = %(actor)s,
     terminate_requested_at = case
-        when %(terminate)s and status = 'running' then coalesce(terminate_requested_at, now())
+        when %(terminate)s and status = 'running' then now()
         else terminate_requested_at end,
     status = case when status = 'running' then status when {{needs_cleanup}} then 'queued' else 'cancelled' end,
     cause = case when status = 'running' then cause when {{needs_cleanup}} then 'cancelled, it cleans up first'

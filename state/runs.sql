@@ -160,7 +160,8 @@ with lost as (
         r.cancel_requested_at is not null or r.verdict is not null as is_to_end,
         case
             when exists (select from celeriac.steps as s where s.run_id = r.id and s.epoch = r.epoch) then 1
-            else r.crashes + (r.terminate_requested_at is null)::int end as crashes
+            when {{is_to_be_killed}} then r.crashes
+            else r.crashes + 1 end as crashes
     from celeriac.runs as r
     where r.status = 'running' and r.worker_id = %(worker_id)s
         and (%(worker_pid)s::int is null or r.worker_pid = %(worker_pid)s)
@@ -291,8 +292,7 @@ returning *;
 
 -- name: to_be_terminated
 -- What this worker executes and is to kill.
-select * from celeriac.runs
-where status = 'running' and worker_id = %(worker_id)s and terminate_requested_at is not null;
+select * from celeriac.runs as r where r.status = 'running' and r.worker_id = %(worker_id)s and {{is_to_be_killed}};
 
 -- name: get
 select * from celeriac.runs where id = %(id)s;

@@ -57,9 +57,7 @@ class Workflow(Generic[P, R]):
         retention_days: float | None = None,
     ):
         if inspect.iscoroutinefunction(function):
-            raise UsageError(
-                f"workflow {function.__qualname__!r} is async: write `def`, and asyncio.run() in its steps"
-            )
+            raise UsageError(f"workflow {function.__qualname__!r} is async: write `def`; its steps may be async")
         self.function = function
         self.name = checked_name(name or f"{function.__module__}.{function.__name__}", "a workflow")
         self.retry = retry or ONCE
