@@ -13,16 +13,31 @@ from .catalogue import blueprint as catalogue
 from .current import bind
 from .health import blueprint as health
 from .hooks import blueprint as hooks
+from .metrics import blueprint as metrics
 from .moves import blueprint as moves
 from .page import blueprint as page
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
 from .run_page import blueprint as run_page
 from .runs import blueprint as runs
+from .schedule_page import blueprint as schedule_page
+from .schedules import blueprint as schedules
 from .signals import blueprint as signals
 
-PROGRAMS = (runs, moves, bulk, signals, queues, catalogue, hooks, callbacks, health)  # what answers JSON
-PAGES = (page, run_page, bulk_page, queue_page)
+PROGRAMS = (  # what answers programs
+    runs,
+    moves,
+    bulk,
+    signals,
+    queues,
+    schedules,
+    catalogue,
+    hooks,
+    callbacks,
+    health,
+    metrics,
+)
+PAGES = (page, run_page, bulk_page, queue_page, schedule_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "

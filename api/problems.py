@@ -25,10 +25,12 @@ from ..workflows.errors import (
     PayloadInvalid,
     QueueDraining,
     QueueFull,
+    ScheduleConflict,
     StateUnavailable,
     Superseded,
     TooLarge,
     UnknownQueue,
+    UnknownSchedule,
     UnknownWorkflow,
     UsageError,
 )
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 
 Fault = Mapping[str, str]  # {"pointer": RFC 6901, into the request's body, "detail": ...}
 
-PROGRAMS = ("/api", "/hooks", "/callbacks", "/livez", "/readyz")  # below these an error is JSON
+PROGRAMS = ("/api", "/hooks", "/callbacks", "/livez", "/readyz", "/metrics")  # below these an error is JSON
 SECRET = "/callbacks"
 TYPE = "urn:celeriac:problem:"
 
@@ -47,12 +49,14 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (PayloadInvalid, 422, "payload-invalid"),
     (UnknownWorkflow, 404, "unknown-workflow"),
     (UnknownQueue, 404, "unknown-queue"),
+    (UnknownSchedule, 404, "unknown-schedule"),
     (UsageError, 400, "usage"),
     (QueueFull, 429, "queue-full"),
     (QueueDraining, 409, "queue-draining"),
     (KeyFull, 409, "key-full"),
     (IdempotencyConflict, 409, "idempotency-conflict"),
     (Superseded, 409, "superseded"),
+    (ScheduleConflict, 409, "schedule-conflict"),
     (StateUnavailable, 503, "state-unavailable"),
 )
 
