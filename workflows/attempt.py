@@ -152,8 +152,9 @@ class _Attempt:
             execution.interrupt(Lost())
 
     def _called(self, *arguments: Any) -> Any:
+        grace_seconds = self.execution.settings.timeout_grace_seconds
         try:
-            with self.execution.inside(self.key), deadline(self.call.timeout_seconds, self.key):
+            with self.execution.inside(self.key), deadline(self.call.timeout_seconds, self.key, grace_seconds):
                 return self.call.body(*arguments)
         except StepTimedOut as stop:
             raise TimeoutError(str(stop)) from None

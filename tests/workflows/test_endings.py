@@ -418,7 +418,7 @@ class TestStepTimeouts:
 
         def busy() -> None:
             try:
-                with deadline(0.05, "busy"):
+                with deadline(0.05, "busy", grace_seconds=10):
                     while True:
                         time.sleep(0.001)
             except StepTimedOut:
@@ -428,7 +428,7 @@ class TestStepTimeouts:
         assert stopped.wait(20)
 
     def test_a_body_that_is_done_in_time_is_left_alone(self) -> None:
-        with deadline(0.02, "quick"):
+        with deadline(0.02, "quick", grace_seconds=10):
             pass
         threading.Event().wait(0.05)  # the time passes, and nothing comes
 
