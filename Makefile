@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench bench-queue check dev clean
+.PHONY: demo test chaos bench bench-queue bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -20,6 +20,9 @@ bench: $(READY)
 
 bench-queue: $(READY)
 	$(BIN)/python bench/queues
+
+bench-waits: $(READY)
+	$(BIN)/python bench/waits
 
 dev: $(READY)
 	$(BIN)/python examples/dev.py
