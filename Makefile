@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench bench-beat bench-queue check dev clean
+.PHONY: demo test chaos bench bench-beat bench-queue bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -24,6 +24,9 @@ bench-beat: $(READY)
 
 bench-queue: $(READY)
 	$(BIN)/python bench/queues
+
+bench-waits: $(READY)
+	$(BIN)/python bench/waits
 
 dev: $(READY)
 	$(BIN)/python examples/dev.py

@@ -27,6 +27,7 @@ class Settings:
     in_place_delay_seconds: float = 1.0  # a longer delay before a step's next attempt frees the worker
     heartbeat_seconds: float = 5.0  # between two signs of life of a worker
     heartbeat_timeout_seconds: float = 30.0  # silence after which a worker counts as lost, with its host
+    timeout_grace_seconds: float = 10.0  # after its timeout a step that cannot be stopped is ended with its process
     terminate_grace_seconds: float = 30.0  # after its max_duration a run that does not end is terminated
     deaf_seconds: float = 60.0  # a consumer without progress for so long gets no more runs
     dispatch_window_factor: float = 2.0  # runs out in Celery's lists or executing, as a multiple of the workers' slots

@@ -139,10 +139,12 @@ def send_event(name: str, payload_: Mapping[str, Any] | None = None, key: str | 
     """
     execution = current_execution()
     if execution is not None and execution.step_inside is None:
-        return execution.remembered(
-            f"send {checked_name(name, 'an event')}",
-            lambda: deliver_event(registry.durable(), name, payload_ or {}, key or execution.next_line()),
-        )
+
+        def send() -> bool:
+            is_first = deliver_event(registry.durable(), name, payload_ or {}, key or execution.next_line())
+            return is_first or key is None  # the line's own key: an execution that died after it has sent this event
+
+        return execution.remembered(f"send {checked_name(name, 'an event')}", send)
     return deliver_event(registry.durable(), name, payload_ or {}, key or new_id().hex)
 
 
