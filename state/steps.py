@@ -77,7 +77,7 @@ class Asked(NamedTuple):
 
     is_to_end: bool
     is_paused: bool
-    is_first: bool
+    is_first: bool = True
 
 
 def record(db: Executor, run_id: UUID, epoch: int, checkpoint: Checkpoint) -> Asked:
