@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench bench-queue bench-signals check dev clean
+.PHONY: demo test chaos bench bench-beat bench-queue bench-signals bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -18,11 +18,18 @@ chaos: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/backlog.py
 
+bench-beat: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' --constraint constraints.txt
+	$(BIN)/python -u bench/beat
+
 bench-queue: $(READY)
 	$(BIN)/python bench/queues
 
 bench-signals: $(READY)
 	$(BIN)/python bench/signals
+
+bench-waits: $(READY)
+	$(BIN)/python bench/waits
 
 dev: $(READY)
 	$(BIN)/python examples/dev.py

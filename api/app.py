@@ -23,14 +23,17 @@ from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
 from .run_page import blueprint as run_page
 from .runs import blueprint as runs
+from .schedule_page import blueprint as schedule_page
+from .schedules import blueprint as schedules
 from .signals import blueprint as signals
 
-PROGRAMS = (
+PROGRAMS = (  # what answers programs
     runs,
     moves,
     bulk,
     signals,
     queues,
+    schedules,
     catalogue,
     hooks,
     callbacks,
@@ -38,8 +41,8 @@ PROGRAMS = (
     logs,
     metrics,
     errors,
-)  # what answers JSON
-PAGES = (page, run_page, bulk_page, queue_page, error_page)
+)
+PAGES = (page, run_page, bulk_page, queue_page, schedule_page, error_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "

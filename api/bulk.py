@@ -107,7 +107,7 @@ def order_of(text: str) -> BulkRow:
 
 def aborted(text: str) -> BulkRow:
     """Stops an order. Raises Problem 404, or 409 when it has ended."""
-    row = bulk.abort(durable(), id_of(text), g.actor)
+    row = bulk.abort(durable(), id_of(text))
     if row is None:
         ended = order_of(text)
         detail = f"{text} cannot be aborted: it is {ended.status} already"

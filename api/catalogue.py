@@ -1,11 +1,11 @@
-"""What there is besides runs and queues, to read: workflows, workers, schedules, webhook endpoints, deliveries."""
+"""What there is besides runs, queues and schedules, to read: workflows, workers, services of beat, webhooks."""
 
 from typing import Any
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from ..state import deliveries, endpoints, schedules, workers, workflows
+from ..state import deliveries, endpoints, services, workers, workflows
 from ..state.database import Row
 from . import documents
 from .current import database, durable
@@ -26,9 +26,9 @@ def list_workers() -> ResponseReturnValue:
     return jsonify(workers=live_workers())
 
 
-@blueprint.get("/schedules")
-def list_schedules() -> ResponseReturnValue:
-    return jsonify(schedules=[documents.schedule(row) for row in schedules.every(database())])
+@blueprint.get("/services")
+def list_services() -> ResponseReturnValue:
+    return jsonify(services=live_services())
 
 
 @blueprint.get("/endpoints")
@@ -61,6 +61,11 @@ def known_workflows() -> list[Document]:
 def live_workers() -> list[Document]:
     """The workers that are alive."""
     return [documents.worker(row) for row in workers.alive(database())]
+
+
+def live_services() -> list[Document]:
+    """What the services of each beat that lives did last."""
+    return [documents.service(row) for row in services.every(database())]
 
 
 def known_endpoints() -> list[Document]:

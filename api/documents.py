@@ -12,7 +12,9 @@ from ..state.deliveries import DeliveryRow
 from ..state.ids import public
 from ..state.queues import QueueRow
 from ..state.runs import RunRow
+from ..state.schedules import ScheduleRow
 from ..state.steps import StepRow
+from ..workflows.schedule import NEVER
 from ..workflows.why import Why
 from .attempts import Attempt, Execution
 
@@ -220,18 +222,70 @@ def worker(row: Row) -> Document:
     }
 
 
-def schedule(row: Row) -> Document:
+def schedule(row: ScheduleRow) -> Document:
+    """`next_due_at` is the time its expression names, `next_fire_at` when beat looks at it; null: never, or paused."""
     return {
-        "id": public("sch", row["id"]),
-        "key": row["key"],
-        "workflow": row["workflow"],
-        "kind": row["kind"],
-        "expression": row["expression"],
-        "timezone": row["timezone"],
-        "catch_up": row["catch_up"],
-        "next_due_at": moment(row["next_due_at"]),
-        "last_due_at": moment(row["last_due_at"]),
-        "ticks": row["ticks"],
+        "id": public("sch", row.id),
+        "key": row.key,
+        "origin": row.origin,
+        "starts": row.starts,
+        "workflow": row.workflow,
+        "kind": row.kind,
+        "expression": row.expression,
+        "timezone": row.timezone,
+        "catch_up": row.catch_up,
+        "catch_up_limit": row.catch_up_limit,
+        "catch_up_window": row.catch_up_window_seconds,
+        "overlap": row.overlap,
+        "jitter": row.jitter_seconds,
+        "start": moment(row.starts_at),
+        "end": moment(row.ends_at),
+        "external_id": row.external_id,
+        "payload": value(row.payload),
+        "options": value(row.options),
+        "is_paused": row.paused_at is not None,
+        "paused_at": moment(row.paused_at),
+        "paused_by": row.paused_by,
+        "pause_note": row.pause_note,
+        "next_due_at": None if row.next_due_at >= NEVER else moment(row.next_due_at),
+        "next_fire_at": None if row.next_fire_at >= NEVER else moment(row.next_fire_at),
+        "held_until": moment(row.held_until),
+        "last_due_at": moment(row.last_due_at),
+        "ticks": row.ticks,
+        "created_at": moment(row.created_at),
+        "created_by": row.created_by,
+    }
+
+
+def tick(row: Row) -> Document:
+    """One due time of a schedule, and what became of it."""
+    return {
+        "due_at": moment(row["due_at"]),
+        "outcome": row["outcome"],
+        "cause": row["cause"],
+        "run_id": identity("run", row["run_id"]),
+        "note": row["note"],
+        "actor": row["actor"],
+        "previous_at": moment(row["previous_at"]),
+        "fired_at": moment(row["fired_at"]),
+        "sent_at": moment(row["sent_at"]),
+    }
+
+
+def service(row: Row) -> Document:
+    """A service of one beat. `counts` are of its last pass that did something, `totals` since that beat started."""
+    return {
+        "beat": row["beat_name"],
+        "beat_id": identity("bt", row["beat_id"]),
+        "name": row["name"],
+        "interval_seconds": row["interval_seconds"],
+        "passes": row["passes"],
+        "counts": value(row["counts"]),
+        "totals": value(row["totals"]),
+        "did_at": moment(row["did_at"]),
+        "passed_at": moment(row["passed_at"]),
+        "trouble": row["trouble"],
+        "reported_at": moment(row["reported_at"]),
     }
 
 

@@ -41,7 +41,7 @@ def listed(database: Database, query: "MultiDict[str, str]") -> Listing:
     for name in query:
         if name not in PARAMETERS:
             raise Problem(400, f"{name!r} is no filter of runs{nearest(name, PARAMETERS)}", "usage")
-    limit = _limit(query.get("limit", str(LIMIT)))
+    limit = limit_of(query.get("limit", str(LIMIT)), "limit")
     rows = runs.find(database, filter_of(query), limit + 1)
     is_last = len(rows) <= limit
     return Listing(rows[:limit], None if is_last else cursor(rows[limit - 1]))
@@ -90,25 +90,44 @@ def statuses(query: "MultiDict[str, str]") -> list[str]:
 
 
 def cursor(last: RunRow) -> str:
-    """What continues after this run. It means nothing to anyone else."""
-    return urlsafe_b64encode(json.dumps([last.created_at.isoformat(), last.id.hex]).encode()).decode().rstrip("=")
+    """What continues after this run."""
+    return pack(last.created_at, last.id.hex)
+
+
+def pack(at: datetime, name: str) -> str:
+    """A cursor: a moment, and what stands at it. It means nothing to anyone else."""
+    return urlsafe_b64encode(json.dumps([at.isoformat(), name]).encode()).decode().rstrip("=")
+
+
+def unpack(text: str) -> tuple[datetime, str]:
+    """What `pack` made. Raises Problem 400."""
+    try:
+        at, name = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        parsed = datetime.fromisoformat(at)
+        if parsed.tzinfo is None or not isinstance(name, str) or "\0" in name:
+            raise ValueError("naive, or no name")
+        return parsed, name
+    except (binascii.Error, ValueError, TypeError, AttributeError):
+        raise _not_given_out() from None
+
+
+def limit_of(text: str, name: str) -> int:
+    """How many a list shows. Raises Problem 400."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT_MAX:
+        raise Problem(400, f"{name}={text}: give 1 to {LIMIT_MAX}", "usage")
+    return int(text)
 
 
 def _after(text: str) -> tuple[datetime, UUID]:
+    at, id = unpack(text)
     try:
-        at, id = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        parsed = datetime.fromisoformat(at)
-        if parsed.tzinfo is None:
-            raise ValueError("naive")
-        return parsed, UUID(id)
-    except (binascii.Error, ValueError, TypeError, AttributeError):
-        raise Problem(400, "this cursor is not one that was given out: start again without it", "usage") from None
+        return at, UUID(id)
+    except ValueError:
+        raise _not_given_out() from None
 
 
-def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT_MAX:
-        raise Problem(400, f"limit={text}: give 1 to {LIMIT_MAX}", "usage")
-    return int(text)
+def _not_given_out() -> Problem:
+    return Problem(400, "this cursor is not one that was given out: start again without it", "usage")
 
 
 def _clean(name: str, text: str) -> str:

@@ -14,12 +14,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from ..state import measures, queues
+from ..state import measures, queues, services
 from ..state.database import Row
 from ..workflows import Celeriac
 from ..workflows.buckets import RedisUnavailable
 from ..workflows.queue import Limits
 from .current import durable
+from .documents import value
 
 Samples = Sequence[tuple[tuple[Any, ...], float]]  # values of the labels, and the value
 
@@ -159,27 +160,28 @@ class Scrape(Collector):
         yield gauge("celeriac_schedule_lag_seconds", "How late the latest due schedule is.", (), [((), lag)])
 
     def _services(self) -> Iterator[Metric]:
-        rows = measures.services(self._database)
-        passes = CounterMetricFamily(
-            "celeriac_service_passes", "Passes of a service of beat.", labels=("beat", "service")
-        )
-        counts = CounterMetricFamily(
-            "celeriac_service_done", "What it did, by its own words.", labels=("beat", "service", "what")
+        rows = services.every(self._database)
+        passes = CounterMetricFamily("celeriac_beat_passes", "Passes of a service of beat.", labels=("beat", "service"))
+        done = CounterMetricFamily("celeriac_beat_done", "What it did.", labels=("beat", "service", "count"))
+        last = GaugeMetricFamily(
+            "celeriac_beat_done_last", "What its last pass that did something did.", labels=("beat", "service", "count")
         )
         for row in rows:
-            passes.add_metric((row["beat"], row["service"]), row["passes"])
-            for what, count in row["totals"].items():
-                counts.add_metric((row["beat"], row["service"], what), count)
-        yield passes
-        yield counts
-        troubled = [((row["beat"], row["service"]), int(row["is_troubled"])) for row in rows]
-        yield gauge("celeriac_service_troubled", "1: its last pass failed.", ("beat", "service"), troubled)
+            passes.add_metric((row["beat_name"], row["name"]), row["passes"])
+            for family, counts in ((done, row["totals"]), (last, row["counts"])):
+                for name, count in value(counts).items():
+                    family.add_metric((row["beat_name"], row["name"], name), count)
+        yield from (passes, done, last)
+        ended = [((row["beat_name"], row["name"]), row["passed_at"].timestamp()) for row in rows if row["passed_at"]]
+        yield gauge("celeriac_beat_passed_timestamp_seconds", "When its last pass ended.", ("beat", "service"), ended)
+        trouble = [((row["beat_name"], row["name"]), int(row["trouble"] is not None)) for row in rows]
+        yield gauge("celeriac_beat_in_trouble", "1: its last pass failed.", ("beat", "service"), trouble)
 
 
 def gauge(name: str, told: str, labels: Sequence[str], samples: Samples) -> Metric:
     family = GaugeMetricFamily(name, told, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
+    for labelled, number in samples:
+        family.add_metric(labelled, number)
     return family
 
 

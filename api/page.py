@@ -19,6 +19,7 @@ from .listing import FILTERS, listed, statuses
 blueprint = Blueprint("page", __name__)
 
 NEWEST_DELIVERIES = 50
+DECLARED_SCHEDULES = 500  # of all workflows together
 NOTICES = {
     "retried": "Retried: it goes on from its failed step, finished steps are kept.",
     "cancelled": "Cancelled.",
@@ -41,6 +42,10 @@ NOTICES = {
     "error-resolved": "Resolved: it is open again when it is seen in another version.",
     "error-ignored": "Ignored: it counts on, and stays out of the way.",
     "error-open": "Open again.",
+    "schedule-paused": "Paused: it does not fire until it is resumed. What runs goes on.",
+    "fired": "Started by hand. The next time of its schedule stays.",
+    "sent": "Beat sends its task now.",
+    "deleted": "Deleted. Its runs stay.",
     "too-late": "Too late: its status had changed meanwhile.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
@@ -80,9 +85,8 @@ def home() -> ResponseReturnValue:
 def workflows() -> ResponseReturnValue:
     known = known_workflows()
     curls = {each["name"]: wording.curl(server_url(), quote(each["name"]), _example(each), has_key()) for each in known}
-    return render(
-        "workflows.html", database().now(), workflows=known, curls=curls, schedules=schedules.every(database())
-    )
+    declared = schedules.find(database(), schedules.Filter(origin=schedules.CODE), DECLARED_SCHEDULES)
+    return render("workflows.html", database().now(), workflows=known, curls=curls, schedules=declared)
 
 
 @blueprint.get("/workers")

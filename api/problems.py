@@ -25,10 +25,12 @@ from ..workflows.errors import (
     PayloadInvalid,
     QueueDraining,
     QueueFull,
+    ScheduleConflict,
     StateUnavailable,
     Superseded,
     TooLarge,
     UnknownQueue,
+    UnknownSchedule,
     UnknownWorkflow,
     UsageError,
 )
@@ -47,12 +49,14 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (PayloadInvalid, 422, "payload-invalid"),
     (UnknownWorkflow, 404, "unknown-workflow"),
     (UnknownQueue, 404, "unknown-queue"),
+    (UnknownSchedule, 404, "unknown-schedule"),
     (UsageError, 400, "usage"),
     (QueueFull, 429, "queue-full"),
     (QueueDraining, 409, "queue-draining"),
     (KeyFull, 409, "key-full"),
     (IdempotencyConflict, 409, "idempotency-conflict"),
     (Superseded, 409, "superseded"),
+    (ScheduleConflict, 409, "schedule-conflict"),
     (StateUnavailable, 503, "state-unavailable"),
 )
 

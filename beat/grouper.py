@@ -7,6 +7,7 @@ from ..state import error_groups
 from ..state.database import Row
 from ..state.error_groups import Sighting
 from ..state.ids import new_id
+from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from ..workflows.fingerprint import fingerprint
 from .service import Counts
@@ -16,7 +17,7 @@ class Grouper:
     """Each failed run is counted once: which ones are new and what they are added to is one transaction."""
 
     name: ClassVar[str] = "grouper"
-    interval_seconds: ClassVar[float] = 15.0
+    interval_seconds: ClassVar[float] = 30.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
@@ -31,7 +32,7 @@ class Grouper:
         self._is_behind = len(failed) >= error_groups.BATCH
         return {"failed": len(failed), "groups": len(sightings)}
 
-    def due_in_seconds(self) -> float | None:
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
         return 0.0 if self._is_behind else None
 
 

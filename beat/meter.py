@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from ..state import measures
+from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from .service import Counts
 
@@ -27,5 +28,5 @@ class Meter:
         self._is_behind = any(count >= measures.BATCH for count in counts.values())
         return counts
 
-    def due_in_seconds(self) -> float | None:
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
         return 0.0 if self._is_behind else None

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from ..state import logs
+from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from .service import Counts
 
@@ -22,5 +23,5 @@ class Partitions:
         made = logs.make_days(database, now)
         return {"made": made, "dropped": logs.drop_days(database, days, now) if days > 0 else 0}
 
-    def due_in_seconds(self) -> float | None:
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
         return None

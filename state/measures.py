@@ -1,7 +1,5 @@
 """What is counted: of runs that have ended by beat, a little every few seconds; of those that live when it is asked."""
 
-import json
-from collections.abc import Sequence
 from datetime import datetime
 
 from .database import Executor, Row
@@ -74,11 +72,3 @@ def schedule_lag_seconds(db: Executor) -> float:
     """For how long the schedule that is most behind should have fired; 0 where none is late."""
     row = db.one(SQL.schedule_lag)
     return row["seconds"] if row else 0.0
-
-
-def services(db: Executor) -> Sequence[Row]:
-    """beat, service, passes, totals, is_troubled and passed_seconds; none where no beat writes them down."""
-    known = db.one(SQL.has_services)
-    if known is None or not known["has_services"]:
-        return []
-    return [row | {"totals": json.loads(row["totals"])} for row in db.all(SQL.services)]

@@ -141,15 +141,5 @@ from (select received_at from celeriac.deliveries where status = 'pending' order
 
 -- name: schedule_lag
 -- For how long the schedule that is most behind should have fired.
-select greatest(0, coalesce(extract(epoch from now() - min(next_due_at)), 0))::float8 as seconds
+select greatest(0, coalesce(extract(epoch from now() - min(next_fire_at)), 0))::float8 as seconds
 from celeriac.schedules where removed_at is null;
-
--- name: has_services
--- Whether this database keeps what the services of each beat did.
-select to_regclass('celeriac.services') is not null as has_services;
-
--- name: services
--- What the services of live beats did since their beat started.
-select beat_name as beat, name as service, passes, totals, trouble is not null as is_troubled,
-    extract(epoch from now() - passed_at)::float8 as passed_seconds
-from celeriac.services where reported_at > now() - interval '1 minute' order by beat_name, name;

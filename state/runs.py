@@ -318,12 +318,6 @@ def wake(db: Executor, now: datetime | None = None) -> list[RunRow]:
     return many(db, SQL.wake, now=now, limit=BATCH)
 
 
-def due_in_seconds(db: Executor) -> float | None:
-    """Seconds until the next one is due (negative: it is late), or None."""
-    row = db.one(SQL.due_in_seconds)
-    return row["seconds"] if row else None
-
-
 def expire(db: Executor, now: datetime | None = None) -> list[RunRow]:
     return many(db, SQL.expire, now=now, limit=BATCH)
 

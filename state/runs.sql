@@ -244,11 +244,6 @@ update celeriac.runs as r set
 from due where r.id = due.id
 returning r.*;
 
--- name: due_in_seconds
--- When `wake` has something to do again.
-select extract(epoch from min(run_at) - clock_timestamp())::float8 as seconds
-from celeriac.runs where status in ('delayed', 'waiting') and run_at is not null;
-
 -- name: expire
 -- Those that did not start before their ttl passed.
 with stale as (

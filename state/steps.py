@@ -73,10 +73,11 @@ _MEMBERS = tuple(member.name for member in fields(Checkpoint))
 
 
 class Asked(NamedTuple):
-    """What was asked of a run while it executed."""
+    """What was asked of a run while it executed. `is_first`: the checkpoint was written, and was not there before."""
 
     is_to_end: bool
     is_paused: bool
+    is_first: bool = True
 
 
 def record(db: Executor, run_id: UUID, epoch: int, checkpoint: Checkpoint) -> Asked:
@@ -87,7 +88,7 @@ def record(db: Executor, run_id: UUID, epoch: int, checkpoint: Checkpoint) -> As
     row = db.one(SQL.record, run_id=run_id, epoch=epoch, **{name: getattr(checkpoint, name) for name in _MEMBERS})
     if row is None:
         raise Superseded(f"{public('run', run_id)} is no longer held at epoch {epoch}: step {checkpoint.key!r} unsaved")
-    return Asked(row["is_to_end"], row["is_paused"])
+    return Asked(row["is_to_end"], row["is_paused"], row["is_first"])
 
 
 def of_run(db: Executor, run_id: UUID) -> list[StepRow]:

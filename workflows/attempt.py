@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from ..state import payload, steps, waits
-from ..state.errors import Superseded
+from ..state.errors import StateUnavailable, Superseded
 from ..state.payload import Json
 from ..state.steps import Checkpoint, StepRow
 from .deadline import StepTimedOut, deadline
@@ -132,7 +132,7 @@ class _Attempt:
 
     def _transact(self) -> Json:
         """Body and checkpoint in one transaction, again until Postgres says that it is committed. Whether one whose
-        answer was lost is, the checkpoint tells."""
+        answer was lost is, the checkpoint tells: it is looked for before, and it is the first or this one is undone."""
         execution, run = self.execution, self.execution.run
 
         def attempt() -> Json:
@@ -143,6 +143,8 @@ class _Attempt:
                 output = self._encoded(self._called(session))
                 session.flush()
                 asked = steps.record(transaction, run.id, run.epoch, self._checkpoint(steps.COMPLETED, output=output))
+                if not asked.is_first:
+                    raise StateUnavailable(f"an earlier commit of step {self.key!r} arrived late, and counts")
             execution.heard(asked)
             return output
 
@@ -152,8 +154,12 @@ class _Attempt:
             execution.interrupt(Lost())
 
     def _called(self, *arguments: Any) -> Any:
+        grace_seconds = self.execution.settings.timeout_grace_seconds
         try:
-            with self.execution.inside(self.key, self.number), deadline(self.call.timeout_seconds, self.key):
+            with (
+                self.execution.inside(self.key, self.number),
+                deadline(self.call.timeout_seconds, self.key, grace_seconds),
+            ):
                 return self.call.body(*arguments)
         except StepTimedOut as stop:
             raise TimeoutError(str(stop)) from None

@@ -48,7 +48,7 @@ def order(
     return ordered
 
 
-def abort(durable: "Celeriac", id: UUID, actor: str | None = None) -> BulkRow | None:
+def abort(durable: "Celeriac", id: UUID) -> BulkRow | None:
     """Stops an order; what is done stays done. None: it has ended, or is unknown."""
     return bulk.abort(durable.database, id)
 

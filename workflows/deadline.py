@@ -17,7 +17,6 @@ from types import FrameType
 
 AGAIN_SECONDS = 1.0  # a body that swallowed the signal gets another one
 STDERR = 2
-GRACE_SECONDS = 10.0  # after its timeout a body that could not be stopped is ended with its process
 
 
 class StepTimedOut(BaseException):
@@ -25,14 +24,17 @@ class StepTimedOut(BaseException):
 
 
 @contextmanager
-def deadline(seconds: float | None, key: str) -> Iterator[None]:
-    """Raises StepTimedOut in the block when it takes longer than `seconds`; None: it may take as long as it likes."""
+def deadline(seconds: float | None, key: str, grace_seconds: float) -> Iterator[None]:
+    """Raises StepTimedOut in the block when it takes longer than `seconds`; None: it may take as long as it likes.
+
+    `grace_seconds` after that a block that could not be stopped is ended with its prefork process.
+    """
     if seconds is None:
         yield
         return
     stop = StepTimedOut(f"step {key!r} took longer than its timeout, {seconds:g} s")
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
-        with _by_signal(seconds, stop):
+        with _by_signal(seconds, grace_seconds, stop):
             yield
     else:
         with _by_exception(seconds, stop):
@@ -40,7 +42,7 @@ def deadline(seconds: float | None, key: str) -> Iterator[None]:
 
 
 @contextmanager
-def _by_signal(seconds: float, stop: StepTimedOut) -> Iterator[None]:
+def _by_signal(seconds: float, grace_seconds: float, stop: StepTimedOut) -> Iterator[None]:
     is_over = False
 
     def ring(number: int, frame: FrameType | None) -> None:
@@ -50,11 +52,9 @@ def _by_signal(seconds: float, stop: StepTimedOut) -> Iterator[None]:
     before = signal.signal(signal.SIGALRM, ring)
     is_child = _is_pool_child()
     if is_child:
-        faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=STDERR)
-    began, (others_seconds, others_interval) = (
-        time.monotonic(),
-        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS),
-    )
+        faulthandler.dump_traceback_later(seconds + grace_seconds, exit=True, file=STDERR)
+    began = time.monotonic()
+    others_seconds, others_interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
     try:
         yield
     finally:

@@ -27,10 +27,14 @@ class Settings:
     in_place_delay_seconds: float = 1.0  # a longer delay before a step's next attempt frees the worker
     heartbeat_seconds: float = 5.0  # between two signs of life of a worker
     heartbeat_timeout_seconds: float = 30.0  # silence after which a worker counts as lost, with its host
+    timeout_grace_seconds: float = 10.0  # after its timeout a step that cannot be stopped is ended with its process
     terminate_grace_seconds: float = 30.0  # after its max_duration a run that does not end is terminated
     deaf_seconds: float = 60.0  # a consumer without progress for so long gets no more runs
     dispatch_window_factor: float = 2.0  # runs out in Celery's lists or executing, as a multiple of the workers' slots
     tail_call_seconds: float = 0.25  # how long a worker slot goes on with admitted runs of one message; 0: never
+    retention_days: float = 30.0  # finished runs, ticks, events, stopped workers; a workflow may differ; 0: for ever
+    delivery_retention_days: float = 30.0  # webhook deliveries; 0: for ever
+    archive_folder: str = ""  # where runs and deliveries are written as JSON lines before they are deleted
     redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
     log_level: str = "INFO"  # what logging says in a run from this level on is kept as the run's log; OFF: nothing
     log_stdout: bool = False  # whether what a run prints, to stdout or stderr, is kept in its log, too

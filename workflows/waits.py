@@ -73,7 +73,7 @@ class Token:
         """Suspends the run until the token is completed, and returns with what. Raises TimeoutError after its timeout,
         and StepError where it was completed with an error."""
         execution = execution_for("token.wait")
-        return _outcome(suspension.ended(execution, [self.key], cause=f"it waits for {self.key} ({self.id})")[self.key])
+        return _outcome(suspension.ended(execution, [self.key], cause=f"it waits for {self.key}")[self.key])
 
 
 def create_token(timeout: float | None = None, name: str = "token") -> Token:
@@ -139,10 +139,12 @@ def send_event(name: str, payload_: Mapping[str, Any] | None = None, key: str | 
     """
     execution = current_execution()
     if execution is not None and execution.step_inside is None:
-        return execution.remembered(
-            f"send {checked_name(name, 'an event')}",
-            lambda: deliver_event(registry.durable(), name, payload_ or {}, key or execution.next_line()),
-        )
+
+        def send() -> bool:
+            is_first = deliver_event(registry.durable(), name, payload_ or {}, key or execution.next_line())
+            return is_first or key is None  # the line's own key: an execution that died after it has sent this event
+
+        return execution.remembered(f"send {checked_name(name, 'an event')}", send)
     return deliver_event(registry.durable(), name, payload_ or {}, key or new_id().hex)
 
 

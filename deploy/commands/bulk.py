@@ -75,7 +75,7 @@ def show_one(durable: Celeriac, id: str | None, as_json: bool) -> None:
 def abort(durable: Celeriac, id: str | None, as_json: bool) -> None:
     """Stop an order. What is done stays done."""
     parsed = _order_id(id)
-    row = bulk.abort(durable, parsed, ACTOR)
+    row = bulk.abort(durable, parsed)
     if row is None:
         ended = _known(durable, parsed)
         raise click.ClickException(f"{id} cannot be aborted: it is {ended.status} already")

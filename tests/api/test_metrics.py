@@ -1,6 +1,5 @@
 """`/metrics`, as Prometheus reads it."""
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from celeriac import Celeriac
 from celeriac.beat.meter import Meter
-from celeriac.state import deliveries, measures, workers
+from celeriac.state import deliveries, measures, services, workers
 from celeriac.state.ids import new_id, parse
+from celeriac.state.outlook import look
 from celeriac.state.workers import Worker
 
 CLOSED_PORT = 9
@@ -160,7 +160,7 @@ def test_a_backlog_of_ends_is_worked_off_in_passes_and_none_is_lost_at_a_common_
     durable.database.all("update celeriac.meters set measured_until = now() - interval '1 hour'")
     meter, passes = Meter(durable), []
     while counts := meter.run_once(settled(durable))["runs"]:
-        passes.append((counts, meter.due_in_seconds()))
+        passes.append((counts, meter.due_in_seconds(look(durable.database, 30))))
     assert [(7, 0.0), (3, None)] == passes
     assert 10 == read("celeriac_runs_finished_total", workflow=GREET, status="cancelled")
 
@@ -246,23 +246,16 @@ def test_a_late_schedule_tells_how_late_it_is(durable, read):
     assert 30 <= read("celeriac_schedule_lag_seconds") < 40
 
 
-def test_the_services_of_each_beat_are_told_where_they_are_written_down(durable, read):
-    durable.database.all(
-        """create table if not exists celeriac.services (
-            beat_id uuid not null, name text not null, beat_name text not null, interval_seconds float8 not null,
-            passes bigint not null, totals jsonb not null, counts jsonb not null, did_at timestamptz,
-            passed_at timestamptz, trouble text, reported_at timestamptz not null default now())"""
-    )
-    for beat in ("a:1", "b:2"):
-        durable.database.all(
-            "insert into celeriac.services"
-            " (beat_id, name, beat_name, interval_seconds, passes, totals, counts, trouble)"
-            " values (gen_random_uuid(), 'dispatcher', %(beat)s, 2, 7, %(totals)s, '{}', %(trouble)s)",
-            beat=beat, totals=json.dumps({"leaked": 3}), trouble="no Redis" if beat == "b:2" else None,
-        )  # fmt: skip
-    assert 7 == read("celeriac_service_passes_total", beat="a:1", service="dispatcher")
-    assert 3 == read("celeriac_service_done_total", beat="a:1", service="dispatcher", what="leaked")
-    assert (0, 1) == tuple(read("celeriac_service_troubled", beat=each) for each in ("a:1", "b:2"))
+def test_what_the_services_of_each_beat_did_is_told(durable, read):
+    for beat, trouble in (("a:1", None), ("b:2", "no Redis")):
+        record = {"name": "dispatcher", "interval_seconds": 60, "passes": 7, "totals": {"leaked": 3}}
+        record |= {"counts": {"leaked": 2}, "did_at": None, "passed_at": "2026-01-01T00:00:00Z", "trouble": trouble}
+        services.report(durable.database, new_id(), beat, [record])
+    assert 7 == read("celeriac_beat_passes_total", beat="a:1", service="dispatcher")
+    assert 3 == read("celeriac_beat_done_total", beat="a:1", service="dispatcher", count="leaked")
+    assert 2 == read("celeriac_beat_done_last", beat="b:2", service="dispatcher", count="leaked")
+    assert 1767225600 == read("celeriac_beat_passed_timestamp_seconds", beat="a:1", service="dispatcher")
+    assert (0, 1) == tuple(read("celeriac_beat_in_trouble", beat=each) for each in ("a:1", "b:2"))
 
 
 def test_dropped_lines_of_logs_are_counted(durable, read):

@@ -173,3 +173,51 @@ def test_workers_and_schedules_are_the_documents_of_the_api(run, durable):
     assert schedule["id"].startswith("sch_")
     assert schedule["next_due_at"].endswith("Z")
     assert "celery@host" in run("workers").output
+
+
+def test_a_schedule_is_made_changed_paused_fired_and_deleted(run):
+    made = run("schedules", "create", "c1", "--workflow", "cli.greet", "--payload", '{"name": "Ada"}', "--cron",
+               "0 8 * * *", "--timezone", "Europe/Berlin", "--overlap", "skip", "--json")  # fmt: skip
+    assert 0 == made.exit_code, made.output
+    assert ("cron", "skip", "cli") == tuple(json.loads(made.output)[n] for n in ("kind", "overlap", "created_by"))
+    changed = json.loads(run("schedules", "update", "c1", "--every", "60", "--json").output)
+    assert ("60", "skip", {"name": "Ada"}) == tuple(changed[n] for n in ("expression", "overlap", "payload"))
+    paused = run("schedules", "pause", "c1", "--note", "on holiday").output
+    assert "paused by cli: on holiday" in paused
+    assert "every 1 min 0 s" in paused or "every 1 min" in paused
+    assert "on" in run("schedules", "resume", "c1").output.split()
+    assert json.loads(run("schedules", "run", "c1", "--json").output)["run"].startswith("run_")
+    shown = json.loads(run("schedules", "show", "c1", "--json").output)
+    assert ["by hand"] == [tick["cause"] for tick in shown["newest_ticks"]]
+    assert "by hand" in run("schedules", "show", "c1").output
+    assert 3 == len(json.loads(run("schedules", "next", "c1", "-n", "3", "--timezone", "Asia/Tokyo", "--json").output))
+    assert 0 == run("schedules", "delete", "c1").exit_code
+    assert 2 == run("schedules", "show", "c1").exit_code
+
+
+def test_a_backfill_is_tried_and_done(run):
+    run("schedules", "create", "c1", "--workflow", "cli.greet", "--payload", '{"name": "Ada"}', "--cron", "0 8 * * *")
+    range_ = ("--start", "2026-01-01", "--end", "2026-01-04")
+    assert "3 ticks have not started" in run("schedules", "backfill", "c1", *range_, "--dry-run").output
+    assert "3 of 3 ticks started" in run("schedules", "backfill", "c1", *range_).output
+    assert [] == json.loads(run("schedules", "backfill", "c1", *range_, "--json").output)["due"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("show",), "which schedule?"),
+        (("ls", "c1"), "schedules show"),
+        (("create", "c1", "--cron", "* * * * *"), "--workflow NAME"),
+        (("create", "c1", "--workflow", "cli.greet"), "--cron"),
+        (("create", "c1", "--workflow", "cli.gret", "--every", "60"), "Did you mean 'cli.greet'?"),
+        (("create", "c1", "--workflow", "cli.greet", "--every", "60", "--payload", "{"), "not JSON"),
+        (("create", "c1", "--workflow", "cli.greet", "--every", "60", "--start", "soon"), "ISO 8601"),
+        (("backfill", "c1"), "--start and --end"),
+        (("pause", "nobody"), "there is no schedule 'nobody'"),
+    ],
+)
+def test_what_cannot_be_done_with_a_schedule_is_told(run, arguments, told):
+    answer = run("schedules", *arguments)
+    assert 2 == answer.exit_code
+    assert told in answer.output

@@ -288,4 +288,4 @@ def test_a_paused_run_is_not_claimed_and_its_timer_goes_on(a_run: Any) -> None:
 def test_a_checkpoint_tells_that_its_run_is_paused(a_run: Any) -> None:
     run = a_run(status.RUNNING)
     repairs.pause(a_run.database, run.id)
-    assert steps.Asked(is_to_end=False, is_paused=True) == a_run.checkpoint(run)
+    assert steps.Asked(is_to_end=False, is_paused=True, is_first=True) == a_run.checkpoint(run)

@@ -501,7 +501,7 @@ class TestStepTimeouts:
 
         def busy() -> None:
             try:
-                with deadline(0.05, "busy"):
+                with deadline(0.05, "busy", grace_seconds=10):
                     while True:
                         time.sleep(0.001)
             except StepTimedOut:
@@ -511,7 +511,7 @@ class TestStepTimeouts:
         assert stopped.wait(20)
 
     def test_a_body_that_is_done_in_time_is_left_alone(self) -> None:
-        with deadline(0.02, "quick"):
+        with deadline(0.02, "quick", grace_seconds=10):
             pass
         threading.Event().wait(0.05)  # the time passes, and nothing comes
 
@@ -520,7 +520,7 @@ class TestStepTimeouts:
         others = signal.signal(signal.SIGALRM, lambda number, frame: rang.append(number))
         pending = signal.setitimer(signal.ITIMER_REAL, 0.05)  # pytest-timeout's own, given back below
         try:
-            with deadline(30, "quick"):
+            with deadline(30, "quick", grace_seconds=10):
                 threading.Event().wait(0.1)
             while not rang:
                 threading.Event().wait(0.001)

@@ -8,8 +8,9 @@ import sqlalchemy
 from sqlalchemy import orm, text
 
 from celeriac import Celeriac, Retry, sleep, step, workflow
-from celeriac.state import runs, status
+from celeriac.state import runs, status, steps
 from celeriac.state.database import Database
+from celeriac.state.steps import Checkpoint
 from celeriac.workflows.errors import UsageError
 
 INSERT = "insert into ledger (account, amount) values (:account, :amount)"
@@ -113,6 +114,33 @@ class TestSteps:
 
         assert status.QUEUED == perform.once(perform.start(pay)).status
         assert [] == amounts(perform.database)
+
+    def test_a_commit_whose_answer_was_lost_and_that_arrives_late_counts_and_what_was_tried_meanwhile_does_not(
+        self, perform: Any
+    ) -> None:
+        tries: list[int] = []
+
+        def commit_late() -> None:
+            run = perform.database.one("select id, epoch from celeriac.runs where status = 'running'")
+            with perform.database.unit_of_work() as (session, transaction):
+                session.execute(text(INSERT), {"account": "ada", "amount": 1})
+                earlier = Checkpoint(key="debit", seq=1, name="debit", status="completed", attempts=1,
+                                     duration_seconds=0, kind="transaction", output='"first"')  # fmt: skip
+                steps.record(transaction, run["id"], run["epoch"], earlier)
+
+        @step(transaction=True)
+        def debit(session: orm.Session) -> str:
+            tries.append(1)
+            session.execute(text(INSERT), {"account": "ada", "amount": 2})
+            commit_late()
+            return "second"
+
+        @workflow(name="pay")
+        def pay() -> str:
+            return debit()
+
+        assert '"first"' == perform(pay).output
+        assert ([1], [1]) == (amounts(perform.database), tries)
 
     def test_outside_a_run_it_is_a_plain_function_of_a_session(self, durable: Celeriac, database: Database) -> None:
         @step(transaction=True)

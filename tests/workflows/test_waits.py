@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -25,8 +26,11 @@ from celeriac import (
 )
 from celeriac.state import runs, status, waits
 from celeriac.state.runs import RunRow
+from celeriac.state.waits import NewWait
 from celeriac.workflows import registry, repairs
 from celeriac.workflows.errors import QueueDraining, RunCancelled, RunFailed, UsageError
+from celeriac.workflows.execution import current_execution
+from celeriac.workflows.waits import deliver_event
 
 
 @pytest.fixture
@@ -412,39 +416,13 @@ class TestEvents:
         assert "[true,true]" == perform(sender).output.replace(" ", "")
         assert [{"n": 2}] == perform.database.all("select count(*) as n from celeriac.events")
 
-    @pytest.mark.parametrize("tries", [300, pytest.param(10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)])])
-    def test_no_wake_up_is_lost_when_send_and_wait_race(self, perform: Any, durable: Celeriac, tries: int) -> None:
-        """The run is suspended at the very moment when its event is sent, again and again: it is always woken."""
-        barrier = threading.Barrier(2, timeout=60)
+    def test_one_whose_sender_died_before_its_checkpoint_is_told_as_sent(self, perform: Any, durable: Celeriac) -> None:
+        @workflow(name="sender")
+        def sender() -> bool:
+            deliver_event(durable, "paid", {}, current_execution().next_line().replace(":0", ":1"))  # as its line does
+            return send_event("paid")
 
-        @workflow(name="racer")
-        def racer() -> None: ...
-
-        def send() -> None:
-            for n in range(tries):
-                barrier.wait()
-                waits.send_event(durable.database, "race", f"k{n}", json.dumps({"n": n}))
-                barrier.wait()
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        for n in range(tries):
-            if n % 500 == 0:
-                run, _ = perform.claim(perform.start(racer))
-            key = f"event {n}"
-            new = waits.NewWait(key=key, seq=n, name="race", kind=waits.EVENT, topic="race", match={"n": n})
-            barrier.wait()
-            waits.suspend_on(
-                durable.database, run.id, run.epoch, new=[new], keys=[key], needed=1, tolerated=None, cause="race"
-            )
-            barrier.wait()
-            claimed = perform.database.one(
-                "update celeriac.runs set status = 'running', worker_id = gen_random_uuid(), worker_pid = 1 "
-                "where id = %(id)s and status = 'queued' returning id",
-                id=run.id,
-            )
-            assert claimed is not None, f"try {n}: {perform.row(run.id).status}"
-        sender.join()
+        assert "true" == perform(sender).output
 
 
 class TestSubscriptions:
@@ -687,3 +665,49 @@ def test_waits_survive_workers_that_die_and_deploys(perform: Any, settle: Any, d
     perform.is_draining = False
     assert ["hello", 6] == json.loads(settle(perform.row(held.id)).output)
     assert 1 == len(runs.find(perform.database, runs.Filter(workflow="double"), 10))
+
+
+RACES: dict[str, Callable[[Any, RunRow, NewWait], object]] = {
+    waits.EVENT: lambda db, run, wait: waits.send_event(db, "race", wait.key, json.dumps(wait.match)),
+    waits.MESSAGE: lambda db, run, wait: waits.send_message(db, run.id, "race", json.dumps(wait.key)),
+    waits.TOKEN: lambda db, run, wait: waits.complete_token(db, wait.token_id, "1", None),
+}
+
+
+@pytest.mark.parametrize("tries", [100, pytest.param(10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("kind", RACES)
+def test_no_wake_up_is_lost_when_send_and_wait_race(perform: Any, durable: Celeriac, kind: str, tries: int) -> None:
+    """The run is suspended at the very moment when what it waits for comes, again and again: it is always woken."""
+    barrier = threading.Barrier(2, timeout=60)
+
+    @workflow(name="racer")
+    def racer() -> None: ...
+
+    def send() -> None:
+        for _ in range(tries):
+            barrier.wait()
+            RACES[kind](durable.database, run, wait)
+            barrier.wait()
+
+    sender = threading.Thread(target=send)
+    for n in range(tries):
+        if n % 500 == 0:
+            run, _ = perform.claim(perform.start(racer))
+        token_id = uuid4() if kind == waits.TOKEN else None
+        wait = NewWait(key=f"{n}", seq=n, name="race", kind=kind, topic="race", match={"n": n}, token_id=token_id)
+        if kind == waits.TOKEN:  # it is there before anyone can complete it
+            waits.begin(durable.database, run.id, run.epoch, wait)
+        if n == 0:
+            sender.start()
+        barrier.wait()
+        waits.suspend_on(
+            durable.database, run.id, run.epoch, new=[wait], keys=[wait.key], needed=1, tolerated=None, cause="race"
+        )
+        barrier.wait()
+        claimed = perform.database.one(
+            "update celeriac.runs set status = 'running', worker_id = gen_random_uuid(), worker_pid = 1 "
+            "where id = %(id)s and status = 'queued' returning id",
+            id=run.id,
+        )
+        assert claimed is not None, f"try {n}: {perform.row(run.id).status}"
+    sender.join()
