@@ -37,7 +37,7 @@ def test_what_a_run_says_and_prints_is_kept_on_every_pool(shop, wait_until, pool
 
 
 def test_what_was_said_before_a_process_was_killed_is_there_and_so_is_that_it_was(shop, wait_until):
-    shop.worker(concurrency=1)
+    shop.worker()
     run = shop.durable.trigger("talkative")
     wait_until(lambda: "step 1 speaks" in [message for _, _, message in told(shop, run)])
     run.refresh()
