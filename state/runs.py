@@ -209,8 +209,9 @@ def complete(db: Executor, id: UUID, epoch: int, output: str) -> RunRow | None:
     return one(db, SQL.complete, id=id, epoch=epoch, output=output)
 
 
-def fail(db: Executor, id: UUID, epoch: int, error: str, cause: str) -> RunRow | None:
-    return one(db, SQL.fail, id=id, epoch=epoch, error=error, cause=cause)
+def fail(db: Executor, id: UUID, epoch: int, error: str, cause: str, misfit_epoch: int | None = None) -> RunRow | None:
+    """Ends it as failed. `misfit_epoch`: its code does not fit what was recorded up to there."""
+    return one(db, SQL.fail, id=id, epoch=epoch, error=error, cause=cause, misfit_epoch=misfit_epoch)
 
 
 def postpone(  # each of these is a column or a guard of the one statement

@@ -87,12 +87,19 @@ where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_reques
 returning *;
 
 -- name: fail
--- The function raised, and its retries are spent.
-update celeriac.runs set
-    status = 'failed', cause = %(cause)s, error = %(error)s::json,
-    finished_at = now(), worker_id = null, worker_pid = null
-where id = %(id)s and status = 'running' and epoch = %(epoch)s
-returning *;
+-- The function raised, and its retries are spent; or its code does not fit what was recorded up to `misfit_epoch`. What
+-- that code has recorded since then, code that fits need not ask for.
+with failed as (
+    update celeriac.runs set
+        status = 'failed', cause = %(cause)s, error = %(error)s::json,
+        finished_at = now(), worker_id = null, worker_pid = null
+    where id = %(id)s and status = 'running' and epoch = %(epoch)s
+    returning *
+), doubtful as (
+    update celeriac.steps as s set is_optional = true
+    from failed where s.run_id = failed.id and s.epoch > %(misfit_epoch)s
+)
+select * from failed;
 
 -- name: postpone
 -- It raised and is tried again later: a step after its own delay (`next_attempt` is this attempt), or the run from

@@ -142,8 +142,9 @@ class Execution:
         recorded = self._recorded.get(key)
         if recorded is not None and recorded.kind != kind:
             self._refuse_code(
+                recorded.epoch,
                 f"{self.id} recorded {key!r} as a {recorded.kind}, the code now asks for a {kind} of this name. "
-                "Give the new one another name, or deploy the code that this run began with, and retry the run."
+                "Give the new one another name, or deploy the code that this run began with, and retry the run.",
             )
         if recorded is None or recorded.finished_at is None:
             self.check(may_clean_up=kind in BODIES)
@@ -238,10 +239,10 @@ class Execution:
         """Repeats `write` until Postgres answers."""
         return outlast(write, f"a checkpoint of {self.id}")
 
-    def _refuse_code(self, told: str) -> NoReturn:
+    def _refuse_code(self, misfit_epoch: int, told: str) -> NoReturn:
         # Not an error that the code could catch and go on from: it is this code that must not go on.
         error = CodeChanged(told)
-        self.interrupt(Failed(error_document(error), "its code has changed", error, is_misfit=True))
+        self.interrupt(Failed(error_document(error), "its code has changed", error, misfit_epoch))
 
 
 @contextmanager

@@ -91,8 +91,8 @@ def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     match outcome:
         case Completed(output):
             return runs.complete(database, run.id, run.epoch, output)
-        case Failed(error, cause):  # it may have been condemned to this before
-            return runs.fail(database, run.id, run.epoch, error, cause)
+        case Failed(error, cause, _, misfit_epoch):  # it may have been condemned to this before
+            return runs.fail(database, run.id, run.epoch, error, cause, misfit_epoch)
         case RetryAt(error, cause, delay_seconds, next_attempt, has_cleanup, is_cleanup):
             return runs.postpone(
                 database,
@@ -151,7 +151,7 @@ def _completed(execution: Execution, output: str) -> Outcome:
         f"{execution.id} recorded {names}, and its code returned without asking for it. Was a step removed or renamed "
         "while the run was under way? Deploy code that asks for it, or tells both apart by patched(), and retry it."
     )
-    return Failed(error_document(error), "its code has changed", error, is_misfit=True)
+    return Failed(error_document(error), "its code has changed", error, max(step.epoch for step in missed))
 
 
 def _failed_or_retried(workflow: "Workflow[..., Any]", run: RunRow, error: BaseException) -> Outcome:

@@ -21,14 +21,14 @@ class Completed:
 class Failed:
     """The function raised, and its retries are spent. `error` is JSON text, `exception` what was raised.
 
-    `is_misfit`: the code does not fit what the run has recorded. That is no failure of what the run does, so nothing of
-    it is undone.
+    `misfit_epoch`: the code does not fit what the run has recorded up to that epoch. That is no failure of what the run
+    does, so nothing of it is undone.
     """
 
     error: str
     cause: str
     exception: BaseException
-    is_misfit: bool = False
+    misfit_epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ PASSED_BY = "its code has changed, and did not come to this step before the run 
 def undone(execution: Execution, outcome: Outcome) -> Outcome:
     """The outcome after the compensations, or what interrupted them. Compensations that failed are told in its
     error."""
-    if not isinstance(outcome, Failed | Cancelled) or (isinstance(outcome, Failed) and outcome.is_misfit):
+    if not isinstance(outcome, Failed | Cancelled) or (
+        isinstance(outcome, Failed) and outcome.misfit_epoch is not None
+    ):
         return outcome
     passed_by = {step.key: PASSED_BY for step in execution.compensable() if step.key not in _keys(execution)}
     if not execution.undoable and not passed_by:

@@ -142,7 +142,7 @@ class Matrix:
                 f"bodies that ran too often when it was killed {moment}"
             )
         killed = sum(map(self.was_killed, runs))
-        assert killed >= len(runs) * 0.9  # in a family some statements have no fixed order or number
+        assert killed >= len(runs) * 0.75  # in a family some statements have no fixed order or number
         print(f"{example.name}: killed at {killed} of {len(moments)} moments")
 
 

@@ -101,10 +101,5 @@ def test_a_run_that_was_stopped_is_kept_and_goes_on_with_the_code_that_fits(roll
     assert ["charge", "ship"] == rolled_back.stage.bodies(run)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what the code that did not fit has recorded before it was stopped, `pay`, the old code never asks for: "
-    "a rollback alone does not mend such a run",
-)
 def test_a_run_whose_step_was_renamed_goes_on_after_a_rollback(rolled_back):
     assert "go on" == rolled_back.runs["renamed"].retry().result(timeout=20)

@@ -68,10 +68,21 @@ def test_a_run_that_was_stopped_fails_again_with_the_wrong_code_and_goes_on_with
     repairs.retry(perform.database, run.id)
     failed = perform.finish(perform.row(run.id))
     assert status.FAILED == failed.status
-    deploy(lambda: [do("charge"), sleep(60), do("pay")])
+    deploy(lambda: [do("charge"), sleep(60), do("ship")])
     repairs.retry(perform.database, run.id)
     assert status.COMPLETED == perform.finish(perform.row(run.id)).status
-    assert ["charge", "pay"] == did
+    assert ["charge", "pay", "ship"] == did
+
+
+def test_what_the_wrong_code_did_in_several_executions_does_not_stop_the_right_one(
+    perform: Any, deploy: Any, do: Any, did: list[str]
+) -> None:
+    run = perform.once(perform.start(deploy(lambda: [do("charge"), sleep(60)])))
+    deploy(lambda: [do("pay"), sleep(60), do("more"), sleep(60), do("even more")])
+    assert status.FAILED == perform.finish(run).status
+    deploy(lambda: [do("charge"), sleep(60)])
+    repairs.retry(perform.database, run.id)
+    assert status.COMPLETED == perform.finish(perform.row(run.id)).status
 
 
 @pytest.mark.parametrize("swallows", [False, True])
