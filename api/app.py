@@ -8,13 +8,17 @@ from ..workflows import Celeriac
 from . import guard, problems
 from .catalogue import blueprint as catalogue
 from .current import bind
+from .deliveries import blueprint as deliveries
+from .endpoints import blueprint as endpoints
 from .health import blueprint as health
 from .hooks import blueprint as hooks
 from .page import blueprint as page
+from .quarantine import blueprint as quarantine
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
 from .runs import blueprint as runs
 from .signals import blueprint as signals
+from .webhook_page import blueprint as webhook_page
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -41,6 +45,9 @@ def create_app(durable: Celeriac) -> Flask:
     """
     durable.settings.need("database_url")
     assert durable.dispatcher, "needs the URL of Redis"
+    for endpoint in durable.endpoints.values():
+        if endpoint.spool:
+            durable.settings.need("spool_dir")
     app = Flask(__name__)
     app.json = Json(app)
     app.url_map.strict_slashes = False
@@ -48,7 +55,8 @@ def create_app(durable: Celeriac) -> Flask:
     app.before_request(_name_request)
     guard.install(app, durable.settings)
     problems.install(app)
-    for blueprint in (runs, signals, queues, catalogue, hooks, health, page, queue_page):
+    webhooks = (hooks, endpoints, deliveries, quarantine, webhook_page)
+    for blueprint in (runs, signals, queues, catalogue, *webhooks, health, page, queue_page):
         app.register_blueprint(blueprint)
     app.after_request(_secure)
     return app

@@ -1,19 +1,15 @@
-"""What there is besides runs and queues, to read: workflows, workers, schedules, webhook endpoints, deliveries."""
-
-from typing import Any
+"""What there is besides runs and queues, to read: workflows, workers, schedules."""
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from ..state import deliveries, endpoints, schedules, workers, workflows
+from ..state import schedules, workers, workflows
 from ..state.database import Row
 from . import documents
 from .current import database, durable
 from .documents import Document, moment, value
 
 blueprint = Blueprint("catalogue", __name__, url_prefix="/api/v1")
-
-DELIVERIES = 100  # the newest ones that a list shows
 
 
 @blueprint.get("/workflows")
@@ -29,17 +25,6 @@ def list_workers() -> ResponseReturnValue:
 @blueprint.get("/schedules")
 def list_schedules() -> ResponseReturnValue:
     return jsonify(schedules=[documents.schedule(row) for row in schedules.every(database())])
-
-
-@blueprint.get("/endpoints")
-def list_endpoints() -> ResponseReturnValue:
-    return jsonify(endpoints=known_endpoints())
-
-
-@blueprint.get("/deliveries")
-def list_deliveries() -> ResponseReturnValue:
-    found = deliveries.newest(database(), DELIVERIES)
-    return jsonify(deliveries=[documents.delivery(row) for row in found])
 
 
 def known_workflows() -> list[Document]:
@@ -61,19 +46,6 @@ def known_workflows() -> list[Document]:
 def live_workers() -> list[Document]:
     """The workers that are alive."""
     return [documents.worker(row) for row in workers.alive(database())]
-
-
-def known_endpoints() -> list[Document]:
-    """The webhook endpoints that this process serves, and those that others declared."""
-    known: dict[str, Any] = {
-        row["name"]: {"preset": row["preset"], "workflow": row["workflow"]} for row in endpoints.every(database())
-    }
-    for name, local in durable().endpoints.items():
-        known[name] = {"preset": local.preset, "workflow": local.workflow.name}
-    return [
-        {"name": name, "path": f"/hooks/{name}", "is_served": name in durable().endpoints, **known[name]}
-        for name in sorted(known)
-    ]
 
 
 def _workflow(row: Row) -> Document:

@@ -1,12 +1,8 @@
 """A list of runs: filters and a cursor from a query string, for the API and for the page alike."""
 
-import binascii
-import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from werkzeug.datastructures import MultiDict
 
@@ -15,6 +11,7 @@ from ..state.database import Database
 from ..state.runs import Filter, RunRow
 from ..state.status import STATUSES
 from .body import nearest
+from .cursors import after, cursor
 from .options import moment
 from .problems import Problem
 
@@ -41,15 +38,14 @@ def listed(database: Database, query: "MultiDict[str, str]") -> Listing:
     limit = _limit(query.get("limit", str(LIMIT)))
     rows = runs.find(database, filter_of(query), limit + 1)
     is_last = len(rows) <= limit
-    return Listing(rows[:limit], None if is_last else cursor(rows[limit - 1]))
+    return Listing(rows[:limit], None if is_last else cursor(rows[limit - 1].created_at, rows[limit - 1].id))
 
 
 def filter_of(query: "MultiDict[str, str]") -> Filter:
     """`status` may be repeated, or hold several with commas between. An empty parameter is as good as none."""
     given: dict[str, Any] = {name: _clean(name, query[name]) for name in TEXTS if query.get(name)}
     given |= {name: _moment(name, query[name]) for name in MOMENTS if query.get(name)}
-    after = _after(query["cursor"]) if query.get("cursor") else None
-    return Filter(status=statuses(query), after=after, **given)
+    return Filter(status=statuses(query), after=after(query), **given)
 
 
 def statuses(query: "MultiDict[str, str]") -> list[str]:
@@ -59,22 +55,6 @@ def statuses(query: "MultiDict[str, str]") -> list[str]:
         if word not in STATUSES:
             raise Problem(400, f"{word!r} is no status{nearest(word, STATUSES)}", "usage")
     return asked
-
-
-def cursor(last: RunRow) -> str:
-    """What continues after this run. It means nothing to anyone else."""
-    return urlsafe_b64encode(json.dumps([last.created_at.isoformat(), last.id.hex]).encode()).decode().rstrip("=")
-
-
-def _after(text: str) -> tuple[datetime, UUID]:
-    try:
-        at, id = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        parsed = datetime.fromisoformat(at)
-        if parsed.tzinfo is None:
-            raise ValueError("naive")
-        return parsed, UUID(id)
-    except (binascii.Error, ValueError, TypeError, AttributeError):
-        raise Problem(400, "this cursor is not one that was given out: start again without it", "usage") from None
 
 
 def _limit(text: str) -> int:

@@ -9,10 +9,10 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from ..state import deliveries, ids, runs, schedules, status, steps
+from ..state import ids, runs, schedules, status, steps
 from ..state.runs import RunRow
 from . import wording
-from .catalogue import known_endpoints, known_workflows, live_workers
+from .catalogue import known_workflows, live_workers
 from .current import database, durable
 from .listing import MOMENTS, TEXTS, listed, statuses
 from .options import coming
@@ -22,7 +22,6 @@ from .timeline import timeline
 
 blueprint = Blueprint("page", __name__)
 
-NEWEST_DELIVERIES = 50
 NOTICES = {
     "retried": "Retried: it goes on from its failed step, finished steps are kept.",
     "cancelled": "Cancelled.",
@@ -36,6 +35,13 @@ NOTICES = {
     "unchanged": "Nothing was changed.",
     "reset": "What the code says holds again.",
     "too-late": "Too late: its status had changed meanwhile.",
+    "endpoint-paused": "Paused: its deliveries are accepted, and held.",
+    "endpoint-resumed": "Resumed: what was held is routed now.",
+    "verified": "Verified: it is a delivery now, and routed in a moment.",
+    "still-refused": "Still not signed as the endpoint expects.",
+    "replayed": "Replayed: it is routed again.",
+    "discarded": "Discarded.",
+    "say-why": "Nothing was discarded: say why, it stands beside the delivery.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
 FILTERS = ("status", *TEXTS, *MOMENTS)
@@ -119,12 +125,6 @@ def workflows() -> ResponseReturnValue:
 @blueprint.get("/workers")
 def workers() -> ResponseReturnValue:
     return render("workers.html", database().now(), workers=live_workers())
-
-
-@blueprint.get("/webhooks")
-def webhooks() -> ResponseReturnValue:
-    found = deliveries.newest(database(), NEWEST_DELIVERIES)
-    return render("webhooks.html", database().now(), endpoints=known_endpoints(), deliveries=found, url=_url())
 
 
 def render(template: str, now: datetime, **values: Any) -> str:

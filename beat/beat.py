@@ -15,6 +15,7 @@ from .reaper import Reaper
 from .router import Router
 from .scheduler import Scheduler
 from .service import Counts, Service
+from .spool import SpoolService
 from .waker import Waker
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def services(durable: Celeriac) -> list[Service]:
         Pacer(durable),
         Reaper(durable),
         Router(durable),
+        SpoolService(durable),
         BulkService(durable),
     ]
 

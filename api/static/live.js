@@ -15,8 +15,8 @@ function tell(state) {
 
 function isBusy() {
   const active = document.activeElement;
-  const types = active && (active.tagName === "SELECT" || (active.tagName === "INPUT" && active.closest("main")));
-  const typed = [...document.querySelectorAll("main input")].some((each) => each.value !== each.defaultValue);
+  const types = active && (active.tagName === "SELECT" || (["INPUT", "TEXTAREA"].includes(active.tagName) && active.closest("main")));
+  const typed = [...document.querySelectorAll("main input, main textarea")].some((each) => each.value !== each.defaultValue);
   return types || typed || !document.getSelection().isCollapsed;
 }
 
