@@ -15,8 +15,8 @@ from ..workflows import replay as letters
 from ..workflows.errors import UsageError
 from . import webhook_documents as documents
 from .body import escaped, invalid, nearest, read_object, refuse_what_postgres_refuses
-from .cursors import after, cursor, limit_of
 from .current import database, durable
+from .cursors import after, cursor, limit_of
 from .options import moment
 from .problems import Problem
 

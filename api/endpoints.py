@@ -142,9 +142,7 @@ def _added(name: str, secret: Any, expires_at: datetime | None, overlap_seconds:
         raise invalid("/secret", "the secret is expected, as its sender shows it")
     durable().settings.need("secret_key")
     try:
-        row = inbox().vault.add(
-            served, secret, actor=g.actor, expires_at=expires_at, overlap_seconds=overlap_seconds
-        )
+        row = inbox().vault.add(served, secret, actor=g.actor, expires_at=expires_at, overlap_seconds=overlap_seconds)
     except UsageError as error:
         raise invalid("/secret", str(error)) from None
     return jsonify(documents.secret(row)), 201

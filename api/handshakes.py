@@ -71,5 +71,3 @@ def _zoom(document: Mapping[str, Any], secret: str) -> Response:
 
 def _json(document: Any) -> Response:
     return Response(json.dumps(document), mimetype=JSON)
-
-

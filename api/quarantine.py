@@ -11,8 +11,8 @@ from ..state.ids import parse
 from ..state.quarantine import QuarantineRow
 from . import webhook_documents as documents
 from .body import read_object
-from .cursors import after, cursor, limit_of
 from .current import database, durable, inbox
+from .cursors import after, cursor, limit_of
 from .hooks import new_delivery
 from .inbox import Inbox
 from .problems import Problem
@@ -75,9 +75,7 @@ def verify_again(inbox: Inbox, row: QuarantineRow) -> DeliveryRow | str:
         return row.reason
     given = Request(json.loads(row.headers), row.body, row.url, endpoint.options)
     secrets = inbox.vault.live(endpoint)
-    verdict = verify(
-        endpoint.preset, [each.text for each in secrets], given, header=endpoint.header, ignores_time=True
-    )
+    verdict = verify(endpoint.preset, [each.text for each in secrets], given, header=endpoint.header, ignores_time=True)
     if not verdict.is_verified:
         return verdict.reason
     secret = secrets[verdict.secret] if verdict.secret is not None else None

@@ -170,5 +170,3 @@ def _body(body: bytes) -> dict[str, Any]:
     if text is None:
         return {"body": b64encode(body).decode(), "body_encoding": "base64"}
     return {"body": text, "body_encoding": "text"}
-
-

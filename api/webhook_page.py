@@ -15,8 +15,8 @@ from ..state.ids import public
 from ..state.inbox import Filter
 from ..workflows import replay as letters
 from ..workflows.errors import UsageError
-from . import wording
 from . import webhook_documents as documents
+from . import wording
 from .current import database, durable, inbox
 from .deliveries import FILTERS, delivery_of, listed
 from .endpoints import whole_endpoint

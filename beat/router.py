@@ -1,5 +1,5 @@
-"""Routes webhook deliveries that were acknowledged and not routed: their process died, their queue was full, or an earlier
-one of their order key had to be done first."""
+"""Routes webhook deliveries that were acknowledged and not routed: their process died, their queue was full, or an
+earlier one of their order key had to be done first."""
 
 from datetime import datetime
 from typing import ClassVar

@@ -51,7 +51,9 @@ class DeliveryRow:
     @classmethod
     def of(cls, row: Row) -> "DeliveryRow":
         body = bytes(row["body"])
-        return cls(**{name: row[name] for name in COLUMNS} | {"body": body, "size_bytes": row.get("size_bytes", len(body))})
+        return cls(
+            **{name: row[name] for name in COLUMNS} | {"body": body, "size_bytes": row.get("size_bytes", len(body))}
+        )
 
 
 COLUMNS = tuple(column.name for column in fields(DeliveryRow) if column.name != "size_bytes")

@@ -1,4 +1,4 @@
-"""Requests that were not signed right: kept for a while, so that a wrong secret loses nothing; never more than a few."""
+"""Requests that were not signed right: kept so that a wrong secret loses nothing; never more than a few."""
 
 import json
 from collections.abc import Mapping

@@ -188,9 +188,7 @@ class Celeriac:
         row = runs.get(self.database, id)
         return explain(self, row) if row else None
 
-    def webhook(
-        self, name: str, *, verify: str | Preset, secret: str | Sequence[str] = (), **options: Any
-    ) -> Declared:
+    def webhook(self, name: str, *, verify: str | Preset, secret: str | Sequence[str] = (), **options: Any) -> Declared:
         """Declares a webhook endpoint: see `celeriac.workflows.webhook.declare_endpoint`."""
         return declare_endpoint(self, name, verify=verify, secret=secret, **options)
 

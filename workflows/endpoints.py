@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..state import deliveries, endpoints
 from ..state.database import Row
-from ..state.endpoints import EndpointDeclaration
 from ..state.errors import StateUnavailable
 from .declaration import declaration_of
 from .errors import UsageError
@@ -77,7 +76,9 @@ class Endpoints:
     def remove(self, name: str) -> None:
         """Raises UsageError where no person made it."""
         if endpoints.remove(self._durable.database, name) is None:
-            raise UsageError(f"there is no webhook endpoint {name!r} that was made at run time: code declares the others")
+            raise UsageError(
+                f"there is no webhook endpoint {name!r} that was made at run time: code declares the others"
+            )
         self.forget()
 
     def row(self, name: str) -> Row:

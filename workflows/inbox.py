@@ -102,7 +102,9 @@ def _settle(
 ) -> None:
     """Writes down what came of it: what is worst of its routes is the status of the whole."""
     statuses = {each.status for each in made}
-    worst = next((status for status in (PARKED, ROUTED, IGNORED) if status in statuses), ROUTED if was_routed else IGNORED)
+    worst = next(
+        (status for status in (PARKED, ROUTED, IGNORED) if status in statuses), ROUTED if was_routed else IGNORED
+    )
     telling = next((each for each in made if each.status == worst and each.reason), None)
     reason = telling.reason if telling else None if made or was_routed else "the endpoint has no routes"
     if refusal is not None:  # a full queue, or one that drains: the delivery is kept, and routed when there is room
@@ -136,7 +138,9 @@ def _dispatches(endpoint: Endpoint, event: Event) -> Iterator["Delivering"]:
     if endpoint.split is None:
         is_alone = sum(route.workflow is not None for route in routes) == 1
         for route in routes:
-            yield Delivering(endpoint, route, event, 0, event.delivery if is_alone else f"{event.delivery}/{route.name}")
+            yield Delivering(
+                endpoint, route, event, 0, event.delivery if is_alone else f"{event.delivery}/{route.name}"
+            )
         return
     try:
         items = mapping.items_by(endpoint.split, event.document)

@@ -23,9 +23,9 @@ REASON_LIMIT = 500  # characters
 def replay(durable: "Celeriac", id: UUID, *, body: bytes | None = None, actor: str | None = None) -> DeliveryRow:
     """Routes a delivery again, and returns it as it is then.
 
-    A dead letter, or one that was ignored or discarded, is the same delivery: routes that have done their part do nothing
-    more. One that was routed, or whose `body` is edited, becomes a new delivery with runs of its own; its original stays,
-    and is no dead letter any more. Raises UsageError: it is unknown, or not routed yet.
+    A dead letter, or one that was ignored or discarded, is the same delivery: routes that have done their part do
+    nothing more. One that was routed, or whose `body` is edited, becomes a new delivery with runs of its own; its
+    original stays, and is no dead letter any more. Raises UsageError: it is unknown, or not routed yet.
     """
     row = _known(durable, id)
     if body is None and row.status in REOPENABLE:
@@ -52,9 +52,8 @@ def discard(durable: "Celeriac", id: UUID, reason: str, actor: str | None = None
 
 
 def replay_all(durable: "Celeriac", filter: Filter, *, actor: str | None = None, is_dry: bool = False) -> int:
-    """Has all dead letters of a filter routed again, and what was ignored or discarded, where it asks for that: how many.
-
-    beat routes them, or in a dry run nothing does.
+    """Has all dead letters of a filter routed again by beat, and what was ignored or discarded, where it asks for that:
+    how many. A dry run only counts them.
     """
     chosen = filter if filter.status else copied(filter, status=(deliveries.PARKED,))
     if is_dry:

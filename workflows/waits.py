@@ -47,7 +47,7 @@ def wait_for_event(name: str, where: Mapping[str, Any] | None = None, timeout: f
 def wait_for_webhook(
     endpoint: str, where: Mapping[str, Any] | None = None, type: str | None = None, timeout: float | None = None
 ) -> dict[str, Any]:
-    """Suspends the run until a delivery comes to a webhook endpoint, and returns it: `delivery` (its id), `type`, `body`.
+    """Suspends the run until a delivery comes to a webhook endpoint, and returns its `delivery` id, `type`, `body`.
 
     `where` is what its JSON body has to contain, `type` which event it is. The endpoint sends its deliveries as events:
     `durable.webhook(endpoint, ..., events=True)`. Otherwise as `wait_for_event`, also in what it raises.

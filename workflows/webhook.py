@@ -157,7 +157,9 @@ class Endpoint:
             filter.parse(where)
         if transform is not None:
             if mapping is not None:
-                raise UsageError(f"webhook({self.name!r}): the payload is made by transform=, or by a function; not both")
+                raise UsageError(
+                    f"webhook({self.name!r}): the payload is made by transform=, or by a function; not both"
+                )
             _check_expression(transform)
         if event is not None:
             checked_name(event, "an event")
@@ -166,9 +168,7 @@ class Endpoint:
         name = name or next(n for n in (aimed, *(f"{aimed}#{i}" for i in range(2, 1000))) if n not in known)
         if name in known:
             raise UsageError(f"webhook({self.name!r}) has two routes named {name!r}")
-        added = Route(
-            name=name, workflow=workflow, event=event, where=where, transform=transform, mapping=mapping
-        )
+        added = Route(name=name, workflow=workflow, event=event, where=where, transform=transform, mapping=mapping)
         self.routes.append(added)
         return added
 
@@ -300,7 +300,9 @@ class Declared:
     endpoint: Endpoint
     targets: Sequence[Workflow[..., Any] | str]
     where: str | None
-    implied: list[Route] = field(default_factory=list)  # to the targets; a function that makes their payload replaces them
+    implied: list[Route] = field(
+        default_factory=list
+    )  # to the targets; a function that makes their payload replaces them
 
     def __call__(self, target: Any) -> Any:
         """Adds the route of a workflow, or of a function that makes the payload of `workflow`."""

@@ -120,8 +120,10 @@ def _of_header(preset: Preset, text: str) -> list[tuple[str, bytes]] | str:
     value = text.strip()
     if "," in value:
         return "duplicate_header"
-    if value[: len(preset.prefix)].lower() == preset.prefix.lower() if preset.algorithm == SHARED else (
-        value.startswith(preset.prefix)
+    if (
+        value[: len(preset.prefix)].lower() == preset.prefix.lower()
+        if preset.algorithm == SHARED
+        else (value.startswith(preset.prefix))
     ):
         value = value[len(preset.prefix) :]
     elif preset.is_prefix_required:

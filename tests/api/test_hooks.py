@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from celeriac import Celeriac
 from celeriac.api import create_app
 from celeriac.beat.router import Router
-from celeriac.state import deliveries, quarantine
+from celeriac.state import deliveries
 from celeriac.state import inbox as lists
 from celeriac.state.deliveries import DeliveryRow
 from celeriac.state.ids import parse
@@ -30,7 +30,11 @@ def signed(secret: str, body: bytes, **headers: str) -> dict[str, str]:
 
 
 def stored(durable: Celeriac) -> list[DeliveryRow]:
-    return [row for each in lists.find(durable.database, lists.Filter(), 100) if (row := deliveries.get(durable.database, each.id))]
+    return [
+        row
+        for each in lists.find(durable.database, lists.Filter(), 100)
+        if (row := deliveries.get(durable.database, each.id))
+    ]
 
 
 def test_a_signed_delivery_is_stored_and_starts_its_run(client: FlaskClient, durable: Celeriac) -> None:
