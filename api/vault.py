@@ -91,7 +91,7 @@ class Vault:
             self._durable.database,
             endpoint.name,
             fingerprint(endpoint.name, text),
-            self._cipher().encrypt(text.encode()).decode(),
+            self.cipher().encrypt(text.encode()).decode(),
             actor=actor,
             expires_at=expires_at,
             overlap_seconds=overlap_seconds,
@@ -115,7 +115,7 @@ class Vault:
         found: dict[str, list[Secret]] = defaultdict(list)
         for row in rows:
             try:
-                text = self._cipher().decrypt(row["ciphertext"]).decode()
+                text = self.cipher().decrypt(row["ciphertext"]).decode()
             except (InvalidToken, UsageError) as error:
                 told = str(error) or "secret_key is not the one that it was encrypted with"
                 log.error("secret %s of endpoint %s cannot be read: %s", row["fingerprint"], row["endpoint"], told)
@@ -123,7 +123,8 @@ class Vault:
                 found[row["endpoint"]].append(Secret(text, row["fingerprint"], row["expires_at"]))
         return found
 
-    def _cipher(self) -> MultiFernet:
+    def cipher(self) -> MultiFernet:
+        """What encrypts and decrypts. Raises UsageError where the setting secret_key is missing, or short."""
         keys = [key.strip() for key in self._durable.settings.need("secret_key").split(",") if key.strip()]
         if any(len(key) < SHORTEST_KEY for key in keys):
             raise UsageError(f"celeriac_secret_key is short: give {SHORTEST_KEY} random characters or more")
