@@ -30,6 +30,12 @@ SHOWN_LIMIT = 65_536  # characters of a body that the page shows; the rest can b
 QUARANTINED = 20  # refused requests that an endpoint's page shows
 
 
+@blueprint.app_context_processor
+def links() -> dict[str, Any]:
+    """What templates call: the list of the deliveries that are like this."""
+    return {"deliveries_like": lambda **filters: _list({name: value for name, value in filters.items() if value})}
+
+
 @blueprint.get("")
 def index() -> ResponseReturnValue:
     """Endpoints, dead letters, and one page of deliveries; the URL is the whole state of the page."""

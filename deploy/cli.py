@@ -9,7 +9,10 @@ from typing import Any
 
 import click
 
-COMMANDS = ("api", "beat", "dev", "doctor", "migrate", "queues", "runs", "schedules", "trigger", "worker", "workers")
+COMMANDS = (
+    "api", "beat", "dev", "doctor", "migrate", "queues", "runs", "schedules", "trigger", "webhooks", "worker",
+    "workers",
+)  # fmt: skip
 
 
 class Commands(click.Group):

@@ -1,4 +1,4 @@
-"""The inbox beyond one signature: handshakes, secrets that people add, the quarantine, the spool, results as answers."""
+"""The inbox beyond one signature: handshakes, secrets that people add, quarantine, spool, results as answers."""
 
 import base64
 import hashlib

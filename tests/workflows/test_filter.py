@@ -81,7 +81,10 @@ def test_it_holds(text: str) -> None:
         ("not exists body.amount", "exists body.amount holds, expected not"),
         ('not (body.paid == true)', "(body.paid == true) holds, expected not"),
         ('"x" in body.tags', '"x", expected in body.tags (["vip", 7])'),
-        ('type == "a" or body.amount == 1', 'type is "customer.updated", expected == "a"; and body.amount is 150, expected == 1'),
+        (
+            'type == "a" or body.amount == 1',
+            'type is "customer.updated", expected == "a"; and body.amount is 150, expected == 1',
+        ),
         ("body.one == true", "body.one is 1, expected == true"),
         ('body.tags == ["vip"]', 'body.tags is ["vip", 7], expected == ["vip"]'),
         ('body.lines[5].sku == "b"', 'body.lines[5].sku is missing, expected == "b"'),
