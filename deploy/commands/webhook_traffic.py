@@ -16,7 +16,7 @@ import click
 from ...api import webhook_documents as documents
 from ...api.vault import Vault
 from ...api.verify import Request
-from ...api.verify.sign import signed
+from ...api.verify.sign import address, signed
 from ...state import deliveries
 from ...state import inbox as lists
 from ...state.deliveries import DeliveryRow
@@ -59,8 +59,9 @@ def send(
     secrets = Vault(durable).live(endpoint)
     if endpoint.preset.needs_secret and not secrets:
         raise UsageError(f"endpoint {name!r} has no secret to sign with: `webhooks secrets add {name}`")
-    public_url = durable.settings.public_url.rstrip("/")
-    signed_url = f"{public_url or (url or LOCAL).rstrip('/')}/hooks/{name}"
+    public_url, is_form = durable.settings.public_url.rstrip("/"), "form" in content_type
+    path = address(endpoint.preset, f"/hooks/{name}", body.encode(), is_form)
+    signed_url = f"{public_url or (url or LOCAL).rstrip('/')}{path}"
     unsigned = Request({"content-type": content_type}, body.encode(), signed_url, endpoint.options)
     headers, content = signed(
         endpoint.preset,
@@ -71,7 +72,7 @@ def send(
         header=endpoint.header,
         event_type=event_type,
     )
-    to = f"{(url or public_url or LOCAL).rstrip('/')}/hooks/{name}"
+    to = f"{(url or public_url or LOCAL).rstrip('/')}{path}"
     status, answer = _post(to, headers, content + b" " if tampered else content)
     click.echo(f"{status} {answer}".rstrip())
     if not 200 <= status < 300:
