@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench bench-queue check dev clean
+.PHONY: demo test chaos bench bench-queue bench-api check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -20,6 +20,9 @@ bench: $(READY)
 
 bench-queue: $(READY)
 	$(BIN)/python bench/queues
+
+bench-api: $(READY)
+	$(BIN)/python bench/webhooks
 
 dev: $(READY)
 	$(BIN)/python examples/dev.py

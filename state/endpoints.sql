@@ -39,6 +39,7 @@ where name = %(name)s
 returning *;
 
 -- name: resume
+-- It goes on. What it held is released by `deliveries.release`.
 update celeriac.endpoints set paused_at = null, paused_by = null, pause_note = null
 where name = %(name)s
 returning *;
@@ -59,6 +60,7 @@ where endpoint = %(endpoint)s and id <> %(id)s and ciphertext is not null
 returning *;
 
 -- name: remove_secret
+-- It is accepted no more.
 delete from celeriac.endpoint_secrets where endpoint = %(endpoint)s and id = %(id)s returning *;
 
 -- name: secrets
