@@ -113,7 +113,7 @@ def _read(row: Row) -> Endpoint | None:
     config = json.loads(row["config"])
     options = {
         "header": config.get("header"),
-        "events": config.get("sends_events"),
+        "events": config.get("events"),
         "respond": config.get("respond_seconds"),
         "order_by": config.get("order_by"),
         "order_timeout": config.get("order_timeout_seconds"),
@@ -134,8 +134,6 @@ def _read(row: Row) -> Endpoint | None:
 def _made(name: str, verify: str, routes: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Endpoint:
     if unknown := set(options) - set(OPTIONS):
         raise UsageError(f"a webhook endpoint has no {', '.join(sorted(unknown))}; it has {', '.join(OPTIONS)}")
-    if not routes:
-        options = {"events": True, **options}
     endpoint = make_endpoint(name, verify=verify, is_stored=True, **options)
     for route in routes:
         given = {key: route[key] for key in ROUTE_OPTIONS if route.get(key) is not None}

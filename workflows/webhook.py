@@ -120,7 +120,7 @@ class Endpoint:
     secrets: tuple[str, ...] = ()
     header: str = "x-signature"
     routes: list[Route] = field(default_factory=list)
-    sends_events: bool = False  # each delivery is the event `webhook:<name>` as well
+    events: bool | None = None  # whether each delivery is the event `webhook:<name>`; None: where it has no routes
     respond_seconds: float = 0.0  # the sender waits so long for the result of the run
     order_by: str | None = None
     order_timeout_seconds: float = ORDER_TIMEOUT_SECONDS
@@ -134,6 +134,11 @@ class Endpoint:
     @property
     def event_name(self) -> str:
         return event_name(self.name)
+
+    @property
+    def sends_events(self) -> bool:
+        """Whether runs can wait for its deliveries."""
+        return not self.routes if self.events is None else self.events
 
     @property
     def secret_header(self) -> str | None:
@@ -177,6 +182,7 @@ class Endpoint:
         return {
             "header": self.header,
             "routes": [route.document() for route in self.routes],
+            "events": self.events,
             "sends_events": self.sends_events,
             "respond_seconds": self.respond_seconds,
             "order_by": self.order_by,
@@ -236,8 +242,6 @@ def declare_endpoint(
     if not all(given):
         raise UsageError(f"webhook({name!r}): its secret is empty. Leave secret= out where it is added at run time")
     targets = [workflow] if isinstance(workflow, Workflow | str) else list(workflow or ())
-    if options.get("events") is None:
-        options["events"] = not targets and event is None
     declared = Declared(durable, make_endpoint(name, verify=verify, secrets=given, **options), targets, where)
     if event is not None:
         declared.route(event=event, where=where, transform=transform if not targets else None)
@@ -279,7 +283,7 @@ def make_endpoint(
         preset=preset,
         secrets=tuple(secrets),
         header=header.lower(),
-        sends_events=bool(events),
+        events=events,
         respond_seconds=respond,
         order_by=order_by,
         order_timeout_seconds=order_timeout,
