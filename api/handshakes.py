@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Response
 
+from ..workflows.presets import SHARED
 from ..workflows.webhook import Endpoint
 from .verify import Request
 from .verify.algorithms import matches
@@ -38,7 +39,7 @@ def subscription(endpoint: Endpoint, query: Mapping[str, str]) -> Response | Non
     """The answer to Meta's question, by GET, whether it may send: its challenge. None: it does not know the token."""
     token = endpoint.options.get("verify_token", "")
     given = query.get("hub.verify_token", "")
-    is_known = matches("shared", token.encode(), b"", given.encode("utf-8", "surrogatepass"))
+    is_known = matches(SHARED, token.encode(), b"", given.encode("utf-8", "surrogatepass"))
     if not token or not is_known or query.get("hub.mode") != "subscribe":
         return None
     return Response(query.get("hub.challenge", "")[:1000], mimetype="text/plain")

@@ -90,8 +90,3 @@ def get(db: Executor, id: UUID) -> QuarantineRow | None:
 def remove(db: Executor, id: UUID) -> bool:
     """False: somebody did before."""
     return db.one(SQL.remove, id=id) is not None
-
-
-def empty(db: Executor, endpoint: str) -> int:
-    """How many there were."""
-    return len(db.all(SQL.empty, endpoint=endpoint))

@@ -28,7 +28,3 @@ select * from celeriac.quarantine where id = %(id)s;
 
 -- name: remove
 delete from celeriac.quarantine where id = %(id)s returning *;
-
--- name: empty
--- Everything of an endpoint that is in quarantine goes.
-delete from celeriac.quarantine where endpoint = %(endpoint)s returning id;

@@ -50,10 +50,6 @@ class Preset:
     def needs_secret(self) -> bool:
         return self.algorithm != NONE
 
-    @property
-    def signs_the_url(self) -> bool:
-        return "{url}" in self.content or self.content == "twilio"
-
 
 STANDARD = Preset(
     name="standard",

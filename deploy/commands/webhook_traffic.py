@@ -52,11 +52,12 @@ def send(
     durable: Celeriac, name: str, body: str, event_type: str | None, id_: str | None, url: str | None,
     content_type: str, tampered: bool, stale: bool,
 ) -> None:  # fmt: skip
-    """Send a sample to endpoint NAME, signed as its sender would, with the newest secret."""
+    """Send a sample to endpoint NAME, signed as its sender would: with the newest stored secret, else the code's."""
     endpoint = durable.inbox.find(name)
     if endpoint is None:
         raise UsageError(f"there is no webhook endpoint named {name!r}: `webhooks ls` lists them")
-    secrets = Vault(durable).live(endpoint)
+    live = Vault(durable).live(endpoint)
+    secrets = live[len(endpoint.secrets) :] or live  # those of the code come first
     if endpoint.preset.needs_secret and not secrets:
         raise UsageError(f"endpoint {name!r} has no secret to sign with: `webhooks secrets add {name}`")
     public_url, is_form = durable.settings.public_url.rstrip("/"), "form" in content_type
@@ -65,7 +66,7 @@ def send(
     unsigned = Request({"content-type": content_type}, body.encode(), signed_url, endpoint.options)
     headers, content = signed(
         endpoint.preset,
-        secrets[-1].text if secrets else "",
+        secrets[0].text if secrets else "",
         unsigned,
         id=id_ or f"sample_{new_id().hex}",
         now=time.time() - (3600 if stale else 0),

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from celeriac import Celeriac, workflow
 from celeriac.api import inbox as api_inbox
 from celeriac.api import vault
+from celeriac.beat.spool import SpoolService
 from celeriac.state import deliveries, quarantine
 from celeriac.state import inbox as lists
 from celeriac.state.deliveries import DeliveryRow
@@ -339,8 +340,10 @@ def test_without_postgres_a_delivery_is_spooled_and_stored_when_it_is_back(
     assert (answer.status_code, answer.get_json()["spooled"]) == (202, True)
     assert away.post("/hooks/plain", data=b"", headers={"X-Signature": hexed("new secret", b"")}).status_code == 503
     assert away.post("/hooks/kept", data=body, headers={"X-Signature": "00"}).status_code == 401
+    ready = away.get("/readyz")
+    assert (ready.status_code, ready.get_json()["status"]) == (200, "spooling")
     back = make_spooling()
-    assert spool.drain(durable_of(back).database, str(tmp_path / "spool")) == 1
+    assert SpoolService(durable_of(back)).run_once() == {"stored": 1}
     (row,) = stored(back)
     assert answer.get_json()["delivery"] == f"dlv_{row.id.hex}"
     assert back.post("/hooks/kept", data=body, headers=headers).get_json()["duplicate"] is True
@@ -359,6 +362,10 @@ def test_what_a_dead_process_left_in_the_spool_is_stored_by_the_next_one(
     while not spool.is_empty(str(tmp_path / "spool")) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(stored(back)) == 3
+
+
+def test_a_beat_without_a_spool_has_nothing_to_drain(client: FlaskClient) -> None:
+    assert SpoolService(durable_of(client)).run_once() == {"stored": 0}
 
 
 def test_an_endpoint_with_a_spool_needs_a_place_for_it(make_client: MakeClient, durable: Celeriac) -> None:
@@ -496,3 +503,37 @@ def test_a_delivery_s_json_is_json_whatever_its_bytes_are(client: FlaskClient) -
     dead(client, b'{"a": "\\ud800"}', b"\xed\xa0\x80", json.dumps("\u2028</script>").encode())
     for each in client.get("/api/v1/deliveries").get_json()["deliveries"]:
         assert client.get(f"/api/v1/deliveries/{each['id']}").get_json()["body"]
+
+
+def test_nothing_of_it_is_served_without_the_key_but_the_front_door(make_client: MakeClient) -> None:
+    client = make_client(celeriac_api_key="key")
+    prefixes = ("/api/v1/endpoints", "/api/v1/deliveries", "/api/v1/quarantine", "/webhooks")
+    rules = [rule for rule in client.application.url_map.iter_rules() if rule.rule.startswith(prefixes)]
+    assert len(rules) > 30
+    for rule in rules:
+        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+            path = (
+                rule.rule.replace("<any(pause, resume):verb>", "pause").replace("<name>", "plain").replace("<id>", "x")
+            )
+            assert client.open(path, method=method).status_code == 401, (method, path)
+    assert client.post("/hooks/plain", data=b"", headers={"X-Signature": hexed("new secret", b"")}).status_code == 202
+
+
+def test_what_is_secret_is_in_no_answer_log_or_column(settled: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    durable = durable_of(settled)
+    durable.webhook("shop", verify="bearer", secret="canary-1")
+    settled.post("/api/v1/endpoints/shop/secrets", json={"secret": "canary-2"})
+    for secret in ("canary-1", "canary-2", "canary-3"):
+        headers = {"Authorization": f"Bearer {secret}", "Cookie": "canary-4", "X-Api-Key": "canary-5"}
+        settled.post("/hooks/shop", data=b"{}", headers=headers)
+    paths = (
+        "/webhooks",
+        "/webhooks/endpoints/shop",
+        "/api/v1/endpoints/shop",
+        "/api/v1/deliveries",
+        "/api/v1/quarantine",
+    )
+    told = "".join(settled.get(path).text for path in paths) + caplog.text
+    for table in ("endpoints", "endpoint_secrets", "deliveries", "dispatches", "quarantine", "runs"):
+        told += str(durable.database.all(f"select * from celeriac.{table}"))
+    assert "canary" not in told
