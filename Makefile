@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench bench-queue bench-api check dev clean
+.PHONY: demo test chaos bench bench-api bench-beat bench-queue check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -17,6 +17,10 @@ chaos: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/backlog.py
+
+bench-beat: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]' --constraint constraints.txt
+	$(BIN)/python -u bench/beat
 
 bench-queue: $(READY)
 	$(BIN)/python bench/queues

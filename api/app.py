@@ -6,19 +6,45 @@ from flask.json.provider import DefaultJSONProvider
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
 from . import guard, problems
+from .bulk import blueprint as bulk
+from .bulk_page import blueprint as bulk_page
+from .callbacks import blueprint as callbacks
 from .catalogue import blueprint as catalogue
 from .current import bind
 from .deliveries import blueprint as deliveries
 from .endpoints import blueprint as endpoints
 from .health import blueprint as health
 from .hooks import blueprint as hooks
+from .metrics import blueprint as metrics
+from .moves import blueprint as moves
 from .page import blueprint as page
 from .quarantine import blueprint as quarantine
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
+from .run_page import blueprint as run_page
 from .runs import blueprint as runs
+from .schedule_page import blueprint as schedule_page
+from .schedules import blueprint as schedules
 from .signals import blueprint as signals
 from .webhook_page import blueprint as webhook_page
+
+PROGRAMS = (  # what answers programs
+    runs,
+    moves,
+    bulk,
+    signals,
+    queues,
+    schedules,
+    catalogue,
+    hooks,
+    endpoints,
+    deliveries,
+    quarantine,
+    callbacks,
+    health,
+    metrics,
+)
+PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -55,8 +81,7 @@ def create_app(durable: Celeriac) -> Flask:
     app.before_request(_name_request)
     guard.install(app, durable.settings)
     problems.install(app)
-    webhooks = (hooks, endpoints, deliveries, quarantine, webhook_page)
-    for blueprint in (runs, signals, queues, catalogue, *webhooks, health, page, queue_page):
+    for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)
     app.after_request(_secure)
     return app

@@ -32,6 +32,18 @@ def read_body(limit_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
+def read_value(limit_bytes: int) -> Any:
+    """The body as any JSON value; no body is null.
+
+    Raises Problem: 413, 415 for another content type, 400 for broken JSON.
+    """
+    raw = read_body(limit_bytes)
+    if not raw:
+        return None
+    _check_content_type()
+    return _parse(raw)
+
+
 def read_object(limit_bytes: int, members: Sequence[str]) -> dict[str, Any]:
     """The body as a JSON object with none but these members; no body is an empty object.
 

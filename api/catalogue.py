@@ -1,9 +1,9 @@
-"""What there is besides runs and queues, to read: workflows, workers, schedules."""
+"""What there is besides runs, queues and schedules, to read: workflows, workers, services of beat."""
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from ..state import schedules, workers, workflows
+from ..state import services, workers, workflows
 from ..state.database import Row
 from . import documents
 from .current import database, durable
@@ -22,9 +22,9 @@ def list_workers() -> ResponseReturnValue:
     return jsonify(workers=live_workers())
 
 
-@blueprint.get("/schedules")
-def list_schedules() -> ResponseReturnValue:
-    return jsonify(schedules=[documents.schedule(row) for row in schedules.every(database())])
+@blueprint.get("/services")
+def list_services() -> ResponseReturnValue:
+    return jsonify(services=live_services())
 
 
 def known_workflows() -> list[Document]:
@@ -46,6 +46,11 @@ def known_workflows() -> list[Document]:
 def live_workers() -> list[Document]:
     """The workers that are alive."""
     return [documents.worker(row) for row in workers.alive(database())]
+
+
+def live_services() -> list[Document]:
+    """What the services of each beat that lives did last."""
+    return [documents.service(row) for row in services.every(database())]
 
 
 def _workflow(row: Row) -> Document:

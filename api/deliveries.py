@@ -1,6 +1,8 @@
 """Deliveries over HTTP: lists, one whole, replays and discards, one by one or by filter with a dry run."""
 
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from flask import Blueprint, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
@@ -11,12 +13,13 @@ from ..state import inbox as lists
 from ..state.deliveries import STATUSES, DeliveryRow
 from ..state.ids import parse, public
 from ..state.inbox import Filter
+from ..state.quarantine import QuarantineRow
 from ..workflows import replay as letters
 from ..workflows.errors import UsageError
 from . import webhook_documents as documents
 from .body import escaped, invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable
-from .cursors import after, cursor, limit_of
+from .listing import LIMIT, limit_of, pack, unpack
 from .options import moment
 from .problems import Problem
 
@@ -106,9 +109,9 @@ def listed(query: "MultiDict[str, str]") -> tuple[list[DeliveryRow], str | None]
     for name in query:
         if name not in PARAMETERS:
             raise Problem(400, f"{name!r} is no filter of deliveries{nearest(name, PARAMETERS)}", "usage")
-    limit = limit_of(query)
+    limit = limit_of(query.get("limit", str(LIMIT)), "limit")
     rows = lists.find(database(), filter_of(query), limit + 1)
-    following = cursor(rows[limit - 1].received_at, rows[limit - 1].id) if len(rows) > limit else None
+    following = cursor(rows[limit - 1]) if len(rows) > limit else None
     return rows[:limit], following
 
 
@@ -146,6 +149,22 @@ def filter_of_body(given: dict[str, Any]) -> Filter:
         return filter_of(query)
     except Problem as problem:
         raise invalid("/filter", problem.detail) from None
+
+
+def cursor(last: DeliveryRow | QuarantineRow) -> str:
+    """What continues after this one."""
+    return pack(last.received_at, last.id.hex)
+
+
+def after(query: "MultiDict[str, str]") -> tuple[datetime, UUID] | None:
+    """The one that the cursor of a query string continues after. Raises Problem 400."""
+    if not query.get("cursor"):
+        return None
+    at, id = unpack(query["cursor"])
+    try:
+        return at, UUID(id)
+    except ValueError:
+        raise Problem(400, "this cursor is not one that was given out: start again without it", "usage") from None
 
 
 def delivery_of(id: str) -> DeliveryRow:

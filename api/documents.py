@@ -1,21 +1,27 @@
 """Rows as JSON documents: ids as `run_<hex>`, times as ISO 8601 in UTC, kept JSON texts as what they say."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from ..state.bulk import BulkRow
 from ..state.database import Row
 from ..state.ids import public
 from ..state.queues import QueueRow
 from ..state.runs import RunRow
+from ..state.schedules import ScheduleRow
 from ..state.steps import StepRow
+from ..workflows.schedule import NEVER
 from ..workflows.why import Why
+from .attempts import Attempt, Execution
 
 Document = dict[str, Any]
 
 
 def run(row: RunRow) -> Document:
+    """`verdict` is how a run will end, or ended, that had to clean up first; None for one that just ends."""
     return {
         "id": public("run", row.id),
         "workflow": row.workflow,
@@ -38,6 +44,8 @@ def run(row: RunRow) -> Document:
         "source": row.source,
         "source_id": row.source_id,
         "parent_id": identity("run", row.parent_id),
+        "parent_step": row.parent_step,
+        "cancel_children": row.cancel_children,
         "root_id": public("run", row.root_id),
         "worker_id": identity("wrk", row.worker_id),
         "created_at": moment(row.created_at),
@@ -46,7 +54,14 @@ def run(row: RunRow) -> Document:
         "finished_at": moment(row.finished_at),
         "run_at": moment(row.run_at),
         "expires_at": moment(row.expires_at),
+        "max_duration_seconds": row.max_duration_seconds,
+        "deadline_at": moment(row.deadline_at),
+        "paused_at": moment(row.paused_at),
+        "paused_by": row.paused_by,
+        "pause_note": row.pause_note,
         "cancel_requested_at": moment(row.cancel_requested_at),
+        "terminate_requested_at": moment(row.terminate_requested_at),
+        "verdict": value(row.verdict),
     }
 
 
@@ -56,7 +71,8 @@ def started(row: RunRow) -> Document:
 
 
 def step(row: StepRow) -> Document:
-    """`duration_ms` is the time until its result, all attempts together; None while it has none."""
+    """`duration_ms` is the time until its result, all attempts together; None while it has none. `is_compensable`: it
+    can be undone. `is_optional`: code that handled an error asked for it, and another attempt may not."""
     return {
         "key": row.key,
         "name": row.name,
@@ -67,6 +83,11 @@ def step(row: StepRow) -> Document:
         "output": value(row.output),
         "error": value(row.error),
         "child_id": identity("run", row.child_id),
+        "token_id": identity("tok", row.token_id),
+        "topic": row.topic,
+        "supplied_by": row.supplied_by,
+        "is_compensable": row.is_compensable,
+        "is_optional": row.is_optional,
         "wake_at": moment(row.wake_at),
         "started_at": moment(row.started_at),
         "finished_at": moment(row.finished_at),
@@ -87,6 +108,61 @@ def move(row: Row) -> Document:
         "worker_id": identity("wrk", row["worker_id"]),
         "error": value(row["error"]),
     }
+
+
+def attempt(made: Attempt) -> Document:
+    """One attempt of a run. `error` is what ended it; each of its executions has a worker of its own."""
+    return {
+        "attempt": made.number,
+        "status": made.status,
+        "started_at": moment(made.started_at),
+        "finished_at": moment(made.finished_at),
+        "error": value(made.error),
+        "executions": [execution(each) for each in made.executions],
+    }
+
+
+def execution(made: Execution) -> Document:
+    """A worker held the run. `to_status` and `cause` are how that ended; None while it goes on."""
+    return {
+        "epoch": made.epoch,
+        "worker_id": identity("wrk", made.worker_id),
+        "started_at": moment(made.started_at),
+        "finished_at": moment(made.finished_at),
+        "duration_ms": None if made.finished_at is None else milliseconds(made.started_at, made.finished_at),
+        "to_status": made.to_status,
+        "cause": made.cause,
+        "error": value(made.error),
+    }
+
+
+def bulk(row: BulkRow) -> Document:
+    """An order to move many runs, and how far it is: `done + skipped + failed` of `matched` runs were looked at."""
+    return {
+        "id": public("blk", row.id),
+        "action": row.action,
+        "filter": run_filter(value(row.filter)),
+        "actor": row.actor,
+        "status": row.status,
+        "matched": row.matched,
+        "done": row.done,
+        "skipped": row.skipped,
+        "failed": row.failed,
+        "last_error": row.last_error,
+        "created_at": moment(row.created_at),
+        "finished_at": moment(row.finished_at),
+    }
+
+
+def run_filter(members: Mapping[str, Any]) -> Document:
+    """What a Filter narrows, by the names of a list's query string. `members` may be those of one kept as JSON."""
+    document = {name: given for name, given in members.items() if given and name != "after"}
+    for name in ("created_from", "created_to"):
+        if name in document:
+            document[name] = moment(datetime.fromisoformat(str(document[name])))
+    if "parent_id" in document:
+        document["parent_id"] = public("run", UUID(str(document["parent_id"])))
+    return document
 
 
 def queue(row: QueueRow) -> Document:
@@ -145,18 +221,70 @@ def worker(row: Row) -> Document:
     }
 
 
-def schedule(row: Row) -> Document:
+def schedule(row: ScheduleRow) -> Document:
+    """`next_due_at` is the time its expression names, `next_fire_at` when beat looks at it; null: never, or paused."""
     return {
-        "id": public("sch", row["id"]),
-        "key": row["key"],
-        "workflow": row["workflow"],
-        "kind": row["kind"],
-        "expression": row["expression"],
-        "timezone": row["timezone"],
-        "catch_up": row["catch_up"],
-        "next_due_at": moment(row["next_due_at"]),
-        "last_due_at": moment(row["last_due_at"]),
-        "ticks": row["ticks"],
+        "id": public("sch", row.id),
+        "key": row.key,
+        "origin": row.origin,
+        "starts": row.starts,
+        "workflow": row.workflow,
+        "kind": row.kind,
+        "expression": row.expression,
+        "timezone": row.timezone,
+        "catch_up": row.catch_up,
+        "catch_up_limit": row.catch_up_limit,
+        "catch_up_window": row.catch_up_window_seconds,
+        "overlap": row.overlap,
+        "jitter": row.jitter_seconds,
+        "start": moment(row.starts_at),
+        "end": moment(row.ends_at),
+        "external_id": row.external_id,
+        "payload": value(row.payload),
+        "options": value(row.options),
+        "is_paused": row.paused_at is not None,
+        "paused_at": moment(row.paused_at),
+        "paused_by": row.paused_by,
+        "pause_note": row.pause_note,
+        "next_due_at": None if row.next_due_at >= NEVER else moment(row.next_due_at),
+        "next_fire_at": None if row.next_fire_at >= NEVER else moment(row.next_fire_at),
+        "held_until": moment(row.held_until),
+        "last_due_at": moment(row.last_due_at),
+        "ticks": row.ticks,
+        "created_at": moment(row.created_at),
+        "created_by": row.created_by,
+    }
+
+
+def tick(row: Row) -> Document:
+    """One due time of a schedule, and what became of it."""
+    return {
+        "due_at": moment(row["due_at"]),
+        "outcome": row["outcome"],
+        "cause": row["cause"],
+        "run_id": identity("run", row["run_id"]),
+        "note": row["note"],
+        "actor": row["actor"],
+        "previous_at": moment(row["previous_at"]),
+        "fired_at": moment(row["fired_at"]),
+        "sent_at": moment(row["sent_at"]),
+    }
+
+
+def service(row: Row) -> Document:
+    """A service of one beat. `counts` are of its last pass that did something, `totals` since that beat started."""
+    return {
+        "beat": row["beat_name"],
+        "beat_id": identity("bt", row["beat_id"]),
+        "name": row["name"],
+        "interval_seconds": row["interval_seconds"],
+        "passes": row["passes"],
+        "counts": value(row["counts"]),
+        "totals": value(row["totals"]),
+        "did_at": moment(row["did_at"]),
+        "passed_at": moment(row["passed_at"]),
+        "trouble": row["trouble"],
+        "reported_at": moment(row["reported_at"]),
     }
 
 

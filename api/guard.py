@@ -1,7 +1,8 @@
 """Who may come in. With an API key: whoever has it. Without one: the loopback interface, and no other site's pages.
 
 The key is a Bearer token for programs; a browser asks for it as the password of HTTP Basic, with any user name, which
-then stands as the actor in the history. Webhooks have signatures instead, and health checks tell nothing.
+then stands as the actor in the history. Webhooks have signatures instead, the callback of a token has an address that
+nobody can guess, and health checks tell nothing.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from flask import Flask, g, request
 from ..workflows.settings import Settings
 from .problems import PROGRAMS, Problem
 
-OPEN = ("/hooks/", "/livez", "/readyz")
+OPEN = ("/hooks/", "/callbacks/", "/livez", "/readyz")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 ACTOR_LIMIT = 100  # characters
 

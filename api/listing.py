@@ -1,17 +1,22 @@
-"""A list of runs: filters and a cursor from a query string, for the API and for the page alike."""
+"""A list of runs: filters and a cursor from a query string, for the API and for the page alike; and the same filters as
+the members of a JSON object."""
 
+import binascii
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from werkzeug.datastructures import MultiDict
 
-from ..state import runs
+from ..state import ids, runs
 from ..state.database import Database
 from ..state.runs import Filter, RunRow
 from ..state.status import STATUSES
-from .body import nearest
-from .cursors import after, cursor
+from .body import escaped, invalid, nearest, refuse_what_postgres_refuses
 from .options import moment
 from .problems import Problem
 
@@ -19,7 +24,8 @@ LIMIT = 50
 LIMIT_MAX = 200
 TEXTS = ("workflow", "tag", "queue", "concurrency_key", "source")
 MOMENTS = ("created_from", "created_to")
-PARAMETERS = ("status", *TEXTS, *MOMENTS, "limit", "cursor")
+FILTERS = ("status", *TEXTS, *MOMENTS, "parent_id")
+PARAMETERS = (*FILTERS, "limit", "cursor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +41,43 @@ def listed(database: Database, query: "MultiDict[str, str]") -> Listing:
     for name in query:
         if name not in PARAMETERS:
             raise Problem(400, f"{name!r} is no filter of runs{nearest(name, PARAMETERS)}", "usage")
-    limit = _limit(query.get("limit", str(LIMIT)))
+    limit = limit_of(query.get("limit", str(LIMIT)), "limit")
     rows = runs.find(database, filter_of(query), limit + 1)
     is_last = len(rows) <= limit
-    return Listing(rows[:limit], None if is_last else cursor(rows[limit - 1].created_at, rows[limit - 1].id))
+    return Listing(rows[:limit], None if is_last else cursor(rows[limit - 1]))
 
 
 def filter_of(query: "MultiDict[str, str]") -> Filter:
     """`status` may be repeated, or hold several with commas between. An empty parameter is as good as none."""
     given: dict[str, Any] = {name: _clean(name, query[name]) for name in TEXTS if query.get(name)}
     given |= {name: _moment(name, query[name]) for name in MOMENTS if query.get(name)}
-    return Filter(status=statuses(query), after=after(query), **given)
+    if query.get("parent_id"):
+        given["parent_id"] = _run_id(query["parent_id"])
+    after = _after(query["cursor"]) if query.get("cursor") else None
+    return Filter(status=statuses(query), after=after, **given)
+
+
+def filter_in(given: Any, pointer: str) -> Filter:
+    """The filter that a member of a JSON object is: strings, `status` also as a list. Raises Problem 422."""
+    if not isinstance(given, dict):
+        raise invalid(pointer, 'an object is expected, as {"status": "failed"}; {} is for all runs')
+    query: MultiDict[str, str] = MultiDict()
+    for name, value in given.items():
+        at = f"{pointer}/{escaped(name)}"
+        if name not in FILTERS:
+            raise invalid(at, f"there is no filter of this name{nearest(name, FILTERS)}")
+        query.setlist(name, _texts(name, value, at))
+        try:
+            filter_of(MultiDict([(name, text) for text in query.getlist(name)]))
+        except Problem as problem:
+            raise invalid(at, problem.detail) from None
+    return filter_of(query)
+
+
+def query_of(filter: Mapping[str, Any]) -> "MultiDict[str, str]":
+    """The query string of the list that shows what a filter, as JSON has it, is for."""
+    pairs = [(name, value) for name, value in filter.items() if name != "status"]
+    return MultiDict([("status", ",".join(filter.get("status", ()))), *pairs] if filter.get("status") else pairs)
 
 
 def statuses(query: "MultiDict[str, str]") -> list[str]:
@@ -57,10 +89,45 @@ def statuses(query: "MultiDict[str, str]") -> list[str]:
     return asked
 
 
-def _limit(text: str) -> int:
+def cursor(last: RunRow) -> str:
+    """What continues after this run."""
+    return pack(last.created_at, last.id.hex)
+
+
+def pack(at: datetime, name: str) -> str:
+    """A cursor: a moment, and what stands at it. It means nothing to anyone else."""
+    return urlsafe_b64encode(json.dumps([at.isoformat(), name]).encode()).decode().rstrip("=")
+
+
+def unpack(text: str) -> tuple[datetime, str]:
+    """What `pack` made. Raises Problem 400."""
+    try:
+        at, name = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        parsed = datetime.fromisoformat(at)
+        if parsed.tzinfo is None or not isinstance(name, str) or "\0" in name:
+            raise ValueError("naive, or no name")
+        return parsed, name
+    except (binascii.Error, ValueError, TypeError, AttributeError):
+        raise _not_given_out() from None
+
+
+def limit_of(text: str, name: str) -> int:
+    """How many a list shows. Raises Problem 400."""
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= LIMIT_MAX:
-        raise Problem(400, f"limit={text}: give 1 to {LIMIT_MAX}", "usage")
+        raise Problem(400, f"{name}={text}: give 1 to {LIMIT_MAX}", "usage")
     return int(text)
+
+
+def _after(text: str) -> tuple[datetime, UUID]:
+    at, id = unpack(text)
+    try:
+        return at, UUID(id)
+    except ValueError:
+        raise _not_given_out() from None
+
+
+def _not_given_out() -> Problem:
+    return Problem(400, "this cursor is not one that was given out: start again without it", "usage")
 
 
 def _clean(name: str, text: str) -> str:
@@ -74,3 +141,19 @@ def _moment(name: str, text: str) -> datetime:
         return moment(text, name)
     except Problem as problem:
         raise Problem(400, problem.detail, "usage") from None
+
+
+def _run_id(text: str) -> UUID:
+    try:
+        return ids.parse("run", text)
+    except ValueError as error:
+        raise Problem(400, f"parent_id: {error}", "usage") from None
+
+
+def _texts(name: str, value: Any, pointer: str) -> list[str]:
+    """The strings that a member of a filter holds; null is as good as none."""
+    texts = [] if value is None else value if name == "status" and isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise invalid(pointer, "a string is expected" + (", or a list of them" if name == "status" else ""))
+    refuse_what_postgres_refuses(texts, pointer)
+    return texts

@@ -43,7 +43,7 @@ def parsed(given: Any) -> dict[str, Any]:
     _check_keys(options)
     if "debounce" in options:
         options["debounce"] = _debounce(options["debounce"])
-    key = _idempotency_key_of_header()
+    key = idempotency_key()
     if key is not None and options.setdefault("idempotency_key", key) != key:
         raise Problem(400, "the Idempotency-Key header and options.idempotency_key differ: send one of them")
     return options
@@ -66,8 +66,8 @@ def coming(text: str, pointer: str) -> datetime:
     return parsed
 
 
-def _idempotency_key_of_header() -> str | None:
-    """Quoted, as the IETF draft has it, or bare, as most send it."""
+def idempotency_key() -> str | None:
+    """The Idempotency-Key header. Quoted, as the IETF draft has it, or bare, as most send it. Raises Problem 400."""
     text = request.headers.get("Idempotency-Key")
     if text is None:
         return None

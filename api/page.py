@@ -9,23 +9,27 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from ..state import ids, runs, schedules, status, steps
-from ..state.runs import RunRow
+from ..state import ids, schedules, status
+from ..workflows import bulk
 from . import wording
 from .catalogue import known_workflows, live_workers
 from .current import database, durable
-from .listing import MOMENTS, TEXTS, listed, statuses
-from .options import coming
-from .problems import Problem
-from .runs import RETRIABLE, cancelled, rescheduled, retried, run_of
-from .timeline import timeline
+from .listing import FILTERS, listed, statuses
 
 blueprint = Blueprint("page", __name__)
 
+DECLARED_SCHEDULES = 500  # of all workflows together
 NOTICES = {
     "retried": "Retried: it goes on from its failed step, finished steps are kept.",
     "cancelled": "Cancelled.",
-    "cancelling": "Asked to cancel: it ends at its next step.",
+    "cancelling": "Asked to cancel: it ends at its next step, or when it has cleaned up.",
+    "terminating": "Asked to terminate: the process that executes it is killed now.",
+    "run-paused": "Paused: it stops before its next step. Its timers go on.",
+    "replayed": "This is the new run.",
+    "forked": "This is the new run. The checkpoints before the chosen step are kept.",
+    "supplied": "The step has its result, and the run goes on.",
+    "ordered": "Ordered: beat works it off, page by page.",
+    "aborted": "Aborted. What is done stays done.",
     "started": "It starts now.",
     "rescheduled": "It has another time.",
     "paused": "Paused: nothing of it starts. What runs goes on.",
@@ -34,17 +38,20 @@ NOTICES = {
     "limited": "These limits hold from now on, until they are reset.",
     "unchanged": "Nothing was changed.",
     "reset": "What the code says holds again.",
+    "schedule-paused": "Paused: it does not fire until it is resumed. What runs goes on.",
+    "fired": "Started by hand. The next time of its schedule stays.",
+    "sent": "Beat sends its task now.",
+    "deleted": "Deleted. Its runs stay.",
     "too-late": "Too late: its status had changed meanwhile.",
     "endpoint-paused": "Paused: its deliveries are accepted, and held.",
     "endpoint-resumed": "Resumed: what was held is routed now.",
     "verified": "Verified: it is a delivery now, and routed in a moment.",
     "still-refused": "Still not signed as the endpoint expects.",
-    "replayed": "Replayed: it is routed again.",
+    "routed-again": "Replayed: it is routed again.",
     "discarded": "Discarded.",
     "say-why": "Nothing was discarded: say why, it stands beside the delivery.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
-FILTERS = ("status", *TEXTS, *MOMENTS)
 
 
 @blueprint.app_context_processor
@@ -68,6 +75,8 @@ def home() -> ResponseReturnValue:
         chips=_chips(chosen, statuses(query)),
         chosen=chosen,
         narrowed=_narrowed(chosen),
+        bulk=_bulk(chosen, statuses(query)),
+        count=len(found.rows) if not (found.next_cursor or query.get("cursor")) else None,
         is_first=not query.get("cursor"),
         first=_home(chosen),
         older=_home({**chosen, "cursor": found.next_cursor}) if found.next_cursor else None,
@@ -75,51 +84,12 @@ def home() -> ResponseReturnValue:
     )
 
 
-@blueprint.get("/runs/<id>")
-def run(id: str) -> ResponseReturnValue:
-    """One run: how it stands, where its time went, what each step returned."""
-    row, now = run_of(id), database().now()
-    history = runs.history(database(), row.id)
-    until = row.finished_at or now
-    return render(
-        "run.html",
-        now,
-        run=row,
-        until=until,
-        history=history,
-        timeline=timeline(history, steps.of_run(database(), row.id), until),
-        can_cancel=not row.is_final and row.cancel_requested_at is None,
-        can_retry=row.status in RETRIABLE,
-        why=durable().why(row.id),
-        curl=_curl(row),
-    )
-
-
-@blueprint.post("/runs/<id>/cancel")
-def cancel(id: str) -> ResponseReturnValue:
-    return _moved(id, lambda: "cancelled" if cancelled(id).is_final else "cancelling")
-
-
-@blueprint.post("/runs/<id>/retry")
-def retry(id: str) -> ResponseReturnValue:
-    return _moved(id, lambda: retried(id) and "retried")
-
-
-@blueprint.post("/runs/<id>/reschedule")
-def reschedule(id: str) -> ResponseReturnValue:
-    """At a moment in UTC, as the form has it; without one: now."""
-    if not (at := request.form.get("at", "").strip()):
-        return _moved(id, lambda: rescheduled(id, countdown=0) and "started")
-    return _moved(id, lambda: rescheduled(id, eta=coming(at, "at")) and "rescheduled")
-
-
 @blueprint.get("/workflows")
 def workflows() -> ResponseReturnValue:
     known = known_workflows()
-    curls = {each["name"]: wording.curl(_url(), quote(each["name"]), _example(each), _has_key()) for each in known}
-    return render(
-        "workflows.html", database().now(), workflows=known, curls=curls, schedules=schedules.every(database())
-    )
+    curls = {each["name"]: wording.curl(server_url(), quote(each["name"]), _example(each), has_key()) for each in known}
+    declared = schedules.find(database(), schedules.Filter(origin=schedules.CODE), DECLARED_SCHEDULES)
+    return render("workflows.html", database().now(), workflows=known, curls=curls, schedules=declared)
 
 
 @blueprint.get("/workers")
@@ -143,17 +113,7 @@ def _jump(wanted: str) -> ResponseReturnValue:
         id = ids.parse("run", wanted)
     except ValueError:
         return redirect(url_for("page.home", notice="not-an-id"), 303)
-    return redirect(url_for("page.run", id=ids.public("run", id)), 303)
-
-
-def _moved(id: str, move: Any) -> ResponseReturnValue:
-    try:
-        notice = move()
-    except Problem as problem:
-        if problem.status != 409:
-            raise
-        notice = "too-late"
-    return redirect(url_for("page.run", id=id, notice=notice), 303)
+    return redirect(url_for("run_page.show", id=ids.public("run", id)), 303)
 
 
 def _chips(chosen: dict[str, str], current: list[str]) -> list[dict[str, Any]]:
@@ -177,12 +137,17 @@ def _narrowed(chosen: dict[str, str]) -> list[dict[str, str]]:
     ]
 
 
+def _bulk(chosen: dict[str, str], current: list[str]) -> list[dict[str, str]]:
+    """What can be done with all that match: links to the page that counts them first."""
+    return [
+        {"action": action, "href": f"{url_for('bulk_page.confirm')}?{urlencode({'action': action, **chosen})}"}
+        for action, fitting in bulk.STATUSES.items()
+        if chosen and set(current) <= set(fitting)
+    ]
+
+
 def _home(parameters: dict[str, Any]) -> str:
     return f"{url_for('page.home')}?{urlencode(parameters)}" if parameters else url_for("page.home")
-
-
-def _curl(row: RunRow) -> str:
-    return wording.curl(_url(), quote(row.workflow), wording.from_text(row.payload), _has_key())
 
 
 def _example(workflow: dict[str, Any]) -> dict[str, Any]:
@@ -194,9 +159,9 @@ def _example(workflow: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _url() -> str:
+def server_url() -> str:
     return request.host_url.rstrip("/")
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
     return bool(durable().settings.api_key)

@@ -25,10 +25,12 @@ from ..workflows.errors import (
     PayloadInvalid,
     QueueDraining,
     QueueFull,
+    ScheduleConflict,
     StateUnavailable,
     Superseded,
     TooLarge,
     UnknownQueue,
+    UnknownSchedule,
     UnknownWorkflow,
     UsageError,
 )
@@ -37,7 +39,8 @@ log = logging.getLogger(__name__)
 
 Fault = Mapping[str, str]  # {"pointer": RFC 6901, into the request's body, "detail": ...}
 
-PROGRAMS = ("/api", "/hooks", "/livez", "/readyz")  # below these an error is JSON
+PROGRAMS = ("/api", "/hooks", "/callbacks", "/livez", "/readyz", "/metrics")  # below these an error is JSON
+SECRET = "/callbacks"
 TYPE = "urn:celeriac:problem:"
 
 KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fits
@@ -46,12 +49,14 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (PayloadInvalid, 422, "payload-invalid"),
     (UnknownWorkflow, 404, "unknown-workflow"),
     (UnknownQueue, 404, "unknown-queue"),
+    (UnknownSchedule, 404, "unknown-schedule"),
     (UsageError, 400, "usage"),
     (QueueFull, 429, "queue-full"),
     (QueueDraining, 409, "queue-draining"),
     (KeyFull, 409, "key-full"),
     (IdempotencyConflict, 409, "idempotency-conflict"),
     (Superseded, 409, "superseded"),
+    (ScheduleConflict, 409, "schedule-conflict"),
     (StateUnavailable, 503, "state-unavailable"),
 )
 
@@ -111,7 +116,7 @@ def _answer(error: Exception) -> ResponseReturnValue:
         return error.get_response()
     problem = problem_of(error)
     if problem.status == 503:
-        log.warning("%s %s: 503: %s", request.method, request.path, error)
+        log.warning("%s %s: 503: %s", request.method, _place(), error)
     if request.path.startswith(PROGRAMS):
         text = json.dumps(problem.document(), ensure_ascii=False) + "\n"
         response = Response(text, problem.status, mimetype="application/problem+json")
@@ -144,5 +149,10 @@ def faults_of(error: CeleriacError, base: str) -> list[Fault]:
 
 
 def _internal(error: Exception) -> Problem:
-    log.error("%s %s failed (%s)", request.method, request.path, g.get("request_id"), exc_info=error)
+    log.error("%s %s failed (%s)", request.method, _place(), g.get("request_id"), exc_info=error)
     return Problem(500, f"This is a fault of the server. Its log has the details, under {g.get('request_id')}.")
+
+
+def _place() -> str:
+    """What was asked for, as a log may name it: the address of a callback is a secret."""
+    return str(request.url_rule) if request.path.startswith(SECRET) else request.path

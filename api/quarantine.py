@@ -12,9 +12,10 @@ from ..state.quarantine import QuarantineRow
 from . import webhook_documents as documents
 from .body import read_object
 from .current import database, durable, inbox
-from .cursors import after, cursor, limit_of
+from .deliveries import after, cursor
 from .hooks import new_delivery
 from .inbox import Inbox
+from .listing import LIMIT, limit_of
 from .problems import Problem
 from .verify import Request, verify
 
@@ -27,9 +28,9 @@ PAGE = 200  # requests that are verified again in one look
 @blueprint.get("")
 def index() -> ResponseReturnValue:
     """One page, newest first."""
-    limit, endpoint = limit_of(request.args), request.args.get("endpoint")
+    limit, endpoint = limit_of(request.args.get("limit", str(LIMIT)), "limit"), request.args.get("endpoint")
     found = quarantine.find(database(), limit + 1, endpoint, after(request.args))
-    following = cursor(found[limit - 1].received_at, found[limit - 1].id) if len(found) > limit else None
+    following = cursor(found[limit - 1]) if len(found) > limit else None
     return jsonify(requests=[documents.refused(row) for row in found[:limit]], next_cursor=following)
 
 

@@ -1,23 +1,25 @@
-"""Runs over HTTP: start them, find them, look at them, move them."""
+"""Runs over HTTP: start them, find them, look at them. What people do with one is in moves.py."""
 
-from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 from flask import Blueprint, g, jsonify, request
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import MultiDict
 
-from ..state import ids, payload, runs, status, steps
+from ..state import ids, payload, runs, steps
+from ..state.ids import public
 from ..state.runs import RunRow
-from ..workflows import Run, registry, repairs
+from ..workflows import Run, registry
 from ..workflows.errors import NotSerializable, PayloadInvalid, StateUnavailable
 from ..workflows.trigger import Source
 from ..workflows.why import Why
 from . import documents
+from .attempts import attempts
 from .body import invalid, read_object
 from .current import database, durable
 from .listing import listed
-from .options import coming, parsed, seconds
+from .options import parsed
 from .problems import Fault, Problem, faults_of, problem_of
 
 T = TypeVar("T")
@@ -28,7 +30,6 @@ BODY_SLACK_BYTES = 65_536  # what options and brackets may add to a payload
 BATCH_LIMIT = 1000  # payloads in one request
 BATCH_LIMIT_PAYLOADS = 8  # a batch's body may be as large as so many payloads of the largest size
 WAIT_LIMIT_SECONDS = 60.0
-RETRIABLE = tuple(move.source for move in status.MOVES if move.verb == "retry" and move.source)
 
 
 @blueprint.post("/workflows/<name>/trigger")
@@ -91,31 +92,20 @@ def show_why(id: str) -> ResponseReturnValue:
     return jsonify(documents.why(why_of(id)))
 
 
-@blueprint.post("/runs/<id>/cancel")
-def cancel(id: str) -> ResponseReturnValue:
-    """200: it is cancelled. 202: it is running, and ends at its next step."""
-    row = cancelled(id)
-    return jsonify(documents.run(row)), 200 if row.is_final else 202
+@blueprint.get("/runs/<id>/attempts")
+def show_attempts(id: str) -> ResponseReturnValue:
+    """Each attempt with its executions, and the error that ended it."""
+    row = run_of(id)
+    return jsonify(attempts=[documents.attempt(each) for each in attempts(row, runs.history(database(), row.id))])
 
 
-@blueprint.post("/runs/<id>/retry")
-def retry(id: str) -> ResponseReturnValue:
-    """202: the same run goes on from its failed step."""
-    return jsonify(documents.run(retried(id))), 202
-
-
-@blueprint.post("/runs/<id>/reschedule")
-def reschedule(id: str) -> ResponseReturnValue:
-    """200: a delayed run has another time; one that is past starts it now."""
-    given = read_object(BODY_SLACK_BYTES, ("countdown", "eta"))
-    countdown, eta = given.get("countdown"), given.get("eta")
-    if (countdown is None) == (eta is None):
-        raise invalid("", "give countdown, the seconds from now, or eta, a moment")
-    if countdown is not None:
-        return jsonify(documents.run(rescheduled(id, countdown=seconds(countdown, "/countdown"))))
-    if not isinstance(eta, str):
-        raise invalid("/eta", "a moment is expected: send ISO 8601, as 2030-01-31T12:00:00Z")
-    return jsonify(documents.run(rescheduled(id, eta=coming(eta, "/eta"))))
+@blueprint.get("/runs/<id>/children")
+def show_children(id: str) -> ResponseReturnValue:
+    """A page of the runs that it started, newest first, with the filters of the list."""
+    found = listed(
+        database(), MultiDict([*request.args.items(multi=True), ("parent_id", public("run", run_of(id).id))])
+    )
+    return jsonify(runs=[documents.run(row) for row in found.rows], next_cursor=found.next_cursor)
 
 
 def run_of(text: str) -> RunRow:
@@ -133,37 +123,6 @@ def run_id_of(text: str) -> UUID:
         return ids.parse("run", text)
     except ValueError as error:
         raise Problem(404, str(error), "unknown-run") from None
-
-
-def cancelled(text: str) -> RunRow:
-    """Cancels a run. Raises Problem 404, or 409 when it has ended."""
-    row = repairs.cancel(durable(), run_id_of(text), g.actor)
-    if row is None:
-        ended = run_of(text)
-        raise Problem(
-            409, f"{text} cannot be cancelled: it is {ended.status} already", "wrong-status", run_status=ended.status
-        )
-    return row
-
-
-def retried(text: str) -> RunRow:
-    """Retries a run. Raises Problem 404, or 409 when it did not fail."""
-    row = repairs.retry(durable(), run_id_of(text), g.actor)
-    if row is None:
-        kept = run_of(text)
-        detail = f"{text} cannot be retried: it is {kept.status}, not {', '.join(RETRIABLE)}"
-        raise Problem(409, detail, "wrong-status", run_status=kept.status)
-    return row
-
-
-def rescheduled(text: str, *, countdown: float | None = None, eta: datetime | None = None) -> RunRow:
-    """Gives a delayed run another time. Raises Problem 404, or 409 when it is not delayed."""
-    row = repairs.reschedule(durable(), run_id_of(text), countdown=countdown, eta=eta, actor=g.actor)
-    if row is None:
-        kept = run_of(text)
-        detail = f"{text} cannot be rescheduled: it is {kept.status}, not delayed"
-        raise Problem(409, detail, "wrong-status", run_status=kept.status)
-    return row
 
 
 def _known(found: T | None, text: str) -> T:

@@ -145,7 +145,7 @@ def replay(id: str) -> ResponseReturnValue:
         again = letters.replay(durable(), row.id, body=body, actor=g.actor)
     except UsageError:
         return _to_delivery(row.id, "too-late")
-    return _to_delivery(again.id, "replayed")
+    return _to_delivery(again.id, "routed-again")
 
 
 @blueprint.post("/deliveries/<id>/discard")
@@ -162,7 +162,7 @@ def discard(id: str) -> ResponseReturnValue:
 def replay_dead() -> ResponseReturnValue:
     """Routes a group of dead letters again."""
     count = letters.replay_all(durable(), _group(), actor=g.actor)
-    return redirect(url_for("webhook_page.index", notice="replayed" if count else "unchanged"), 303)
+    return redirect(url_for("webhook_page.index", notice="routed-again" if count else "unchanged"), 303)
 
 
 @blueprint.post("/dead/discard")

@@ -90,12 +90,39 @@ def pretty(text: str | None) -> str:
     return f"{told[:PRETTY_LIMIT]}\n… {len(told) - PRETTY_LIMIT:,} more characters: the API has them all"
 
 
+def indented(document: Any) -> str:
+    """A document with indentation, cut where it is too long to look at."""
+    return pretty(json.dumps(document, ensure_ascii=False))
+
+
+def whole(text: str) -> str:
+    """A kept JSON text with indentation, all of it: to be edited."""
+    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+
+
 def brief(text: str | None, limit: int = 120) -> str:
     """A kept JSON text on one line."""
     if text is None:
         return ""
     told = json.dumps(json.loads(text), ensure_ascii=False)
     return told if len(told) <= limit else told[: limit - 1] + "…"
+
+
+def progress(metadata: str) -> dict[str, Any] | None:
+    """How far a run is, as `metadata.progress(done, total)` published it: with `percent`. None where nothing did."""
+    told = json.loads(metadata).get("progress")
+    if not isinstance(told, dict):
+        return None
+    done, total = told.get("done"), told.get("total")
+    if not isinstance(done, int | float) or not isinstance(total, int | float) or total <= 0:
+        return None
+    percent = min(max(100 * done / total, 0), 100)
+    return {
+        "done": f"{done:,}",
+        "total": f"{total:,}",
+        "note": str(told.get("note") or ""),
+        "percent": f"{percent:.4g}",
+    }
 
 
 def size(text: str | None) -> str:
@@ -132,6 +159,41 @@ def standing(queue: Mapping[str, Any]) -> str:
     if queue["is_draining"]:
         told.append(f"draining{_by(queue['draining_by'])}")
     return ", ".join(told) or "open"
+
+
+def local(at: datetime) -> str:
+    """A moment by the clock of its own time zone: `Mon 2026-03-30 08:00:00 CEST`."""
+    return at.strftime("%a %Y-%m-%d %H:%M:%S %Z")
+
+
+def schedule(kind: str, expression: str) -> str:
+    """When a schedule is due: its cron fields, or `every 5 min`."""
+    return expression if kind == "cron" else f"every {duration(float(expression))}"
+
+
+def policies(document: Mapping[str, Any]) -> str:
+    """What a schedule says besides its times, where that is not the default."""
+    told = [
+        "" if document["catch_up"] == "one" else f"catches up {document['catch_up']}",
+        "" if document["overlap"] == "allow" else f"overlap {document['overlap'].replace('_', ' ')}",
+        f"jitter {duration(document['jitter'])}" if document["jitter"] else "",
+        f"from {document['start']}" if document["start"] else "",
+        f"until {document['end']}" if document["end"] else "",
+    ]
+    return ", ".join(filter(None, told))
+
+
+def paused(document: Mapping[str, Any]) -> str:
+    """Whether a schedule fires: `paused by ada: on holiday`, or `on`."""
+    if not document["is_paused"]:
+        return "on" if document["next_fire_at"] else "over"
+    note = f": {document['pause_note']}" if document["pause_note"] else ""
+    return f"paused{_by(document['paused_by'])}{note}"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts of a service: `ticks 3, skipped 1`; a dash where there are none."""
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items() if count) or DASH
 
 
 def curl(url: str, workflow_path: str, payload: Any, has_key: bool) -> str:

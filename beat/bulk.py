@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import ClassVar
 
+from ..state.outlook import Outlook
 from ..workflows import Celeriac, bulk
 from .service import Counts
 
@@ -11,16 +12,13 @@ class BulkService:
     """One page of one order in each pass; a full page is followed by the next at once."""
 
     name: ClassVar[str] = "bulk"
-    interval_seconds: ClassVar[float] = 2.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
-        self._is_full = False
 
     def run_once(self, now: datetime | None = None) -> Counts:
-        looked_at = bulk.work_off(self._durable)
-        self._is_full = looked_at > 0
-        return {"runs": looked_at}
+        return {"runs": bulk.work_off(self._durable)}
 
-    def due_in_seconds(self) -> float | None:
-        return 0.0 if self._is_full else None
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
+        return 0.0 if outlook.has_orders else None

@@ -6,19 +6,21 @@ from typing import ClassVar
 
 from ..state import repairs as state_repairs
 from ..state import runs, workers
+from ..state.outlook import Outlook
 from ..workflows import Celeriac, repairs
 from .service import Counts
 
 log = logging.getLogger(__name__)
 
+WATCH_SECONDS = 0.5  # between two passes while workers hold runs
 ORPHANS_SECONDS = 300.0  # so long after the end of a run it is looked whether its children ended with it
 
 
 class Reaper:
-    """A worker whose session lock fell is seen within one interval; a silent host after the heartbeat timeout."""
+    """A worker whose session lock fell is seen within a look of beat; a silent host after the heartbeat timeout."""
 
     name: ClassVar[str] = "reaper"
-    interval_seconds: ClassVar[float] = 0.5
+    interval_seconds: ClassVar[float] = 60.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
@@ -40,8 +42,11 @@ class Reaper:
             "orphans": self._cancel_orphans(now),
         }
 
-    def due_in_seconds(self) -> float | None:
-        return None
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
+        if outlook.has_lost_workers:
+            return 0.0
+        waits = [outlook.ending_in_seconds] if outlook.ending_in_seconds is not None else []
+        return min(waits + [WATCH_SECONDS] * outlook.has_running, default=None)
 
     def _time_out(self, now: datetime | None) -> int:
         """Ends what took longer than its max_duration, and has what does not end by itself terminated."""

@@ -5,15 +5,18 @@ from datetime import datetime
 from typing import ClassVar
 
 from ..state import deliveries
+from ..state.outlook import Outlook
 from ..workflows import Celeriac, inbox
 from .service import Counts
+
+PENDING_SECONDS = 2.0  # between two passes while deliveries wait, which another process may be about to route
 
 
 class Router:
     """pending -> routed, ignored or parked, for the endpoints that this process knows."""
 
     name: ClassVar[str] = "router"
-    interval_seconds: ClassVar[float] = 2.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
@@ -26,5 +29,7 @@ class Router:
         self._is_full = any(started) and len(found) >= deliveries.BATCH
         return {"routed": sum(bool(runs) for runs in started)}
 
-    def due_in_seconds(self) -> float | None:
-        return 0.0 if self._is_full else None
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
+        if self._is_full:
+            return 0.0
+        return PENDING_SECONDS if outlook.has_deliveries else None

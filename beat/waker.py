@@ -4,15 +4,16 @@ from datetime import datetime
 from typing import ClassVar
 
 from ..state import runs
+from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from .service import Counts
 
 
 class Waker:
-    """delayed or waiting -> queued. Sleeps exactly until the next one is due, if that is before its interval."""
+    """delayed or waiting -> queued. Sleeps exactly until the next one is due."""
 
     name: ClassVar[str] = "waker"
-    interval_seconds: ClassVar[float] = 1.0
+    interval_seconds: ClassVar[float] = 120.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
@@ -22,5 +23,5 @@ class Waker:
         self._durable.dispatcher.offer(woken)
         return {"woken": len(woken)}
 
-    def due_in_seconds(self) -> float | None:
-        return runs.due_in_seconds(self._durable.database)
+    def due_in_seconds(self, outlook: Outlook) -> float | None:
+        return outlook.wake_in_seconds

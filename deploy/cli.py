@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 COMMANDS = (
-    "api", "beat", "dev", "doctor", "migrate", "queues", "runs", "schedules", "trigger", "webhooks", "worker",
-    "workers",
+    "api", "beat", "bulk", "dev", "doctor", "events", "migrate", "queues", "runs", "schedules", "tokens", "trigger",
+    "webhooks", "worker", "workers",
 )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from datetime import datetime
 from uuid import UUID
 
 from .database import Executor, Row
-from .ids import new_id
 from .queries import Queries
 
 SQL = Queries("bulk.sql")
@@ -38,10 +37,9 @@ class BulkRow:
 _COLUMNS = tuple(column.name for column in fields(BulkRow))
 
 
-def order(db: Executor, action: str, filter: str, matched: int, actor: str | None) -> BulkRow:
-    """Writes an order down."""
-    (row,) = db.all(SQL.order, id=new_id(), action=action, filter=filter, matched=matched, actor=actor)
-    return BulkRow.of(row)
+def order(db: Executor, id: UUID, action: str, filter: str, matched: int, actor: str | None) -> BulkRow | None:
+    """Writes an order down. None: there is one of this id."""
+    return _one(db, SQL.order, id=id, action=action, filter=filter, matched=matched, actor=actor)
 
 
 def take(transaction: Executor) -> BulkRow | None:

@@ -1,7 +1,8 @@
 -- name: order
--- An order begins.
+-- An order begins, unless there is one of this id: then nothing comes back.
 insert into celeriac.bulk_operations (id, action, filter, matched, actor)
 values (%(id)s, %(action)s, %(filter)s::json, %(matched)s, %(actor)s)
+on conflict do nothing
 returning *;
 
 -- name: take

@@ -3,7 +3,8 @@
 A transition is one statement on a connection in autocommit: no BEGIN, no COMMIT, no ping, so one round trip. The
 connection prepares it when it executes it first.
 Such connections are kept here in a stack, not in SQLAlchemy's pool, because a pool's checkout costs as much as an
-insert. SQLAlchemy opens them, and carries what is more than one statement (`transaction`).
+insert. SQLAlchemy opens them, and carries what is more than one statement (`transaction`), on a few connections that it
+keeps: a new one costs more than all that a tick does.
 """
 
 import os
@@ -18,12 +19,13 @@ import psycopg2
 import sqlalchemy
 from psycopg2.extensions import connection as Psycopg2Connection
 from sqlalchemy import event, orm
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from .errors import StateUnavailable
 from .queries import Statement
 
 CONNECT_TIMEOUT_SECONDS = 5
+KEPT = 2  # connections for transactions that are kept open, more are closed after use
 NETWORK_TIMEOUT_MS = 15_000  # unacknowledged data after which a connection counts as cut (TCP_USER_TIMEOUT)
 
 Row = dict[str, Any]
@@ -60,7 +62,9 @@ class Database:
     def __init__(self, url: str, application_name: str = "celeriac"):
         self.url = _with_driver(url)
         self._application_name = application_name
-        self._engine = self._new_engine()
+        self._engine = self._new_engine(poolclass=NullPool)
+        self._kept = self._new_engine(poolclass=QueuePool, pool_size=KEPT, max_overflow=-1, pool_use_lifo=True)
+        event.listen(self._kept, "checkout", _refuse_broken)
         self._idle: deque[Line] = deque()
         self._pid = os.getpid()
 
@@ -77,7 +81,9 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """Several statements that commit together, or not at all."""
-        with _translated(), self._engine.connect() as connection, connection.begin():
+        if self._pid != os.getpid():
+            self._leave_to_the_parent()
+        with _translated(), self._kept.connect() as connection, connection.begin():
             yield Transaction(connection)
 
     @contextmanager
@@ -111,6 +117,7 @@ class Database:
         while self._idle:
             self._idle.pop().connection.close()
         self._engine.dispose()
+        self._kept.dispose()
 
     @contextmanager
     def _held(self) -> Iterator["Line"]:
@@ -141,6 +148,7 @@ class Database:
         # After a fork these sockets are the parent's. psycopg2 does not close what another process opened.
         self._idle = deque()
         self._engine.dispose(close=False)
+        self._kept.dispose(close=False)
         self._pid = os.getpid()
 
     def _connect(self) -> Psycopg2Connection:
@@ -150,10 +158,10 @@ class Database:
         connection.autocommit = True
         return connection
 
-    def _new_engine(self) -> sqlalchemy.Engine:
+    def _new_engine(self, **pool: Any) -> sqlalchemy.Engine:
         return sqlalchemy.create_engine(
             self.url,
-            poolclass=NullPool,
+            **pool,
             json_deserializer=str,  # documents stay text until someone decodes them, see payload.py
             connect_args={
                 "application_name": self._application_name,
@@ -289,6 +297,12 @@ class Session:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, self._connection.fileno())
         os.close(null)
+
+
+def _refuse_broken(connection: Psycopg2Connection, *_: Any) -> None:
+    """As in `_idle_line`: a server that went away said so on the socket. SQLAlchemy opens another one then."""
+    if connection.closed or is_readable(connection, 0):
+        raise sqlalchemy.exc.DisconnectionError
 
 
 def is_readable(socket: HasFileno, timeout_seconds: float) -> bool:

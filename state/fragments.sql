@@ -61,6 +61,10 @@ elder.status = 'queued' and elder.paused_at is null and elder.queue = runs.queue
     select from celeriac.steps as done
     where done.run_id = r.id and done.is_compensable and done.status = 'completed'))
 
+-- fragment: is_to_be_killed
+-- Whether the present execution of a run `r` is to be killed. The one that cleans up after that is left in peace.
+(r.terminate_requested_at >= r.claimed_at) is true
+
 -- fragment: reopened
 -- The step by which the run `moved` failed goes on: a body gets fresh attempts, a wait waits as long again. What was asked
 -- for after it came from code that handled the error, and another attempt may not ask for it.

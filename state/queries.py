@@ -1,13 +1,14 @@
 """Reads the .sql files of this package: each statement stands under `-- name: verb`, its prose between name and SQL.
 
-What several statements share stands in fragments.sql under `-- fragment: name`, and in them as `{{name}}`.
+What several statements share stands under `-- fragment: name`, in their file or, where several files share it, in
+fragments.sql; in them it stands as `{{name}}`.
 """
 
 import re
 from importlib.resources import files
 from typing import Self
 
-SECTION = re.compile(r"^-- (?:name|fragment): (\w+)\s*$", re.MULTILINE)
+SECTION = re.compile(r"^-- (name|fragment): (\w+)\s*$", re.MULTILINE)
 FRAGMENT = re.compile(r"{{(\w+)}}")
 PROSE = re.compile(r"^--.*\n", re.MULTILINE)
 PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -38,11 +39,12 @@ class Queries:
 
     def __init__(self, filename: str):
         self.filename = filename
-        fragments = {name: PROSE.sub("", text) for name, text in _sections("fragments.sql").items()}
+        shared, own = _sections("fragments.sql"), _sections(filename)
+        fragments = {name: PROSE.sub("", text) for name, text in (shared["fragment"] | own["fragment"]).items()}
         noun = filename.removesuffix(".sql")
         self.statements: dict[str, Statement] = {
             name: Statement.of(FRAGMENT.sub(lambda found: fragments[found[1]], text), f"{noun}_{name}")
-            for name, text in _sections(filename).items()
+            for name, text in own["name"].items()
         }
 
     def __getattr__(self, name: str) -> Statement:
@@ -52,7 +54,10 @@ class Queries:
             raise AttributeError(f"{self.filename} has no statement named {name!r}") from None
 
 
-def _sections(filename: str) -> dict[str, str]:
-    """Name -> text, of the statements or fragments of a file."""
+def _sections(filename: str) -> dict[str, dict[str, str]]:
+    """The statements ("name") and fragments ("fragment") of a file: name -> text."""
     _, *parts = SECTION.split(files(__package__).joinpath(filename).read_text())
-    return dict(zip(parts[::2], map(str.strip, parts[1::2]), strict=True))
+    found: dict[str, dict[str, str]] = {"name": {}, "fragment": {}}
+    for kind, name, text in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        found[kind][name] = text.strip()
+    return found

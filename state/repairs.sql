@@ -4,7 +4,7 @@
 update celeriac.runs as r set
     cancel_requested_at = coalesce(cancel_requested_at, now()), actor = %(actor)s,
     terminate_requested_at = case
-        when %(terminate)s and status = 'running' then coalesce(terminate_requested_at, now())
+        when %(terminate)s and status = 'running' then now()
         else terminate_requested_at end,
     status = case when status = 'running' then status when {{needs_cleanup}} then 'queued' else 'cancelled' end,
     cause = case when status = 'running' then cause when {{needs_cleanup}} then 'cancelled, it cleans up first'
@@ -106,7 +106,7 @@ with original as (
         cancel_children, idempotency_key, idempotency_scope, idempotency_expires_at)
     select
         %(new_id)s, workflow, 'queued', 'triggered', %(actor)s, max_attempts, max_crashes, queue, concurrency_key,
-        is_exclusive, priority, coalesce(%(payload)s::json, payload), tags, metadata, %(new_id)s, %(source)s,
+        is_exclusive, priority, coalesce(%(payload)s::json, payload), tags, coalesce(metadata_given, metadata), %(new_id)s, %(source)s,
         %(source_id)s, traceparent, now(), max_duration_seconds, hooks, cancel_children,
         %(once)s, case when %(once)s::text is not null then 'copy' end, now() + interval '30 days'
     from original

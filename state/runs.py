@@ -148,6 +148,7 @@ class Filter:
     concurrency_key: str | None = None
     source: str | None = None
     tag: str | None = None
+    parent_id: UUID | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
     after: tuple[datetime, UUID] | None = field(default=None)
@@ -161,6 +162,7 @@ class Filter:
             "concurrency_key = %(concurrency_key)s": self.concurrency_key,
             "source = %(source)s": self.source,
             "%(tag)s = any (tags)": self.tag,
+            "parent_id = %(parent_id)s": self.parent_id,
             "created_at >= %(created_from)s": self.created_from,
             "created_at < %(created_to)s": self.created_to,
             "(created_at, id) < (%(after_at)s, %(after_id)s)": self.after,
@@ -314,12 +316,6 @@ def edit_metadata(
 
 def wake(db: Executor, now: datetime | None = None) -> list[RunRow]:
     return many(db, SQL.wake, now=now, limit=BATCH)
-
-
-def due_in_seconds(db: Executor) -> float | None:
-    """Seconds until the next one is due (negative: it is late), or None."""
-    row = db.one(SQL.due_in_seconds)
-    return row["seconds"] if row else None
 
 
 def expire(db: Executor, now: datetime | None = None) -> list[RunRow]:

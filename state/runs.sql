@@ -160,7 +160,8 @@ with lost as (
         r.cancel_requested_at is not null or r.verdict is not null as is_to_end,
         case
             when exists (select from celeriac.steps as s where s.run_id = r.id and s.epoch = r.epoch) then 1
-            else r.crashes + (r.terminate_requested_at is null)::int end as crashes
+            when {{is_to_be_killed}} then r.crashes
+            else r.crashes + 1 end as crashes
     from celeriac.runs as r
     where r.status = 'running' and r.worker_id = %(worker_id)s
         and (%(worker_pid)s::int is null or r.worker_pid = %(worker_pid)s)
@@ -202,11 +203,15 @@ with held as (
 ), counted as (
     update celeriac.runs as r set
         metadata_seq = coalesce(%(seq)s, r.metadata_seq),
+        metadata_given = case when %(target)s = 'run' then coalesce(r.metadata_given, r.metadata)
+            else r.metadata_given end,
         metadata = case when %(target)s = 'run'
             then celeriac.edited(r.metadata, %(operation)s, %(key)s, %(value)s::jsonb) else r.metadata end
     from fresh where r.id = fresh.id
 ), elsewhere as (
-    update celeriac.runs as r set metadata = celeriac.edited(r.metadata, %(operation)s, %(key)s, %(value)s::jsonb)
+    update celeriac.runs as r set
+        metadata_given = coalesce(r.metadata_given, r.metadata),
+        metadata = celeriac.edited(r.metadata, %(operation)s, %(key)s, %(value)s::jsonb)
     from fresh
     where %(target)s <> 'run' and r.id = case when %(target)s = 'parent' then fresh.parent_id else fresh.root_id end
 )
@@ -238,11 +243,6 @@ update celeriac.runs as r set
     cause = case when r.status = 'waiting' then 'what it waited for has come' else 'its time has come' end
 from due where r.id = due.id
 returning r.*;
-
--- name: due_in_seconds
--- When `wake` has something to do again.
-select extract(epoch from min(run_at) - clock_timestamp())::float8 as seconds
-from celeriac.runs where status in ('delayed', 'waiting') and run_at is not null;
 
 -- name: expire
 -- Those that did not start before their ttl passed.
@@ -292,8 +292,7 @@ returning *;
 
 -- name: to_be_terminated
 -- What this worker executes and is to kill.
-select * from celeriac.runs
-where status = 'running' and worker_id = %(worker_id)s and terminate_requested_at is not null;
+select * from celeriac.runs as r where r.status = 'running' and r.worker_id = %(worker_id)s and {{is_to_be_killed}};
 
 -- name: get
 select * from celeriac.runs where id = %(id)s;

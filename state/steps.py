@@ -36,6 +36,7 @@ class StepRow:
     wake_at: datetime | None
     child_id: UUID | None
     token_id: UUID | None
+    topic: str | None  # of the event or message that it waits for
     is_compensable: bool
     is_optional: bool
     supplied_by: str | None

@@ -128,6 +128,7 @@ def supply(transaction: Transactional, run_id: UUID, key: str, output: str, acto
     if not (row and row["is_first"]):
         return False
     transaction.all(SQL.note_supplier, run_id=run_id, key=key, actor=actor)
+    transaction.all(SQL.wake_sleeper, run_id=run_id, key=key)
     return True
 
 

@@ -103,6 +103,13 @@ select celeriac.resolve_wait(%(run_id)s, %(key)s, %(status)s, %(output)s::json, 
 -- Who ended a wait by hand.
 update celeriac.steps set supplied_by = %(actor)s where run_id = %(run_id)s and key = %(key)s;
 
+-- name: wake_sleeper
+-- A run whose sleep was ended by hand goes on: a sleep is not among the waits that `awaits_left` counts.
+update celeriac.runs as r set
+    status = 'queued', queued_at = now(), run_at = null, cause = 'what it waited for has come'
+where r.id = %(run_id)s and r.status = 'waiting' and r.awaits_left is null and exists (
+    select from celeriac.steps as s where s.run_id = r.id and s.key = %(key)s and s.kind = 'sleep');
+
 -- name: send_message
 -- A message to a run that has not ended. The run's row is locked, so that a wait that begins now finds it.
 with addressed as (

@@ -21,7 +21,7 @@ update celeriac.workers as w set
 where id = %(id)s and stopped_at is null
 returning exists (
     select from celeriac.runs as r
-    where r.worker_id = w.id and r.status = 'running' and r.terminate_requested_at is not null) as has_terminations;
+    where r.worker_id = w.id and r.status = 'running' and {{is_to_be_killed}}) as has_terminations;
 
 -- name: stop
 update celeriac.workers set stopped_at = now(), stop_cause = %(cause)s

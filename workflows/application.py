@@ -1,7 +1,7 @@
 """`Celeriac(app)`: what makes a Celery app durable. Opens connections when they are first needed, and closes them."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,12 @@ from .endpoints import Endpoints
 from .errors import UsageError
 from .execution import Execution
 from .options import Options
+from .outbox import Outbox
 from .presets import Preset
 from .publisher import Publisher
 from .queue import Queue
 from .run import Child, Run
+from .schedule_control import ScheduleControl
 from .settings import Settings
 from .step import return_annotation
 from .trigger import Source, Target, new_run, parent_execution, start, start_children
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Archive = Callable[[str, Sequence[dict[str, Any]]], None]  # kind ("runs", "deliveries") and documents
+
 
 class Celeriac:
     """Binds the workflows of this process to a Celery app, as tasks of their names.
@@ -48,11 +52,13 @@ class Celeriac:
     `durable = Celeriac(app)`, anywhere before the worker starts. It reads its settings (`CELERIAC_DATABASE_URL`,
     `CELERIAC_REDIS_URL`, ... or `app.conf.celeriac_*`) when they are first needed, and connects only then. `queues` are
     those that no workflow has as its own, and triggers name: `Celeriac(app, queues=[Queue("bulk", concurrency=2)])`.
+    `archive(kind, documents)` gets runs and deliveries before beat deletes them; where it raises, they stay.
     """
 
-    def __init__(self, app: Celery, queues: Sequence[Queue] = ()):
+    def __init__(self, app: Celery, queues: Sequence[Queue] = (), archive: Archive | None = None):
         self.app = app
         self.queues = {queue.name: queue for queue in queues}  # that no workflow has, for triggers that name them
+        self.archive = archive
         self.worker: WorkerProcess | None = None  # in the processes of a Celery worker
         self.lifeline: Lifeline | None = None  # in the main process of a Celery worker
         self.endpoints: dict[str, Endpoint] = {}
@@ -84,6 +90,10 @@ class Celeriac:
     def dispatcher(self) -> Dispatcher:
         publisher = Publisher(self.app, self.settings.redis_timeout_seconds)
         return Dispatcher(self.database, self.buckets, publisher, self.settings)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self)
 
     def bind(self, workflow: Workflow[..., Any]) -> None:
         """Makes a workflow a task of this app, if the app is past the point where it collects them."""
@@ -182,6 +192,10 @@ class Celeriac:
     def target(self, workflow: Workflow[..., Any] | str) -> Target:
         """What a trigger needs to know of a workflow. Raises UnknownWorkflow."""
         return target_of(self, workflow)
+
+    def schedule(self, key: str) -> ScheduleControl:
+        """One schedule, made and changed at run time: `durable.schedule("report of c1").create(report, Cron(...))`."""
+        return ScheduleControl(self, key)
 
     def why(self, id: UUID) -> Why | None:
         """Why a run does not run: what it waits for now, gate by gate. None: it is unknown."""

@@ -189,6 +189,16 @@ class Buckets:
         """Within: a function that returns the name of a service of beat when it is nudged, or '' after a time."""
         return self._subscribed(NUDGES)
 
+    def nudge(self, service: str) -> None:
+        """Tells beat that there is something to do for a service. A hint: it may be lost, and never raises."""
+        if time.monotonic() < self._resting_until:
+            return
+        try:
+            with _translated():
+                self._redis.publish(NUDGES, service)
+        except RedisUnavailable:
+            self._resting_until = time.monotonic() + REST_SECONDS
+
     def ping(self) -> None:
         """Raises RedisUnavailable."""
         with _translated():

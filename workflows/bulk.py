@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ..state import bulk, runs, status
 from ..state.bulk import BulkRow
-from ..state.ids import public
+from ..state.ids import new_id, public
 from ..state.runs import Filter, RunRow
 from . import repairs
 from .errors import CeleriacError, StateUnavailable, UsageError
@@ -30,19 +30,25 @@ def matching(durable: "Celeriac", action: str, filter: Filter) -> int:
     return runs.count(durable.database, checked(action, filter), COUNT_LIMIT)
 
 
-def order(durable: "Celeriac", action: str, filter: Filter, actor: str | None = None) -> BulkRow:
+def order(
+    durable: "Celeriac", action: str, filter: Filter, actor: str | None = None, id: UUID | None = None
+) -> BulkRow:
     """Writes an order down: beat works it off. Runs that are started after this moment are not part of it.
 
-    `action`: "cancel", "retry" or "replay". Raises UsageError for another one, and for statuses that it is not for.
+    `action`: "cancel", "retry" or "replay". An `id` of an order that there is gives that one, so that who is not sure
+    orders again. Raises UsageError for another action, and for statuses that it is not for.
     """
-    now = durable.database.now()
+    now, id = durable.database.now(), id or new_id()
     wanted = checked(action, filter)
     wanted = replace(wanted, created_to=min(wanted.created_to or now, now), after=None)
     matched = runs.count(durable.database, wanted, COUNT_LIMIT)
-    return bulk.order(durable.database, action, json.dumps(asdict(wanted), default=str), matched, actor)
+    text = json.dumps(asdict(wanted), default=str)
+    ordered = bulk.order(durable.database, id, action, text, matched, actor) or bulk.get(durable.database, id)
+    assert ordered is not None
+    return ordered
 
 
-def abort(durable: "Celeriac", id: UUID, actor: str | None = None) -> BulkRow | None:
+def abort(durable: "Celeriac", id: UUID) -> BulkRow | None:
     """Stops an order; what is done stays done. None: it has ended, or is unknown."""
     return bulk.abort(durable.database, id)
 

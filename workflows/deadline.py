@@ -10,6 +10,7 @@ import faulthandler
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -50,13 +51,19 @@ def _by_signal(seconds: float, stop: StepTimedOut) -> Iterator[None]:
     is_child = _is_pool_child()
     if is_child:
         faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=STDERR)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
+    began, (others_seconds, others_interval) = (
+        time.monotonic(),
+        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS),
+    )
     try:
         yield
     finally:
         is_over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if others_seconds:  # somebody else's timer goes on, late by what it missed
+            remaining = max(others_seconds - (time.monotonic() - began), 0.001)
+            signal.setitimer(signal.ITIMER_REAL, remaining, others_interval)
         if is_child:
             faulthandler.cancel_dump_traceback_later()
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ..state import endpoints, payload, queues, schedules, waits, workflows
 from ..state.endpoints import EndpointDeclaration
 from ..state.queues import QueueDeclaration
-from ..state.schedules import ScheduleDeclaration
+from ..state.schedules import NewSchedule
 from ..state.workflows import WorkflowDeclaration
 from . import registry
 from .errors import UnknownQueue, UsageError
-from .schedule import NEVER, Cron, Schedule, first_due
+from .schedule import Cron
+from .schedule_row import Said, new_row
 from .trigger import Target
 from .webhook import Endpoint
 from .workflow import Workflow
@@ -50,8 +51,10 @@ def declaration_of(endpoint: Endpoint) -> EndpointDeclaration:
 
 def declare_schedules(durable: "Celeriac", known: Sequence[Workflow[..., Any]], now: datetime) -> None:
     """Makes the schedules of these workflows what their code says. Those that stay keep their next tick."""
-    declared = [_schedule(workflow, schedule, now) for workflow in known for schedule in workflow.schedules]
-    schedules.declare(durable.database, declared, [workflow.name for workflow in known])
+    declared = {row.key: row for each in known for row in _schedules(each, now)}
+    names = [workflow.name for workflow in known]
+    fires_at = schedules.declare(durable.database, list(declared.values()), schedules.CODE, names)
+    durable.dispatcher.herald.tell_of_schedule(fires_at)
 
 
 def target_of(durable: "Celeriac", workflow: Workflow[..., Any] | str, hooks_of: tuple[str, ...] = ()) -> Target:
@@ -67,7 +70,8 @@ def target_of(durable: "Celeriac", workflow: Workflow[..., Any] | str, hooks_of:
     if workflow not in registered:
         raise registry.unknown(str(workflow), [*registry.workflows(), *registered])
     row = registered[str(workflow)]
-    return Target(name=row["name"], queue=row["queue"], **payload.decode(row["options"]))
+    options = {name: value for name, value in payload.decode(row["options"]).items() if name != "retention_days"}
+    return Target(name=row["name"], queue=row["queue"], **options)
 
 
 def when_full_of(durable: "Celeriac", queue: str, workflow: str) -> str:
@@ -122,7 +126,7 @@ def _workflow(durable: "Celeriac", workflow: Workflow[..., Any]) -> WorkflowDecl
         version=workflow.version,
         queue=workflow.queue.name,
         schema=workflow.schema.json_schema(),
-        options=_options(durable, workflow),
+        options=_options(durable, workflow) | _retention(workflow),
     )
 
 
@@ -152,15 +156,15 @@ def _hooks(durable: "Celeriac", workflow: Workflow[..., Any], hooks_of: tuple[st
     return targets or None
 
 
-def _schedule(workflow: Workflow[..., Any], schedule: Schedule, now: datetime) -> ScheduleDeclaration:
-    kind = "cron" if isinstance(schedule, Cron) else "every"
-    return ScheduleDeclaration(
-        key=f"{workflow.name}: {kind} {schedule.expression} {schedule.timezone}",
-        workflow=workflow.name,
-        kind=kind,
-        expression=schedule.expression,
-        timezone=schedule.timezone,
-        catch_up=schedule.catch_up,
-        anchor_at=now,
-        next_due_at=first_due(schedule, now) or NEVER,
-    )
+def _retention(workflow: Workflow[..., Any]) -> dict[str, float]:
+    """What the pruner reads of a workflow."""
+    return {} if workflow.retention_days is None else {"retention_days": workflow.retention_days}
+
+
+def _schedules(workflow: Workflow[..., Any], now: datetime) -> list[NewSchedule]:
+    rows = []
+    for schedule in workflow.schedules:
+        kind = "cron" if isinstance(schedule, Cron) else "every"
+        key = f"{workflow.name}: {kind} {schedule.expression} {schedule.timezone}"
+        rows.append(new_row(key, schedules.CODE, schedule, Said(workflow=workflow.name), now, None))
+    return rows

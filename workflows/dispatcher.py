@@ -16,6 +16,7 @@ from ..state.lines import QueuedRow
 from ..state.queues import QueueRow
 from ..state.runs import RunRow
 from .buckets import ADMIT_LIMIT, Bucket, Buckets, Hear, Holding, RedisUnavailable, Ticket
+from .herald import Herald
 from .publisher import Publisher
 from .queue import Limits
 from .settings import Settings
@@ -39,9 +40,19 @@ class Dispatcher:
 
     def __init__(self, database: Database, buckets: Buckets, publisher: Publisher, settings: Settings):
         self._database, self._buckets, self._publisher, self._settings = database, buckets, publisher, settings
+        self._herald = Herald(buckets)
         self._served: frozenset[str] = frozenset()
         self._served_until = 0.0
         self._count_at = 0.0  # monotonic: when `heal` has Redis count what waits, and does not believe its count
+
+    @property
+    def publisher(self) -> Publisher:
+        return self._publisher
+
+    @property
+    def herald(self) -> Herald:
+        """Who tells beat what comes sooner than it would look."""
+        return self._herald
 
     def offer(self, queued: Iterable[RunRow | QueuedRow]) -> None:
         """Queued runs stand in line, and start where a slot is free. Others are passed over, and so are those that no
@@ -49,6 +60,8 @@ class Dispatcher:
         """
         by_queue: dict[str, list[RunRow | QueuedRow]] = defaultdict(list)
         served: dict[str, bool] = {}
+        queued = list(queued)
+        self._herald.tell(queued)
         for run in queued:
             if run.is_ready:
                 if run.workflow not in served:
@@ -67,6 +80,7 @@ class Dispatcher:
 
         Returns the tickets that got a slot by that. The caller executes one of them, and publishes the others.
         """
+        self._herald.tell([run])
         ended = run.id if run.is_final else None
         admitted = self._admitted(run.queue, partial(self._buckets.release, run.queue, [ticket], ended))
         return admitted + self._offered_again(run)
@@ -103,6 +117,7 @@ class Dispatcher:
 
     def withdraw(self, run: RunRow) -> None:
         """A run ended before it was claimed: it leaves the queue, and whoever waits for it is told."""
+        self._herald.tell([run])
         self.release(run.queue, Ticket.of(run), ended=run.id)
         self.publish(self._offered_again(run))
 

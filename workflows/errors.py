@@ -2,19 +2,25 @@
 
     CeleriacError
      ├─ UsageError                   the code asks for something that cannot be: the message says what to write instead
-     │   ├─ CodeChanged              the code does not fit what its run has recorded: deploy code that does, and retry
-     it │   ├─ UnknownWorkflow          no such name; the nearest known one is suggested │   └─ UnknownQueue
-     no such queue; the nearest known one is suggested ├─ PayloadInvalid               the payload does not fit the
-     signature (HTTP 422) ├─ NotSerializable              a value that JSON cannot hold; names the step and the path │
-     └─ TooLarge                 above its limit (HTTP 413) ├─ IdempotencyConflict          the key was used with
-     another payload (HTTP 409) ├─ Refused                      the queue takes no run now, nothing was stored │   ├─
-     QueueFull                max_queued runs wait in it (HTTP 429) │   ├─ QueueDraining            it is worked off,
-     and takes no new ones (HTTP 409) │   └─ KeyFull                  its concurrency key is full, and it says
-     when_full="reject" (HTTP 409) ├─ StateUnavailable             Postgres does not answer (HTTP 503) ├─ Superseded
-     someone else moved the run first ├─ Abort                        raised by you: stop retrying, this cannot succeed
-     ├─ RetryAfter                   raised by you: try again in so many seconds ├─ StepError                    a step
-     has finally failed; also an instance of the original class └─ RunError                     what `Run.result()`
-     raises for a run that did not complete
+     │   ├─ CodeChanged              the code does not fit what its run has recorded: deploy code that does
+     │   ├─ UnknownWorkflow          no such name; the nearest known one is suggested
+     │   ├─ UnknownQueue             no such queue; the nearest known one is suggested
+     │   └─ UnknownSchedule          no such schedule
+     ├─ PayloadInvalid               the payload does not fit the signature (HTTP 422)
+     ├─ NotSerializable              a value that JSON cannot hold; names the step and the path
+     │   └─ TooLarge                 above its limit (HTTP 413)
+     ├─ IdempotencyConflict          the key was used with another payload (HTTP 409)
+     ├─ ScheduleConflict             the key of a schedule is taken, or the code declares it (HTTP 409)
+     ├─ Refused                      the queue takes no run now, nothing was stored
+     │   ├─ QueueFull                max_queued runs wait in it (HTTP 429)
+     │   ├─ QueueDraining            it is worked off, and takes no new ones (HTTP 409)
+     │   └─ KeyFull                  its concurrency key is full, and it says when_full="reject" (HTTP 409)
+     ├─ StateUnavailable             Postgres does not answer (HTTP 503)
+     ├─ Superseded                   someone else moved the run first
+     ├─ Abort                        raised by you: stop retrying, this cannot succeed
+     ├─ RetryAfter                   raised by you: try again in so many seconds
+     ├─ StepError                    a step has finally failed; also an instance of the original class
+     └─ RunError                     what `Run.result()` raises for a run that did not complete
          ├─ RunFailed
          ├─ RunCancelled             (also for expired runs)
          ├─ RunTimedOut
@@ -56,11 +62,13 @@ __all__ = [
     "RunError",
     "RunFailed",
     "RunTimedOut",
+    "ScheduleConflict",
     "StateUnavailable",
     "StepError",
     "Superseded",
     "TooLarge",
     "UnknownQueue",
+    "UnknownSchedule",
     "UnknownWorkflow",
     "UsageError",
 ]
@@ -81,6 +89,14 @@ class UnknownWorkflow(UsageError):
 
 class UnknownQueue(UsageError):
     """No queue of this name is declared here, and no worker has declared one."""
+
+
+class UnknownSchedule(UsageError):
+    """No schedule has this key."""
+
+
+class ScheduleConflict(CeleriacError):
+    """The key is that of another schedule, or of one that the code declares. Nothing was changed."""
 
 
 class Abort(CeleriacError):

@@ -15,22 +15,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
-from ..state import payload, runs, steps, waits
+from ..state import payload, steps
 from ..state.database import Database
 from ..state.errors import StateUnavailable, Superseded
 from ..state.ids import public
-from ..state.runs import NewRun, RunRow
+from ..state.runs import RunRow
 from ..state.steps import Checkpoint, StepRow
-from ..state.waits import NewWait
-from . import room
 from .errors import CodeChanged, UsageError
 from .failure import error_document
-from .outcome import Cancelled, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt, Suspended, SuspendedOn
+from .outcome import Cancelled, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -182,87 +178,6 @@ class Execution:
         self._is_to_end |= asked.is_to_end
         self._is_paused |= asked.is_paused
 
-    def sleep(self, cause: str, delay_seconds: float | None, wake_at: datetime | None) -> None:
-        """Suspends the run until its time has come; on the replay after that it returns."""
-        self._refuse_inside_step("a sleep")
-        key, seq = self.next_key("sleep")
-        recorded = self.boundary(key, "sleep")
-        if recorded is None:
-            self.interrupt(Suspended(key, seq, "sleep", cause, delay_seconds, wake_at, is_handling_an_error()))
-        if recorded.status != steps.COMPLETED:
-            self.interrupt(Suspended(key, seq, "sleep", cause, wake_at=recorded.wake_at))
-        self.replayed += 1
-
-    def children(self, new: Sequence[NewRun]) -> list[tuple[str, UUID, RunRow | None]]:
-        """Child runs, started once however often their line is replayed, and all in one statement.
-
-        Returns for each its key, its id, and its row if it was not recorded before.
-        """
-        own = [(*self.next_key(run.workflow), run) for run in new]
-        recorded = {key: self.boundary(key, "child") for key, _, _ in own}
-        missing = [
-            replace(
-                run,
-                parent_id=self.run.id,
-                parent_step=key,
-                parent_seq=seq,
-                root_id=self.run.root_id,
-                step_is_optional=is_handling_an_error(),
-            )
-            for key, seq, run in own
-            if recorded[key] is None
-        ]
-        started = self.outlast(lambda: room.start(self.database, missing, self.run.epoch)) if missing else []
-        rows = {row.parent_step: row for row in started}
-        for run in missing:
-            if run.parent_step not in rows:
-                rows[run.parent_step] = self._adopted(run)
-        self.replayed += len(own) - len(missing)
-        return [(key, step.child_id, None) if (step := recorded[key]) and step.child_id else
-                (key, rows[key].id, rows[key]) for key, _, _ in own]  # fmt: skip
-
-    def wait(self, name: str, kind: str, **wait: Any) -> StepRow:
-        """A wait that ends when something comes, or its timeout passes: the step that it became."""
-        self._refuse_inside_step(name)
-        key, seq = self.next_key(name)
-        recorded = self.boundary(key, kind)
-        if recorded is not None:
-            return self.ended([key], cause=f"it waits for {name}")[key]
-        new = NewWait(key=key, seq=seq, name=name, kind=kind, is_optional=is_handling_an_error(), **wait)
-        self.interrupt(SuspendedOn((key,), 1, None, f"it waits for {name}", (new,)))
-
-    def begin(self, name: str, kind: str, **wait: Any) -> StepRow:
-        """A wait that is written down and not waited for yet."""
-        self._refuse_inside_step(name)
-        key, seq = self.next_key(name)
-        recorded = self.boundary(key, kind)
-        if recorded is not None:
-            self.replayed += 1
-            return recorded
-        new = NewWait(key=key, seq=seq, name=name, kind=kind, is_optional=is_handling_an_error(), **wait)
-        if not self.outlast(lambda: waits.begin(self.database, self.run.id, self.run.epoch, new)):
-            self._interrupt_as_no_longer_held()
-        return self.outlast(lambda: waits.look(self.database, self.run.id, [key]))[0]
-
-    def ended(
-        self, keys: Sequence[str], cause: str, needed: int | None = None, tolerated: int | None = None
-    ) -> dict[str, StepRow]:
-        """These waits, once `needed` of them (default all) have ended, or more than `tolerated` failed: suspends until
-        then. In the order in which they ended; those that are still open are left out."""
-        self._refuse_inside_step("a wait")
-        known = [step for key in keys if (step := self._recorded.get(key)) is not None and step.finished_at is not None]
-        if len(known) < len(keys):
-            known = self.outlast(lambda: waits.look(self.database, self.run.id, keys))
-            self._recorded |= {step.key: step for step in known}
-        over = sorted((step for step in known if step.finished_at is not None), key=_when_it_ended)
-        failed = sum(step.status == steps.FAILED for step in over)
-        needed = len(keys) if needed is None else min(needed, len(keys))
-        if len(over) < needed and (tolerated is None or failed <= tolerated):
-            self.check()
-            self.interrupt(SuspendedOn(tuple(keys), needed, tolerated, cause))
-        self.replayed += len(over)
-        return {step.key: step for step in over}
-
     def remembered(self, name: str, decide: Callable[[], T]) -> T:
         """What the code decided on when it first came here. `decide` may suspend."""
         key, seq = self.next_key(name)
@@ -297,8 +212,12 @@ class Execution:
         """The completed steps that can be undone, as they were when this execution began."""
         return [step for step in self._recorded.values() if step.is_compensable]
 
+    def learn(self, known: Sequence[StepRow]) -> None:
+        """Checkpoints as they are now: what others ended since this execution began."""
+        self._recorded |= {step.key: step for step in known}
+
     def recorded(self, key: str) -> StepRow | None:
-        """A checkpoint as it was when this execution began."""
+        """A checkpoint, as far as this execution knows."""
         return self._recorded.get(key)
 
     @property
@@ -313,30 +232,6 @@ class Execution:
         # Not an error that the code could catch and go on from: it is this code that must not go on.
         error = CodeChanged(told)
         self.interrupt(Failed(error_document(error), "its code has changed", error, is_misfit=True))
-
-    def _adopted(self, new: NewRun) -> RunRow:
-        """The child that is there already, because the answer to its start was lost."""
-        assert new.parent_step is not None
-        key = new.parent_step
-        row = self.outlast(lambda: runs.of_parent_step(self.database, self.run.id, key))
-        if row is not None:
-            return row
-        if refusal := self.outlast(lambda: room.refusal(self.database, new)):
-            raise refusal
-        self._interrupt_as_no_longer_held()
-
-    def _interrupt_as_no_longer_held(self) -> NoReturn:
-        current = self.outlast(lambda: runs.get(self.database, self.run.id))
-        self._is_to_end |= current is not None and current.cancel_requested_at is not None
-        self.check()
-        self.interrupt(Lost())
-
-    def _refuse_inside_step(self, what: str) -> None:
-        if self.step_inside is not None:
-            raise UsageError(
-                f"{what} inside the body of step {self.step_inside!r} of {self.id}: a step is the smallest unit, "
-                "it cannot be suspended. Move it to the workflow function."
-            )
 
 
 @contextmanager
@@ -394,8 +289,3 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
         seen.add(id(error))
         yield error
         error = error.__context__
-
-
-def _when_it_ended(step: StepRow) -> tuple[datetime, int]:
-    assert step.finished_at is not None
-    return step.finished_at, step.seq

@@ -37,7 +37,11 @@ def run(body: Coroutine[Any, Any, R], timeout_seconds: float | None, what: str) 
 
     Raises TimeoutError after `timeout_seconds`, once the coroutine has seen its cancellation.
     """
-    return asyncio.run_coroutine_threadsafe(_within(body, timeout_seconds, what), _loop.get()).result()
+    kept = _kept(_within(body, timeout_seconds, what))
+    outcome = asyncio.run_coroutine_threadsafe(kept, _loop.get()).result()
+    if isinstance(outcome, SystemExit | KeyboardInterrupt):
+        raise outcome
+    return outcome
 
 
 async def _within(body: Coroutine[Any, Any, R], timeout_seconds: float | None, what: str) -> R:
@@ -49,3 +53,11 @@ async def _within(body: Coroutine[Any, Any, R], timeout_seconds: float | None, w
         if clock.expired():
             raise TimeoutError(f"{what} took longer than its timeout, {timeout_seconds:g} s") from None
         raise
+
+
+async def _kept(body: Coroutine[Any, Any, R]) -> R | SystemExit | KeyboardInterrupt:
+    """What comes of it; what would end the loop, and with it every other coroutine of the process, as a value."""
+    try:
+        return await body
+    except (SystemExit, KeyboardInterrupt) as error:
+        return error

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from celery import Celery
@@ -29,14 +29,17 @@ class Publisher:
 
     def publish(self, tickets: Sequence[Ticket]) -> None:
         """Sends a message for each ticket, all in one pipeline. Raises RedisUnavailable when the broker is away."""
-        if not tickets:
-            return
+        if tickets:
+            with self.producer() as producer, _pipeline(producer):
+                for ticket in tickets:
+                    self._send(producer, ticket)
+
+    @contextmanager
+    def producer(self) -> Iterator[Any]:
+        """A producer of one of the connections. Raises RedisUnavailable when the broker is away."""
         try:
             with self._connections().acquire(block=True, timeout=self._timeout_seconds) as connection:
-                producer = self._app.amqp.Producer(connection, auto_declare=False)
-                with _pipeline(producer):
-                    for ticket in tickets:
-                        self._send(producer, ticket)
+                yield self._app.amqp.Producer(connection, auto_declare=False)
         except (OperationalError, OSError) as error:
             raise RedisUnavailable(f"the broker does not answer: {error}") from error
 

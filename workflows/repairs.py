@@ -120,15 +120,19 @@ def fork(
     from_step: str,
     payload_: Mapping[str, Any] | None = None,
     actor: str | None = None,
+    once: str | None = None,
 ) -> RunRow | None:
-    """A new run that keeps the finished checkpoints before the step `from_step` (its key), and goes on from there.
+    """A new run that keeps the finished checkpoints before the step `from_step` (its key), and goes on from there. Of
+    several with one key `once` the first counts.
 
     Raises UsageError where the run has recorded no such step, PayloadInvalid, NotSerializable, TooLarge.
     """
-    forked = _copy(durable, id, "fork", payload_, from_step=from_step, actor=actor)
+    forked = _copy(durable, id, "fork", payload_, from_step=from_step, actor=actor, once=once)
     if forked is None and runs.get(durable.database, id) is not None:
-        known = ", ".join(step.key for step in steps.of_run(durable.database, id)) or "none yet"
-        raise UsageError(f"{public('run', id)} has recorded no step {from_step!r}: fork from one of {known}")
+        known = [step.key for step in steps.of_run(durable.database, id)]
+        if from_step not in known:
+            told = ", ".join(known) or "none yet"
+            raise UsageError(f"{public('run', id)} has recorded no step {from_step!r}: fork from one of {told}")
     return forked
 
 

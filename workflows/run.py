@@ -12,7 +12,7 @@ from ..state import payload, runs, status, steps
 from ..state.ids import public
 from ..state.runs import RunRow
 from ..state.steps import StepRow
-from . import repairs
+from . import repairs, suspension
 from .errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, UsageError
 from .execution import Execution, current_execution, execution_for
 from .metadata import Metadata
@@ -107,7 +107,7 @@ class Run:
         if timeout is not None:
             raise UsageError(f"{self.id}.result(timeout=...) inside a run: a child is waited for until it ends")
         key = self.awaited_in(execution)
-        return self.outcome_of(execution.ended([key], cause=f"it waits for its child {key}")[key])
+        return self.outcome_of(suspension.ended(execution, [key], cause=f"it waits for its child {key}")[key])
 
     def awaited_in(self, execution: Execution) -> str:
         """The key of the step of `execution` that this child is. Raises UsageError: it is none of its children."""

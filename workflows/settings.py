@@ -36,6 +36,9 @@ class Settings:
     deaf_seconds: float = 60.0  # a consumer without progress for so long gets no more runs
     dispatch_window_factor: float = 2.0  # runs out in Celery's lists or executing, as a multiple of the workers' slots
     tail_call_seconds: float = 0.25  # how long a worker slot goes on with admitted runs of one message; 0: never
+    retention_days: float = 30.0  # finished runs, ticks, events, stopped workers; a workflow may differ; 0: for ever
+    delivery_retention_days: float = 30.0  # webhook deliveries; 0: for ever
+    archive_folder: str = ""  # where runs and deliveries are written as JSON lines before they are deleted
     redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from . import suspension
 from .errors import UsageError
 from .execution import execution_for
 from .retry import SECONDS_LIMIT
@@ -27,7 +28,7 @@ def sleep(
     total = seconds + milliseconds / 1000 + 60 * (minutes + 60 * (hours + 24 * (days + 7 * weeks)))
     if not 0 <= total <= SECONDS_LIMIT:
         raise UsageError(f"sleep({total:g} seconds): a time cannot be negative, or longer than a hundred years")
-    execution_for("sleep", ELSEWHERE).sleep(f"it sleeps {total:g} s", delay_seconds=total, wake_at=None)
+    suspension.sleep(execution_for("sleep", ELSEWHERE), f"it sleeps {total:g} s", delay_seconds=total, wake_at=None)
 
 
 def sleep_until(moment: datetime) -> None:
@@ -37,6 +38,9 @@ def sleep_until(moment: datetime) -> None:
     """
     if moment.tzinfo is None:
         raise UsageError(f"sleep_until({moment!r}): a naive datetime; say which zone, e.g. datetime.now(UTC)")
-    execution_for("sleep_until", ELSEWHERE).sleep(
-        f"it sleeps until {moment.isoformat()}", delay_seconds=None, wake_at=moment
+    suspension.sleep(
+        execution_for("sleep_until", ELSEWHERE),
+        f"it sleeps until {moment.isoformat()}",
+        delay_seconds=None,
+        wake_at=moment,
     )

@@ -13,7 +13,7 @@ from ..state.errors import IdempotencyConflict
 from ..state.ids import new_id
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
-from . import room
+from . import room, suspension
 from .errors import UsageError
 from .execution import Execution, current_execution
 from .options import Debounce, Options, is_word
@@ -116,7 +116,7 @@ def start_children(
                     f"{execution.id} gives its child {run.workflow!r} {option}={getattr(run, option)!r}: inside a run "
                     "a child is started once anyway, however often the line is replayed. Leave it out."
                 )
-    children = execution.children(new)
+    children = suspension.children(execution, new)
     durable.dispatcher.offer([row for _, _, row in children if row is not None])
     return children
 

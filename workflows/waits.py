@@ -10,7 +10,7 @@ from ..state import payload, runs, steps, waits
 from ..state.ids import new_id, parse, public
 from ..state.runs import RunRow
 from ..state.steps import StepRow
-from . import registry
+from . import registry, suspension
 from .declaration import target_of
 from .errors import UsageError
 from .execution import Execution, current_execution, execution_for
@@ -34,7 +34,8 @@ def wait_for_event(name: str, where: Mapping[str, Any] | None = None, timeout: f
     lines. Raises TimeoutError after `timeout` seconds (default never), UsageError outside a run and in a step's body.
     """
     match = payload.encode(dict(where or {}), "where")
-    waited = execution_for("wait_for_event").wait(
+    waited = suspension.wait(
+        execution_for("wait_for_event"),
         f"event {checked_name(name, 'an event')}",
         waits.EVENT,
         timeout_seconds=_checked(timeout),
@@ -71,7 +72,8 @@ def receive(topic: str = "message", timeout: float | None = None) -> Any:
     (default never), UsageError outside a run and in a step's body.
     """
     name = f"message {checked_name(topic, 'a topic')}"
-    return _outcome(execution_for("receive").wait(name, waits.MESSAGE, timeout_seconds=_checked(timeout), topic=topic))
+    execution = execution_for("receive")
+    return _outcome(suspension.wait(execution, name, waits.MESSAGE, timeout_seconds=_checked(timeout), topic=topic))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class Token:
         """Suspends the run until the token is completed, and returns with what. Raises TimeoutError after its timeout,
         and StepError where it was completed with an error."""
         execution = execution_for("token.wait")
-        return _outcome(execution.ended([self.key], cause=f"it waits for {self.key} ({self.id})")[self.key])
+        return _outcome(suspension.ended(execution, [self.key], cause=f"it waits for {self.key}")[self.key])
 
 
 def create_token(timeout: float | None = None, name: str = "token") -> Token:
@@ -103,8 +105,8 @@ def create_token(timeout: float | None = None, name: str = "token") -> Token:
     >>> decision = approval.wait()
     """
     execution = execution_for("create_token")
-    step = execution.begin(
-        checked_name(name, "a token"), waits.TOKEN, timeout_seconds=_checked(timeout), token_id=uuid4()
+    step = suspension.begin(
+        execution, checked_name(name, "a token"), waits.TOKEN, timeout_seconds=_checked(timeout), token_id=uuid4()
     )
     assert step.token_id is not None
     return Token(public("tok", step.token_id), step.key)
@@ -132,10 +134,11 @@ def gather(
     keys, tolerated = list(by_key), None if return_exceptions else tolerate
 
     def decide() -> list[str]:
-        return list(execution.ended(keys, f"it waits for {len(keys)} others", first, tolerated))[: first or len(keys)]
+        over = suspension.ended(execution, keys, f"it waits for {len(keys)} others", first, tolerated)
+        return list(over)[: first or len(keys)]
 
     seen = execution.remembered("gather", decide)
-    ended = execution.ended(seen, "it waits for what it has seen")
+    ended = suspension.ended(execution, seen, "it waits for what it has seen")
     results: dict[str, Any] = {}
     failures = 0
     for key in seen:

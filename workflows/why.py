@@ -1,5 +1,6 @@
 """Why a run does not run: the gates between it and a worker, in their order, with the numbers of this moment."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,7 @@ def _before_a_start(durable: "Celeriac", run: RunRow) -> list[Gate]:
     queue = queues.get(database, run.queue, deaf_seconds)
     alive = [each for each in workers.alive(database) if run.workflow in each["workflows"]]
     gates = [_time(durable, run)] if run.status in (status.DELAYED, status.WAITING) else []
+    gates += [_ending(run)] if run.cancel_requested_at is not None or run.verdict is not None else []
     gates += [_run_paused(run)] if run.paused_at is not None else []
     gates += [_paused(run, queue), _worker(run, alive)]
     if run.status == status.QUEUED and queue is not None:
@@ -83,6 +85,12 @@ def _time(durable: "Celeriac", run: RunRow) -> Gate:
     waits = ", ".join(f"{step.kind} {step.key!r}" for step in open_steps) or run.cause
     until = f" until {_told(run.run_at)}" if run.run_at else ""
     return Gate("waiting", False, f"it waits{until}: {waits}", values | {"for": [step.key for step in open_steps]})
+
+
+def _ending(run: RunRow) -> Gate:
+    end = json.loads(run.verdict)["status"] if run.verdict else status.CANCELLED
+    told = f"it is to end as {end}: its code is executed up to where it stood, so that it cleans up"
+    return Gate("ending", True, told, {"status": end})
 
 
 def _run_paused(run: RunRow) -> Gate:

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Union, get_type_hints, overload
@@ -53,11 +54,10 @@ class Workflow(Generic[P, R]):
         on_cancel: Hook = None,
         on_event: str | Sequence[str] = (),
         cancel_children: str = "on_cancel",
+        retention_days: float | None = None,
     ):
         if inspect.iscoroutinefunction(function):
-            raise UsageError(
-                f"workflow {function.__qualname__!r} is async: write `def`, and asyncio.run() in its steps"
-            )
+            raise UsageError(f"workflow {function.__qualname__!r} is async: write `def`; its steps may be async")
         self.function = function
         self.name = checked_name(name or f"{function.__module__}.{function.__name__}", "a workflow")
         self.retry = retry or ONCE
@@ -67,6 +67,9 @@ class Workflow(Generic[P, R]):
         self.max_crashes = max_crashes
         self.concurrency_key = self._path("concurrency_key", concurrency_key)
         self.idempotency = self._path("idempotency", idempotency)
+        if retention_days is not None and not 0 <= retention_days < math.inf:
+            raise UsageError(f"workflow {self.name!r}: retention_days={retention_days!r}: give days, or 0 for ever")
+        self.retention_days = retention_days
         self.max_duration = max_duration
         self.hooks = self._hooks({"on_success": on_success, "on_failure": on_failure, "on_cancel": on_cancel})
         self.events = tuple(checked_name(each, "an event") for each in _several(on_event))
@@ -193,6 +196,7 @@ def workflow(
     on_cancel: Hook = None,
     on_event: str | Sequence[str] = (),
     cancel_children: str = "on_cancel",
+    retention_days: float | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Makes a function a workflow. It needs no app, as Celery's shared_task: `Celeriac(app)` binds what is registered.
@@ -215,6 +219,7 @@ def workflow(function: Callable[..., Any] | None = None, /, **options: Any) -> A
       payload.
     - cancel_children: when its end cancels its children that still live: "on_cancel" (default) if it was cancelled or
       timed out, "always" unless it completed, "never".
+    - retention_days: how long a finished run is kept. Default: the setting of this name; 0: for ever.
 
     Raises UsageError for options that cannot be.
     """

@@ -1,8 +1,10 @@
 // Keeps the page fresh: fetches the same URL every two seconds and swaps <main> where it changed. Without JavaScript the
-// page is whole, only older. It pauses while the tab is hidden, text is selected, or someone types.
+// page is whole, only older. It pauses while the tab is hidden, text is selected, or someone types;
+// and for good where the page shows what was entered and cannot be (data-still).
 "use strict";
 
 const EVERY_MS = 2000;
+const ONE_REQUEST_MS = 3000;
 const light = document.getElementById("live");
 let shown = document.getElementById("main").innerHTML;
 
@@ -15,9 +17,10 @@ function tell(state) {
 
 function isBusy() {
   const active = document.activeElement;
-  const types = active && (active.tagName === "SELECT" || (["INPUT", "TEXTAREA"].includes(active.tagName) && active.closest("main")));
-  const typed = [...document.querySelectorAll("main input, main textarea")].some((each) => each.value !== each.defaultValue);
-  return types || typed || !document.getSelection().isCollapsed;
+  const types = active && (active.tagName === "SELECT" || (active.matches("input, textarea") && active.closest("main")));
+  const fields = [...document.querySelectorAll("main input, main textarea")];
+  const typed = fields.some((each) => each.value !== each.defaultValue);
+  return types || typed || !document.getSelection().isCollapsed || document.querySelector("[data-still]");
 }
 
 function swap(fresh, title) {
@@ -85,7 +88,10 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("submit", (event) => {
   const question = event.submitter?.dataset.confirm || event.target.dataset.confirm;
-  if (question && !confirm(question)) event.preventDefault();
+  if (event.target.dataset.sent || (question && !confirm(question))) return event.preventDefault();
+  if (event.target.method !== "post") return;
+  event.target.dataset.sent = "yes"; // a double click is one request
+  setTimeout(() => delete event.target.dataset.sent, ONE_REQUEST_MS);
 });
 document.addEventListener("change", (event) => {
   event.target.closest("[data-submit-on-change]")?.requestSubmit();

@@ -41,6 +41,18 @@ def command(*options: Callable[..., Any], name: str | None = None) -> Callable[[
     return decorate
 
 
+class Verbs(click.Group):
+    """A command with verbs: `runs cancel ID`. Without one it lists, where it can: `runs --status failed`."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        first = next((each for each in args if each != "--json"), "")
+        if first in self.commands:  # `runs --json ls` is `runs ls --json`
+            args = [first, *args[: args.index(first)], *args[args.index(first) + 1 :]]
+        elif "ls" in self.commands and (not first or first.startswith("-")) and first not in context.help_option_names:
+            args = ["ls", *args]
+        return super().parse_args(context, args)
+
+
 def show(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
     """Rows as a table of these columns, or whole as JSON."""
     if as_json:

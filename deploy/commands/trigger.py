@@ -12,7 +12,7 @@ from ...workflows.errors import UsageError
 from ...workflows.trigger import Source
 from . import as_json, fail, show
 from . import command as make
-from .runs import COLUMNS
+from .run_moves import COLUMNS
 
 
 @make(

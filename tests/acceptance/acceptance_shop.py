@@ -150,6 +150,14 @@ def ticking() -> None:
         ticks.write("tick\n")
 
 
+@app.task(name="plain", bind=True, ignore_result=True)
+def plain(self) -> None:
+    note(f"plain {self.request.get('celeriac-scheduled-for')}")
+
+
+app.conf.beat_schedule = {"plain": {"task": "plain", "schedule": 1.0}}
+
+
 @workflow(name="of-a-tenant", queue=Queue("tenants", concurrency=2, per_key=1), concurrency_key="tenant")
 def of_a_tenant(tenant: str, n: int) -> int:
     note(f"{tenant} {n}")

@@ -89,6 +89,10 @@ class Shop:
     def beat(self, **settings: object) -> Process:
         return self._start("beat", [], settings)
 
+    def run(self, command: list[str]) -> Process:
+        """Another command, in the environment of this shop."""
+        return self._run("other", command, {})
+
     def lines(self) -> list[str]:
         return self.journal.read_text().splitlines()
 
@@ -122,6 +126,10 @@ class Shop:
         return "\n".join(f"--- {p.log.name}\n{p.log.read_text()[-6000:]}" for p in self._processes)
 
     def _start(self, command: str, options: list[str], settings: dict[str, object]) -> Process:
+        celeriac = [sys.executable, "-m", "celeriac.deploy", "-A", "acceptance_shop", command, *options]
+        return self._run(command, celeriac, settings)
+
+    def _run(self, name: str, command: list[str], settings: dict[str, object]) -> Process:
         given = self.durable.settings
         environ = os.environ | {
             "CELERIAC_DATABASE_URL": given.database_url,
@@ -131,10 +139,8 @@ class Shop:
             "GATES": str(self.gates),
         }
         environ |= {f"CELERIAC_{name.upper()}": str(value) for name, value in settings.items()}
-        log = self._folder / f"{command}{len(self._processes)}.log"
-        process = Process(
-            [sys.executable, "-m", "celeriac.deploy", "-A", "acceptance_shop", command, *options], environ, log
-        )
+        log = self._folder / f"{name}{len(self._processes)}.log"
+        process = Process(command, environ, log)
         self._processes.append(process)
         return process
 

@@ -2,76 +2,29 @@
 
 import hashlib
 import hmac
-import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from one_terminal import Dev
 
-CELERIAC = [sys.executable, "-m", "celeriac.deploy"]
 HERE = Path(__file__).parent
 
 
-class Dev:
-    """The command in a process of its own, and a client."""
-
-    def __init__(self, folder: Path):
-        self.folder, self.journal, self.gates = folder, folder / "journal", folder / "gates"
-        self.journal.touch()
-        self.gates.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.log = (folder / "dev.log").open("wb")
-        self.process = subprocess.Popen(
-            [*CELERIAC, "-A", "acceptance_shop", "dev", "--port", str(port), "--data-dir", str(folder / "data")],
-            cwd=HERE,
-            env=os.environ | {"JOURNAL": str(self.journal), "GATES": str(self.gates)},
-            stdout=self.log,
-            stderr=self.log,
-        )
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        return json.loads((self.folder / "data" / "dev.json").read_text())
-
-    def call(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-        request = urllib.request.Request(self.facts["api"] + path, body)
-        request.add_header("Content-Type", "application/json")
-        for name, value in headers.items():
-            request.add_header(name.replace("_", "-"), value)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    def is_ready(self) -> bool:
-        try:
-            return self.call("/readyz")[0] == 200 and bool(self.call("/api/v1/workers")[1]["workers"])
-        except (OSError, ValueError):
-            return False
-
-
 @pytest.fixture
-def dev(tmp_path: Path, wait_until) -> Iterator[Dev]:
-    dev = Dev(tmp_path)
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    journal, gates = tmp_path / "journal", tmp_path / "gates"
+    journal.touch()
+    gates.mkdir()
+    dev = Dev("acceptance_shop", HERE, tmp_path, JOURNAL=str(journal), GATES=str(gates))
     try:
-        wait_until(dev.is_ready, seconds=60)
+        dev.wait_until_ready()
         yield dev
     finally:
-        dev.process.send_signal(signal.SIGTERM)
-        dev.process.wait(60)
-        dev.log.close()
-        print((tmp_path / "dev.log").read_text()[-8000:])
+        dev.end()
+        print(dev.log()[-8000:])
 
 
 def test_dev_runs_everything_restarts_what_dies_and_leaves_nothing_behind(dev: Dev, wait_until):

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from celeriac import Celeriac, Event, workflow
 from celeriac.api import create_app
-from celeriac.state import runs, steps
+from celeriac.state import runs, steps, waits
 from celeriac.state.ids import new_id, parse
 from celeriac.state.runs import RunRow
 from celeriac.state.steps import Checkpoint
@@ -121,6 +121,29 @@ class Worker:
         )
         assert failed is not None
         return failed
+
+    def fail_in(self, run_id: str, key: str) -> RunRow:
+        """In this step, after the step `fetch`, by the error of which the run is known to have failed."""
+        run = self.claim(run_id)
+        error = json.dumps({"type": "ValueError", "message": "the card is declined", "traceback": None, "step": key})
+        self.checkpoint(run, "fetch", {"name": "Ada"})
+        failing = Checkpoint(
+            key=key, seq=2, name=key, status=steps.FAILED, attempts=1, duration_seconds=0.5, error=error
+        )
+        steps.record(self.database, run.id, run.epoch, failing)
+        failed = runs.fail(self.database, run.id, run.epoch, error, "the function raised, retries are spent")
+        assert failed is not None
+        return failed
+
+    def wait(self, run_id: str, **wait: Any) -> RunRow:
+        """It waits; unless `wait` says otherwise for a message."""
+        run = self.claim(run_id)
+        new = waits.NewWait(**{"key": "w", "seq": 1, "name": "w", "kind": waits.MESSAGE, "topic": "m"} | wait)
+        suspended = waits.suspend_on(
+            self.database, run.id, run.epoch, new=[new], keys=[new.key], needed=1, tolerated=None, cause="it waits"
+        )
+        assert suspended is not None
+        return suspended
 
 
 @pytest.fixture

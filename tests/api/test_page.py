@@ -21,7 +21,7 @@ POLYGLOT = (
     """"'></script><script>alert(1)</script><img src=x onerror=alert(1)>"""
     "{{191*7919}}javascript:alert(1)//--></title><svg/onload=alert(1)>"
 )
-PAGES = ("/", "/workflows", "/queues", "/workers", "/webhooks", "/nothing")
+PAGES = ("/", "/workflows", "/queues", "/bulk", "/workers", "/webhooks", "/nothing")
 QUEUE = "api-tests.greet"
 
 
@@ -95,14 +95,20 @@ def test_what_users_wrote_stays_text(client: FlaskClient, durable: Celeriac, sta
     durable.queue("api-tests.anything").pause(POLYGLOT, POLYGLOT)
     durable.queue("api-tests.anything").drain(POLYGLOT, POLYGLOT)
     durable.start("api-tests.greet", {"name": "Ada"}, {"concurrency_key": POLYGLOT})
+    paused = start()
+    client.post(f"/runs/{paused}/pause", data={"note": POLYGLOT})
+    client.post("/bulk", data={"action": "cancel", "tag": POLYGLOT[:150], "id": new_id().hex})
     queue = "/queues/api-tests.anything"
+    bulk = ("/bulk", f"/bulk/new?{urlencode({'action': 'retry', 'tag': POLYGLOT[:150]})}")
     tagged = ("/?tag=%22%3E%3Cscript%3E", "/?queue=%22%3E%3Cscript%3E", "/?id=%3Cscript%3E")
-    for path in ("/", f"/runs/{id}", *tagged, "/queues", queue, f"/queues/{QUEUE}"):
+    for path in ("/", f"/runs/{id}", f"/runs/{paused}", *bulk, *tagged, "/queues", queue, f"/queues/{QUEUE}"):
         markup = Markup(client.get(path, follow_redirects=True).text)
         assert_is_inert(markup)
     shown = page(client, f"/runs/{id}")
     assert shown.text.count(POLYGLOT) >= 5
     assert POLYGLOT in page(client, "/").text
+    assert POLYGLOT in page(client, f"/runs/{paused}").text
+    assert all(POLYGLOT[:150] in page(client, path).text for path in bulk)
     assert page(client, queue).text.count(POLYGLOT) >= 5
     assert POLYGLOT in page(client, f"/queues/{QUEUE}").text
     entered = page(client, f"{queue}?{urlencode({'rate': POLYGLOT})}")
@@ -191,12 +197,14 @@ def test_an_action_that_comes_too_late_says_so(client: FlaskClient, start: Start
 def test_no_get_changes_anything(client: FlaskClient, durable: Celeriac, start: Start) -> None:
     durable.register()
     id = start()
-    moves = [f"/runs/{id}/{verb}" for verb in ("cancel", "retry", "reschedule")]
+    verbs = ["cancel", "terminate", "pause", "resume", "retry", "reschedule", "replay", "fork", "supply"]
+    moves = [f"/runs/{id}/{verb}" for verb in verbs] + ["/bulk/new?action=cancel"]
     changes = [f"/queues/{QUEUE}{verb}" for verb in ("", "/pause", "/resume", "/drain", "/limit", "/reset")]
     for path in (*PAGES, f"/runs/{id}", *moves, *changes, f"/api/v1/runs/{id}/cancel"):
         client.get(path)
         client.head(path)
     assert len(client.get(f"/api/v1/runs/{id}/history").get_json()["history"]) == 1
+    assert client.get("/api/v1/bulk").get_json() == {"orders": []}
     assert [each["action"] for each in shown_queue(client)["history"]] == ["declare"]
 
 

@@ -23,7 +23,7 @@ PUBLIC = [
 DOORS = {
     "celeriac": PUBLIC,
     "celeriac.workflows": PUBLIC,
-    "celeriac.beat": ["Beat", "services"],
+    "celeriac.beat": ["Beat", "Scheduler", "services"],
     "celeriac.api": ["create_app"],
 }
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}

@@ -7,29 +7,33 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import redis
 
-from celeriac import Celeriac, Every, Queue
+from celeriac import Celeriac, Queue
 from celeriac.beat import Beat, services
 from celeriac.beat.dispatcher import DispatcherService
 from celeriac.beat.pacer import Pacer
 from celeriac.beat.reaper import Reaper
-from celeriac.beat.scheduler import Scheduler
 from celeriac.beat.waker import Waker
 from celeriac.state import repairs as state_repairs
-from celeriac.state import runs, schedules, workers
-from celeriac.workflows import registry, repairs
+from celeriac.state import runs, workers
+from celeriac.state.outlook import Outlook, look
+from celeriac.workflows import registry
 from celeriac.workflows.buckets import NUDGES
-from celeriac.workflows.declaration import declare_schedules
 from celeriac.workflows.workflow import Workflow
+
+IDLE = Outlook(None, None, None, *[False] * 5)
 
 
 def tomorrow() -> datetime:
     return datetime.now(UTC) + timedelta(days=1)
 
 
+def outlook(shop: Celeriac) -> Outlook:
+    return look(shop.database, shop.settings.heartbeat_timeout_seconds)
+
+
 def test_every_service_has_one_shape(durable: Celeriac):
-    assert ["scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "bulk"] == [
-        each.name for each in services(durable)
-    ]
+    names = ["scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "pruner", "bulk"]
+    assert names == [each.name for each in services(durable)]
     assert all(each.interval_seconds > 0 for each in services(durable))
 
 
@@ -41,9 +45,9 @@ class TestWaker:
         assert "queued" == runs.get(shop.database, run.id).status
 
     def test_it_knows_when_the_next_one_is_due(self, shop, start):
-        assert Waker(shop).due_in_seconds() is None
+        assert Waker(shop).due_in_seconds(outlook(shop)) is None
         start(countdown=3600)
-        assert 3590 < Waker(shop).due_in_seconds() <= 3600
+        assert 3590 < Waker(shop).due_in_seconds(outlook(shop)) <= 3600
 
     def test_two_wakers_wake_a_run_once(self, shop, start):
         for _ in range(20):
@@ -137,6 +141,14 @@ class TestDispatcher:
             assert 1 == DispatcherService(shop).run_once()["republished"]
             assert 1 == client.llen("celery")
 
+    def test_it_looks_at_once_when_something_is_queued_after_a_quiet_time_and_then_every_two_seconds(self, shop, start):
+        service = DispatcherService(shop)
+        assert service.due_in_seconds(outlook(shop)) is None
+        start()
+        assert service.due_in_seconds(outlook(shop)) <= 0
+        service.run_once()
+        assert 0 < service.due_in_seconds(outlook(shop)) <= 2
+
     def test_nothing_is_admitted_while_no_worker_lives(self, shop, start):
         start()
         DispatcherService(shop).run_once()
@@ -158,15 +170,15 @@ class TestPacer:
 
     def test_it_starts_what_a_rate_allows_by_now_and_sleeps_until_the_next(self, shop, paced):
         pacer = Pacer(shop)
-        assert ({"admitted": 0}, True) == (pacer.run_once(), 3500 < pacer.due_in_seconds() <= 3600)
+        assert ({"admitted": 0}, True) == (pacer.run_once(), 3500 < pacer.due_in_seconds(IDLE) <= 3600)
         with redis.Redis.from_url(shop.settings.redis_url) as client:
             client.delete("celeriac:{paced}:tat")  # an hour later
-        assert ({"admitted": 1}, True) == (pacer.run_once(), 3500 < pacer.due_in_seconds() <= 3600)
+        assert ({"admitted": 1}, True) == (pacer.run_once(), 3500 < pacer.due_in_seconds(IDLE) <= 3600)
 
     def test_without_a_rate_it_has_nothing_to_wait_for(self, shop, start):
         start()
         pacer = Pacer(shop)
-        assert ({"admitted": 0}, None) == (pacer.run_once(), pacer.due_in_seconds())
+        assert ({"admitted": 0}, None) == (pacer.run_once(), pacer.due_in_seconds(IDLE))
 
     def test_a_nudge_wakes_the_service_it_names_and_no_other(self, shop):
         passes = {"pacer": threading.Semaphore(0), "other": threading.Semaphore(0)}
@@ -181,7 +193,7 @@ class TestPacer:
                 passes[self.name].release()
                 return {}
 
-            def due_in_seconds(self):
+            def due_in_seconds(self, outlook):
                 return None
 
         beat = Beat(shop, [Counting("pacer"), Counting("other")])
@@ -196,96 +208,6 @@ class TestPacer:
         thread.join(10)
         assert passes["other"].acquire(timeout=10)
         assert not passes["other"].acquire(blocking=False)
-
-
-class TestScheduler:
-    @pytest.fixture
-    def hourly(self, shop):
-        """`beat.noop`, scheduled each hour from now on, as another module would declare it."""
-        declared_at = shop.database.now()
-
-        def declare_with(catch_up: str = "one", name: str = "beat.noop") -> datetime:
-            scheduled = Workflow(lambda: None, name=name, schedule=Every(seconds=3600, catch_up=catch_up))
-            declare_schedules(shop, [scheduled], declared_at)
-            return declared_at
-
-        return declare_with
-
-    def test_a_tick_starts_one_run_that_knows_its_time(self, shop, hourly):
-        declared_at = hourly()
-        assert {"ticks": 0} == Scheduler(shop).run_once()
-        assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=61))
-        (run,) = runs.find(shop.database, runs.Filter(source="schedule"), 10)
-        assert (declared_at + timedelta(hours=1)).isoformat() in run.metadata
-
-    def test_several_schedulers_start_a_tick_once(self, shop, hourly):
-        now = hourly() + timedelta(minutes=61)
-        counts, barrier = [], threading.Barrier(4)
-
-        def fire() -> None:
-            barrier.wait()
-            counts.append(Scheduler(shop).run_once(now)["ticks"])
-
-        threads = [threading.Thread(target=fire) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert [0, 0, 0, 1] == sorted(counts)
-
-    def test_a_tick_for_a_queue_that_takes_none_waits_and_holds_no_other_schedule_back(self, shop, hourly):
-        now = hourly() + timedelta(minutes=61)
-        hourly(name="beat.other")
-        shop.queue("beat.noop").drain(actor="ada")
-        schedules_of_other = Workflow(lambda: None, name="beat.other", schedule=Every(seconds=3600))
-        registry.add(schedules_of_other)
-        assert {"ticks": 1} == Scheduler(shop).run_once(now)
-        assert {"ticks": 0} == Scheduler(shop).run_once(now)
-        shop.queue("beat.noop").resume()
-        assert {"ticks": 1} == Scheduler(shop).run_once(now)
-        assert {"beat.noop", "beat.other"} == {run.workflow for run in runs.find(shop.database, runs.Filter(), 10)}
-
-    def test_a_tick_whose_key_is_full_is_skipped_where_the_queue_rejects(self, shop):
-        declared_at = shop.database.now()
-        queue = Queue("one-at-a-time", concurrency=1, when_full="reject")
-        scheduled = Workflow(lambda: None, name="beat.single", queue=queue, schedule=Every(seconds=3600))
-        registry.add(scheduled)
-        shop.register()
-        declare_schedules(shop, [scheduled], declared_at)
-        assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=61))
-        assert {"ticks": 0} == Scheduler(shop).run_once(declared_at + timedelta(minutes=121))
-        (run,) = runs.find(shop.database, runs.Filter(), 10)
-        repairs.cancel(shop, run.id)
-        assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=181))
-
-    @pytest.mark.parametrize(("catch_up", "ticks"), [("skip", 0), ("one", 1), ("all", 5)])
-    def test_missed_ticks_are_made_up_for_as_the_policy_says(self, shop, hourly, catch_up, ticks):
-        declared_at = hourly(catch_up)
-        late = declared_at + timedelta(hours=5, minutes=30)
-        assert {"ticks": ticks} == Scheduler(shop).run_once(late)
-        assert {"ticks": 0} == Scheduler(shop).run_once(late)
-        (schedule,) = schedules.every(shop.database)
-        assert declared_at + timedelta(hours=6) == schedule["next_due_at"]
-
-    def test_a_schedule_that_is_declared_no_more_ticks_no_more(self, shop, hourly):
-        now = hourly() + timedelta(hours=2)
-        declare_schedules(shop, [Workflow(lambda: None, name="beat.noop")], now)
-        assert {"ticks": 0} == Scheduler(shop).run_once(now)
-
-    def test_declaring_it_again_does_not_move_its_next_tick(self, shop, hourly):
-        declared_at = hourly()
-        declare_schedules(
-            shop,
-            [Workflow(lambda: None, name="beat.noop", schedule=Every(seconds=3600))],
-            declared_at + timedelta(minutes=5),
-        )
-        (schedule,) = schedules.every(shop.database)
-        assert declared_at + timedelta(hours=1) == schedule["next_due_at"]
-
-    def test_a_schedule_whose_workflow_needs_arguments_does_not_stop_the_others(self, shop, hourly):
-        hourly()
-        declared_at = hourly(name="beat.needs-an-argument")
-        assert {"ticks": 1} == Scheduler(shop).run_once(declared_at + timedelta(minutes=61))
 
 
 def _until(holds) -> None:

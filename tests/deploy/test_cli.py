@@ -1,13 +1,12 @@
 """The commands on a real database: what they print, and how they exit (0 done, 1 failed, 2 usage)."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from celeriac import Celeriac, Every, Queue, workflow
-from celeriac.deploy.cli import COMMANDS, celery_command, commands
+from celeriac import Every, Queue, workflow
+from celeriac.deploy.cli import COMMANDS, commands
 from celeriac.state import workers
 from celeriac.state.ids import new_id, public
 from celeriac.state.workers import Worker
@@ -20,17 +19,6 @@ def greet(name: str) -> str:
 
 @workflow(name="cli.sync", queue=Queue("cli-crm", concurrency=10, rate="100/m"), schedule=Every(seconds=3600))
 def sync() -> None: ...
-
-
-@pytest.fixture
-def run(durable: Celeriac):
-    """`celery -A shop celeriac ...`, in this process."""
-    durable.register()
-
-    def run(*arguments: str) -> Result:
-        return CliRunner().invoke(celery_command, arguments, obj=SimpleNamespace(app=durable.app))
-
-    return run
 
 
 def test_every_command_says_what_it_does():
@@ -63,7 +51,8 @@ def test_a_trigger_starts_a_run_that_runs_lists_and_shows(run):
         (("runs", "--status", "lost"), 2, "'lost' is not one of"),
         (("runs", "why"), 2, "which run?"),
         (("runs", "why", "run_" + "0" * 32), 1, "there is no run"),
-        (("runs", "ls", "--in", "5"), 2, "for reschedule"),
+        (("runs", "ls", "--in", "5"), 2, "No such option"),
+        (("runs", "shwo"), 2, "No such command 'shwo'"),
         (("runs", "reschedule", "run_" + "0" * 32, "--at", "soon"), 2, "ISO 8601"),
         (("trigger", "cli.greet", '{"name": "x"}', "--queue", "cli-crn"), 2, "Did you mean 'cli-crm'?"),
         (("trigger", "cli.greet", '{"name": "x"}', "--countdown", "nan"), 2, "out of range"),
@@ -184,3 +173,51 @@ def test_workers_and_schedules_are_the_documents_of_the_api(run, durable):
     assert schedule["id"].startswith("sch_")
     assert schedule["next_due_at"].endswith("Z")
     assert "celery@host" in run("workers").output
+
+
+def test_a_schedule_is_made_changed_paused_fired_and_deleted(run):
+    made = run("schedules", "create", "c1", "--workflow", "cli.greet", "--payload", '{"name": "Ada"}', "--cron",
+               "0 8 * * *", "--timezone", "Europe/Berlin", "--overlap", "skip", "--json")  # fmt: skip
+    assert 0 == made.exit_code, made.output
+    assert ("cron", "skip", "cli") == tuple(json.loads(made.output)[n] for n in ("kind", "overlap", "created_by"))
+    changed = json.loads(run("schedules", "update", "c1", "--every", "60", "--json").output)
+    assert ("60", "skip", {"name": "Ada"}) == tuple(changed[n] for n in ("expression", "overlap", "payload"))
+    paused = run("schedules", "pause", "c1", "--note", "on holiday").output
+    assert "paused by cli: on holiday" in paused
+    assert "every 1 min 0 s" in paused or "every 1 min" in paused
+    assert "on" in run("schedules", "resume", "c1").output.split()
+    assert json.loads(run("schedules", "run", "c1", "--json").output)["run"].startswith("run_")
+    shown = json.loads(run("schedules", "show", "c1", "--json").output)
+    assert ["by hand"] == [tick["cause"] for tick in shown["newest_ticks"]]
+    assert "by hand" in run("schedules", "show", "c1").output
+    assert 3 == len(json.loads(run("schedules", "next", "c1", "-n", "3", "--timezone", "Asia/Tokyo", "--json").output))
+    assert 0 == run("schedules", "delete", "c1").exit_code
+    assert 2 == run("schedules", "show", "c1").exit_code
+
+
+def test_a_backfill_is_tried_and_done(run):
+    run("schedules", "create", "c1", "--workflow", "cli.greet", "--payload", '{"name": "Ada"}', "--cron", "0 8 * * *")
+    range_ = ("--start", "2026-01-01", "--end", "2026-01-04")
+    assert "3 ticks have not started" in run("schedules", "backfill", "c1", *range_, "--dry-run").output
+    assert "3 of 3 ticks started" in run("schedules", "backfill", "c1", *range_).output
+    assert [] == json.loads(run("schedules", "backfill", "c1", *range_, "--json").output)["due"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("show",), "which schedule?"),
+        (("ls", "c1"), "schedules show"),
+        (("create", "c1", "--cron", "* * * * *"), "--workflow NAME"),
+        (("create", "c1", "--workflow", "cli.greet"), "--cron"),
+        (("create", "c1", "--workflow", "cli.gret", "--every", "60"), "Did you mean 'cli.greet'?"),
+        (("create", "c1", "--workflow", "cli.greet", "--every", "60", "--payload", "{"), "not JSON"),
+        (("create", "c1", "--workflow", "cli.greet", "--every", "60", "--start", "soon"), "ISO 8601"),
+        (("backfill", "c1"), "--start and --end"),
+        (("pause", "nobody"), "there is no schedule 'nobody'"),
+    ],
+)
+def test_what_cannot_be_done_with_a_schedule_is_told(run, arguments, told):
+    answer = run("schedules", *arguments)
+    assert 2 == answer.exit_code
+    assert told in answer.output

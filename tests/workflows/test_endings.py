@@ -1,6 +1,7 @@
 """How runs end: what is cleaned up and undone, by deadlines and timeouts, and what their end starts."""
 
 import json
+import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -248,6 +249,50 @@ class TestCompensations:
         assert ["book flight", "undo it", "cancel flight receipt-flight"] == did
 
 
+class TestTermination:
+    def to_be_killed(self, perform: Any) -> list[Any]:
+        return [run.id for run in runs.to_be_terminated(perform.database, perform.worker_id)]
+
+    @pytest.fixture
+    def undone_after(self, perform: Any, book: Any) -> Any:
+        """A run that was terminated after it had booked, and is queued to undo that."""
+
+        @workflow(name="trip")
+        def trip() -> None:
+            book("flight")
+            receive()
+
+        waiting = perform.once(perform.start(trip))
+        perform.durable.send(waiting.id, "go on")
+        held, _ = perform.claim(perform.row(waiting.id))
+        repairs.cancel(perform.database, held.id, terminate=True)
+        assert [held.id] == self.to_be_killed(perform)
+        perform.lose_worker()
+        return perform.row(held.id)
+
+    def test_it_kills_one_execution_and_not_the_one_that_cleans_up_after_it(
+        self, perform: Any, undone_after: Any, did: list[str]
+    ) -> None:
+        perform.claim(undone_after)
+        assert [] == self.to_be_killed(perform)
+        perform.lose_worker()
+        assert status.CANCELLED == perform.finish(perform.row(undone_after.id)).status
+        assert ["book flight", "cancel flight receipt-flight"] == did
+
+    def test_a_clean_up_that_hangs_can_be_terminated_as_well(self, perform: Any, undone_after: Any) -> None:
+        perform.claim(undone_after)
+        repairs.cancel(perform.database, undone_after.id, terminate=True)
+        assert [undone_after.id] == self.to_be_killed(perform)
+
+    def test_it_uses_up_none_of_the_deaths_that_a_run_may_have_and_what_dies_after_it_does(
+        self, perform: Any, undone_after: Any
+    ) -> None:
+        assert 0 == undone_after.crashes
+        perform.claim(undone_after)
+        perform.lose_worker()
+        assert 1 == perform.row(undone_after.id).crashes
+
+
 class TestFinallyBlocks:
     def test_their_steps_run_when_a_running_run_is_cancelled(self, perform: Any, did: list[str]) -> None:
         @workflow(name="lock")
@@ -308,6 +353,23 @@ class TestFinallyBlocks:
         repairs.cancel(perform.database, waiting.id)
         assert status.CANCELLED == perform.finish(perform.row(waiting.id)).status
         assert ["tidy"] == did
+
+    def test_a_run_that_is_to_end_says_so_and_what_it_waits_for_until_then(self, perform: Any) -> None:
+        @workflow(name="lock")
+        def lock() -> None:
+            try:
+                sleep(60)
+            finally:
+                step.run("release", lambda: None)
+
+        waiting = perform.once(perform.start(lock))
+        repairs.cancel(perform.database, waiting.id)
+        why = perform.durable.get(waiting.id).why()
+        (gate,) = [gate for gate in why.gates if gate.name == "ending"]
+        assert (
+            "it is to end as cancelled: its code is executed up to where it stood, so that it cleans up" == gate.detail
+        )
+        assert "no worker has declared queue 'lock' yet" == why.summary
 
     def test_code_that_swallows_the_interruption_gets_no_further(self, perform: Any, did: list[str]) -> None:
         @workflow(name="stubborn")
@@ -452,6 +514,20 @@ class TestStepTimeouts:
         with deadline(0.02, "quick"):
             pass
         threading.Event().wait(0.05)  # the time passes, and nothing comes
+
+    def test_a_timer_that_somebody_else_has_set_goes_on_after_it(self) -> None:
+        rang: list[int] = []
+        others = signal.signal(signal.SIGALRM, lambda number, frame: rang.append(number))
+        pending = signal.setitimer(signal.ITIMER_REAL, 0.05)  # pytest-timeout's own, given back below
+        try:
+            with deadline(30, "quick"):
+                threading.Event().wait(0.1)
+            while not rang:
+                threading.Event().wait(0.001)
+        finally:
+            signal.signal(signal.SIGALRM, others)
+            signal.setitimer(signal.ITIMER_REAL, *pending)
+        assert [signal.SIGALRM] == rang
 
     @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf")])
     def test_a_timeout_that_cannot_be_is_refused(self, wrong: float) -> None:

@@ -127,3 +127,18 @@ def test_a_run_handle_reads_it(perform: Any) -> None:
         current_run().metadata.set("a", [1])
 
     assert {"a": [1]} == perform.durable.get(perform(count).id).metadata
+
+
+def test_a_replay_and_a_fork_begin_with_what_the_run_was_started_with(perform: Any) -> None:
+    @workflow(name="count")
+    def count() -> None:
+        current_run().metadata.increment("lines")
+        step.run("first", lambda: None)
+        current_run().metadata.increment("lines")
+        step.run("second", lambda: None)
+
+    run = perform.finish(count.apply_async((), metadata={"by": "ada", "lines": 10}).row)
+    handle = perform.durable.get(run.id)
+    for again in (handle.replay(), handle.fork("second")):
+        assert {"by": "ada", "lines": 10} == again.metadata
+        assert {"by": "ada", "lines": 12} == json.loads(perform.finish(again.row).metadata)

@@ -214,6 +214,26 @@ def test_an_async_step_that_takes_too_long_fails_with_a_timeout(perform: Any) ->
     assert "\"step 'ask' took longer than its timeout, 0.05 s\"" == perform(agent).output
 
 
+def test_an_async_step_that_exits_fails_and_the_event_loop_of_the_process_goes_on(perform: Any) -> None:
+    @step
+    async def leave() -> None:
+        raise SystemExit("this way out")
+
+    @step
+    async def ask() -> str:
+        return "still here"
+
+    @workflow(name="page")
+    def page() -> str:
+        try:
+            leave()
+        except StepError as error:
+            return f"{error}, {ask()}"
+        return "no error"
+
+    assert '"this way out, still here"' == perform(page).output
+
+
 def test_a_cancellation_ends_the_run_when_its_branches_have_come_to_rest(perform: Any, fetch: Any) -> None:
     @step
     def cancel() -> None:

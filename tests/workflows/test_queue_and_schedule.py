@@ -40,8 +40,8 @@ def test_other_names_are_taken(name: str) -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 32 * *", "* * * 13 *", "* * * * 8", "@daily",
-     "x * * * *", "*/0 * * * *", "5-1-2 * * * *", "* " * 5 + "#" * 200],
+    ["", "* * * *", "* * * * * * *", "60 * * * *", "* 24 * * *", "* * 32 * *", "* * * 13 *", "* * * * 8", "@daily",
+     "x * * * *", "*/0 * * * *", "0 0 1--100000000 * *", "R * * * *", "5-1-2 * * * *", "* " * 5 + "#" * 200],
 )  # fmt: skip
 def test_what_is_not_five_cron_fields_is_refused(expression: str) -> None:
     with pytest.raises(UsageError, match="not five cron fields"):

@@ -202,6 +202,17 @@ class TestSupply:
         assert '{"amount":5}' == perform.finish(run.row).output
         assert "ada" == perform.steps(waiting)["event paid"].supplied_by
 
+    def test_a_sleep_is_cut_short(self, perform: Any) -> None:
+        @workflow(name="nap")
+        def nap() -> str:
+            sleep(3600)
+            return "awake"
+
+        sleeping = perform.once(perform.start(nap))
+        run = handle(perform, sleeping).supply("sleep", None, actor="ada")
+        assert (status.QUEUED, None) == (run.status, run.row.run_at)
+        assert '"awake"' == perform.finish(run.row).output
+
     @pytest.mark.parametrize("key", ["first", "no such step"])
     def test_a_step_that_needs_none_is_refused(self, perform: Any, three: Any, key: str) -> None:
         run = handle(perform, perform(three, 1))

@@ -81,7 +81,7 @@ def test_a_setting_that_is_needed_says_both_ways_to_set_it() -> None:
 
 
 def test_every_setting_that_is_a_quantity_names_its_unit() -> None:
-    units = ("_seconds", "_bytes", "_factor", "_url", "_key", "_crashes")
+    units = ("_seconds", "_days", "_bytes", "_factor", "_url", "_key", "_crashes", "_folder")
     assert [] == [field.name for field in fields(Settings) if not field.name.endswith(units)]
 
 

@@ -21,6 +21,7 @@ alter table celeriac.runs
     add column paused_by            text,
     add column pause_note           text,
     add column metadata_seq         integer not null default 0,  -- edits of metadata that its code has made
+    add column metadata_given       jsonb,            -- what it was started with, once that was edited
     add constraint run_cancels_children_when check (cancel_children in ('on_cancel', 'always', 'never')),
     drop constraint run_source_known,
     add constraint run_source_known check (source in (

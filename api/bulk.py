@@ -1,0 +1,133 @@
+"""Many runs moved by one order, over HTTP: counted first, written down, worked off by beat."""
+
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID, uuid5
+
+from flask import Blueprint, g, jsonify
+from flask.typing import ResponseReturnValue
+
+from ..state import bulk as orders
+from ..state.bulk import BulkRow
+from ..state.ids import new_id, parse, public
+from ..state.runs import Filter
+from ..workflows import bulk
+from ..workflows.errors import IdempotencyConflict, UsageError
+from . import documents
+from .body import invalid, nearest, read_object
+from .current import database, durable
+from .documents import Document
+from .listing import filter_in
+from .options import idempotency_key
+from .problems import Problem
+
+blueprint = Blueprint("bulk", __name__, url_prefix="/api/v1/bulk")
+
+BODY_LIMIT_BYTES = 65_536
+NEWEST = 100  # orders that a list shows
+ACTIONS = tuple(bulk.STATUSES)
+KEYS = UUID("0c9a5e0e-6f5b-4c0e-9a55-7d1f4f0b6e21")  # the name space in which an idempotency key is an order's id
+
+
+@blueprint.post("")
+def order() -> ResponseReturnValue:
+    """202: the order is written down, beat works it off. 200: this Idempotency-Key has ordered it before; or with
+    `dry_run` how many runs it would be for.
+
+    `filter` has the members of a list's query string and is needed, so that nobody moves all runs by leaving it out.
+    """
+    body = read_object(BODY_LIMIT_BYTES, ("action", "filter", "dry_run"))
+    action, filter = action_of(body.get("action")), filter_in(body.get("filter"), "/filter")
+    dry_run = body.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise invalid("/dry_run", "true or false is expected")
+    if dry_run:
+        return jsonify(action=action, matched=matched(action, filter))
+    key = idempotency_key()
+    id = new_id() if key is None else uuid5(KEYS, key)
+    before = orders.get(database(), id)
+    row = before or ordered(action, filter, id)
+    if before and (before.action, _asked(before)) != (action, _wanted(action, filter)):
+        raise IdempotencyConflict("this Idempotency-Key was sent before, with another order: send another key")
+    headers = {"Location": f"/api/v1/bulk/{public('blk', row.id)}"}
+    if before:
+        headers["Idempotency-Replayed"] = "true"
+    return jsonify(documents.bulk(row)), 200 if before else 202, headers
+
+
+@blueprint.get("")
+def list_orders() -> ResponseReturnValue:
+    """The newest orders."""
+    return jsonify(orders=[documents.bulk(row) for row in orders.newest(database(), NEWEST)])
+
+
+@blueprint.get("/<id>")
+def show(id: str) -> ResponseReturnValue:
+    return jsonify(documents.bulk(order_of(id)))
+
+
+@blueprint.post("/<id>/abort")
+def abort(id: str) -> ResponseReturnValue:
+    """200: it goes no further; what is done stays done. 409: it has ended."""
+    return jsonify(documents.bulk(aborted(id)))
+
+
+def action_of(given: Any) -> str:
+    """Raises Problem 422."""
+    if given not in ACTIONS:
+        hint = nearest(given, ACTIONS) if isinstance(given, str) else f", known are {', '.join(ACTIONS)}"
+        raise invalid("/action", f"an action is expected{hint}")
+    return str(given)
+
+
+def matched(action: str, filter: Filter) -> int:
+    """How many runs an order would be for. Raises Problem 422 for statuses that the action is not for."""
+    try:
+        return bulk.matching(durable(), action, filter)
+    except UsageError as error:
+        raise invalid("/filter/status", str(error)) from None
+
+
+def ordered(action: str, filter: Filter, id: UUID) -> BulkRow:
+    """The order of this id, written down now if it was not before. Raises Problem 422 for statuses that the action is
+    not for."""
+    try:
+        return bulk.order(durable(), action, filter, g.actor, id)
+    except UsageError as error:
+        raise invalid("/filter/status", str(error)) from None
+
+
+def order_of(text: str) -> BulkRow:
+    """The order of an id in a URL. Raises Problem 404."""
+    row = orders.get(database(), id_of(text))
+    if row is None:
+        raise Problem(404, f"there is no order {text}", "unknown-order")
+    return row
+
+
+def aborted(text: str) -> BulkRow:
+    """Stops an order. Raises Problem 404, or 409 when it has ended."""
+    row = bulk.abort(durable(), id_of(text))
+    if row is None:
+        ended = order_of(text)
+        detail = f"{text} cannot be aborted: it is {ended.status} already"
+        raise Problem(409, detail, "wrong-status", order_status=ended.status)
+    return row
+
+
+def id_of(text: str) -> UUID:
+    """Raises Problem 404."""
+    try:
+        return parse("blk", text)
+    except ValueError as error:
+        raise Problem(404, str(error), "unknown-order") from None
+
+
+def _asked(order: BulkRow) -> Document:
+    """What an order is for, but for the moment that ends it where its filter names none."""
+    return {name: given for name, given in documents.bulk(order)["filter"].items() if name != "created_to"}
+
+
+def _wanted(action: str, filter: Filter) -> Document:
+    members = documents.run_filter(asdict(bulk.checked(action, filter)))
+    return {name: list(given) if name == "status" else given for name, given in members.items() if name != "created_to"}

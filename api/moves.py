@@ -1,0 +1,219 @@
+"""What people do with one run, over HTTP: cancel, pause, resume, retry, reschedule, replay, fork, supply a result.
+
+The functions below the routes are those of the page, too. They raise Problem 404 where there is no such run, and 409
+with `run_status` where its status does not allow it.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from flask import Blueprint, g, jsonify
+from flask.typing import ResponseReturnValue
+
+from ..state import runs, status, steps
+from ..state.runs import RunRow
+from ..state.steps import StepRow
+from ..workflows import repairs
+from ..workflows.bulk import RETRIABLE
+from ..workflows.errors import IdempotencyConflict, UsageError
+from . import documents
+from .body import invalid, read_object, refuse_what_postgres_refuses
+from .current import database, durable
+from .options import coming, idempotency_key, seconds
+from .problems import Problem
+from .queues import note_of
+from .runs import BODY_SLACK_BYTES, run_id_of, run_of
+
+blueprint = Blueprint("moves", __name__, url_prefix="/api/v1/runs/<id>")
+
+COPIES = "copy"  # the scope of the idempotency keys of replays and forks
+NOTHING: Any = object()
+
+
+@blueprint.post("/cancel")
+def cancel(id: str) -> ResponseReturnValue:
+    """200: it is cancelled. 202: it ends at its next step, or when it has cleaned up.
+
+    `terminate`: the process that executes it is killed.
+    """
+    terminate = read_object(BODY_SLACK_BYTES, ("terminate",)).get("terminate", False)
+    if not isinstance(terminate, bool):
+        raise invalid("/terminate", "true or false is expected")
+    row = cancelled(id, terminate)
+    return jsonify(documents.run(row)), 200 if row.is_final else 202
+
+
+@blueprint.post("/pause")
+def pause(id: str) -> ResponseReturnValue:
+    """200: nothing of it starts any more. 202: it is running, and stops before its next step. Again: the note is the
+    new one, it is paused since the first time."""
+    row = paused(id, note_of(read_object(BODY_SLACK_BYTES, ("note",)).get("note")))
+    return jsonify(documents.run(row)), 202 if row.status == status.RUNNING else 200
+
+
+@blueprint.post("/resume")
+def resume(id: str) -> ResponseReturnValue:
+    """200: its pause is over."""
+    return jsonify(documents.run(resumed(id)))
+
+
+@blueprint.post("/retry")
+def retry(id: str) -> ResponseReturnValue:
+    """202: the same run goes on from its failed step."""
+    return jsonify(documents.run(retried(id))), 202
+
+
+@blueprint.post("/reschedule")
+def reschedule(id: str) -> ResponseReturnValue:
+    """200: a delayed run has another time; one that is past starts it now."""
+    given = read_object(BODY_SLACK_BYTES, ("countdown", "eta"))
+    countdown, eta = given.get("countdown"), given.get("eta")
+    if (countdown is None) == (eta is None):
+        raise invalid("", "give countdown, the seconds from now, or eta, a moment")
+    if countdown is not None:
+        return jsonify(documents.run(rescheduled(id, countdown=seconds(countdown, "/countdown"))))
+    if not isinstance(eta, str):
+        raise invalid("/eta", "a moment is expected: send ISO 8601, as 2030-01-31T12:00:00Z")
+    return jsonify(documents.run(rescheduled(id, eta=coming(eta, "/eta"))))
+
+
+@blueprint.post("/replay")
+def replay(id: str) -> ResponseReturnValue:
+    """201: a new run with the same payload, or another one. 200: this Idempotency-Key has made it before."""
+    body = read_object(_payload_limit_bytes(), ("payload",))
+    return _created(*replayed(id, _payload(body), idempotency_key()))
+
+
+@blueprint.post("/fork")
+def fork(id: str) -> ResponseReturnValue:
+    """201: a new run that keeps the checkpoints before the step `from_step`. 200: this Idempotency-Key has made it
+    before."""
+    body = read_object(_payload_limit_bytes(), ("from_step", "payload"))
+    from_step = body.get("from_step")
+    if not isinstance(from_step, str) or not from_step:
+        raise invalid("/from_step", "the key of a step is expected, as charge#2")
+    refuse_what_postgres_refuses(from_step, "/from_step")
+    return _created(*forked(id, from_step, _payload(body), idempotency_key()))
+
+
+@blueprint.post("/steps/<path:key>/supply")
+def supply(id: str, key: str) -> ResponseReturnValue:
+    """200: the step has this result in place of what did not come, and the run goes on."""
+    body = read_object(durable().settings.output_limit_bytes + BODY_SLACK_BYTES, ("output",))
+    output = body.get("output", NOTHING)
+    if output is NOTHING:
+        raise invalid("/output", "a JSON value is expected, which the step is to have returned; null is one")
+    refuse_what_postgres_refuses(output, "/output")
+    step = supplied(id, key, output)
+    return jsonify(run_id=documents.identity("run", step.run_id), step=documents.step(step))
+
+
+def cancelled(text: str, terminate: bool = False) -> RunRow:
+    """Cancels a run, or asks it to end."""
+    row = repairs.cancel(durable(), run_id_of(text), g.actor, terminate)
+    return row or _refuse(text, "cancelled", " already")
+
+
+def paused(text: str, note: str | None) -> RunRow:
+    """Pauses a run."""
+    row = repairs.pause(durable(), run_id_of(text), g.actor, note)
+    return row or _refuse(text, "paused", ", and about to end")
+
+
+def resumed(text: str) -> RunRow:
+    """Ends the pause of a run."""
+    return repairs.resume(durable(), run_id_of(text)) or _refuse(text, "resumed", ", and not paused")
+
+
+def retried(text: str) -> RunRow:
+    """Retries a run that failed, timed out or crashed."""
+    return repairs.retry(durable(), run_id_of(text), g.actor) or _refuse(
+        text, "retried", f", not {', '.join(RETRIABLE)}"
+    )
+
+
+def rescheduled(text: str, *, countdown: float | None = None, eta: datetime | None = None) -> RunRow:
+    """Gives a delayed run another time."""
+    row = repairs.reschedule(durable(), run_id_of(text), countdown=countdown, eta=eta, actor=g.actor)
+    return row or _refuse(text, "rescheduled", ", not delayed")
+
+
+def replayed(text: str, payload: Mapping[str, Any] | None, key: str | None = None) -> tuple[RunRow, bool]:
+    """A new run like this one; False: the key had made it before.
+
+    Raises PayloadInvalid, NotSerializable, TooLarge, IdempotencyConflict.
+    """
+    id, once = run_id_of(text), _once(text, "replay", key)
+    row = repairs.replay(durable(), id, payload, g.actor, once)
+    return (row, True) if row else (_made_before(text, once, payload), False)
+
+
+def forked(text: str, from_step: str, payload: Mapping[str, Any] | None, key: str | None = None) -> tuple[RunRow, bool]:
+    """A new run that goes on from a step of this one; False: the key had made it before.
+
+    Raises Problem 422 where no such step was recorded; and as `replayed`.
+    """
+    id, once = run_id_of(text), _once(text, f"fork:{from_step}", key)
+    try:
+        row = repairs.fork(durable(), id, from_step, payload, g.actor, once)
+    except UsageError as error:
+        raise invalid("/from_step", str(error)) from None
+    return (row, True) if row else (_made_before(text, once, payload), False)
+
+
+def supplied(text: str, key: str, output: Any) -> StepRow:
+    """Gives a step its result. Raises Problem 404 for a step that is not there, too; and NotSerializable, TooLarge."""
+    given = repairs.supply(durable(), run_id_of(text), key, output, g.actor) if "\0" not in key else None
+    if given is not None:
+        return given
+    run = run_of(text)
+    step = next((each for each in steps.of_run(database(), run.id) if each.key == key), None)
+    if step is None:
+        raise Problem(404, f"{text} has recorded no step {key!r}", "unknown-step", run_status=run.status)
+    detail = f"step {key!r} of {text} needs no result: it is {step.status}, and the run is {run.status}"
+    raise Problem(409, detail, "wrong-status", run_status=run.status, step=documents.step(step))
+
+
+def _refuse(text: str, done: str, why: str) -> NoReturn:
+    kept = run_of(text)
+    detail = f"{text} cannot be {done}: it is {kept.status}{why}"
+    raise Problem(409, detail, "wrong-status", run_status=kept.status)
+
+
+def _once(text: str, verb: str, key: str | None) -> str | None:
+    return None if key is None else f"{run_id_of(text).hex}:{verb}:{key}"
+
+
+def _made_before(text: str, once: str | None, payload: Mapping[str, Any] | None) -> RunRow:
+    """The copy that holds this idempotency key."""
+    original = run_of(text)
+    found = runs.of_idempotency_key(database(), COPIES, once) if once else None
+    if found is None:
+        raise Problem(404, f"there is no run {text} any more", "unknown-run")
+    made = found[0]
+    if documents.value(made.payload) != (documents.value(original.payload) if payload is None else payload):
+        raise IdempotencyConflict("this Idempotency-Key was sent before, with another payload: send another key")
+    return made
+
+
+def _created(row: RunRow, is_new: bool) -> ResponseReturnValue:
+    headers = {"Location": f"/api/v1/runs/{documents.identity('run', row.id)}"}
+    if not is_new:
+        headers["Idempotency-Replayed"] = "true"
+    return jsonify(documents.run(row)), 201 if is_new else 200, headers
+
+
+def _payload(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """None: that of the run."""
+    payload = body.get("payload")
+    if payload is None:
+        return None
+    if not isinstance(payload, dict):
+        raise invalid("/payload", "an object is expected, with a member for each parameter of the workflow")
+    refuse_what_postgres_refuses(payload, "/payload")
+    return payload
+
+
+def _payload_limit_bytes() -> int:
+    return durable().settings.payload_limit_bytes + BODY_SLACK_BYTES

@@ -1,0 +1,51 @@
+"""What is kept for how long, and how it goes: in batches, locked while somebody archives it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from .database import Executor
+from .queries import Queries
+
+SQL = Queries("retention.sql")
+BATCH = 500  # rows of one kind that one pass deletes at most
+
+ROWS = {  # kinds without an archive, and their statements
+    "ticks": SQL.delete_ticks,
+    "events": SQL.delete_events,
+    "workers": SQL.delete_workers,
+    "schedules": SQL.delete_schedules,
+    "orders": SQL.delete_orders,
+    "services": SQL.delete_services,
+}
+
+
+def ended_runs(transaction: Executor, days: float, now: datetime | None = None) -> list[UUID]:
+    """Runs whose time is over, locked until the transaction ends. `days` 0: for ever."""
+    return [row["id"] for row in transaction.all(SQL.ended_runs, days=days, now=now, limit=BATCH)]
+
+
+def whole_runs(db: Executor, ids: Sequence[UUID]) -> list[str]:
+    """A JSON text for each run: run, steps, history, messages."""
+    return [row["document"] for row in db.all(SQL.whole_runs, ids=list(ids))]
+
+
+def delete_runs(db: Executor, ids: Sequence[UUID]) -> None:
+    db.all(SQL.delete_runs, ids=list(ids))
+
+
+def old_deliveries(transaction: Executor, days: float, now: datetime | None = None) -> list[tuple[UUID, str]]:
+    """Deliveries whose time is over, with their JSON text, locked until the transaction ends."""
+    rows = transaction.all(SQL.old_deliveries, days=days, now=now, limit=BATCH)
+    return [(row["id"], row["document"]) for row in rows]
+
+
+def delete_deliveries(db: Executor, ids: Sequence[UUID]) -> None:
+    db.all(SQL.delete_deliveries, ids=list(ids))
+
+
+def delete_rows(db: Executor, kind: str, days: float, now: datetime | None = None) -> int:
+    """Deletes old rows of one of ROWS, and returns how many."""
+    values: dict[str, Any] = {} if kind == "services" else {"days": days, "limit": BATCH}
+    return len(db.all(ROWS[kind], now=now, **values))
