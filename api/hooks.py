@@ -16,7 +16,8 @@ from ..workflows import Celeriac
 from ..workflows import inbox as routing
 from ..workflows.errors import RunError
 from ..workflows.run import Run
-from ..workflows.webhook import Endpoint, Event
+from ..workflows.webhook import Endpoint
+from ..workflows.webhook_event import Event
 from .body import read_body
 from .current import durable, inbox
 from .handshakes import acknowledgement, handshake, subscription
@@ -69,6 +70,7 @@ def new_delivery(endpoint: Endpoint, verdict: Verdict, given: Request, secret: S
     id = new_id()
     headers = kept_headers(endpoint, given.headers)
     query = given.url.partition("?")[2]
+    event = Event(endpoint.name, verdict.event_type, headers, given.body, routing.query_of(query))
     return NewDelivery(
         id=id,
         endpoint=endpoint.name,
@@ -79,7 +81,7 @@ def new_delivery(endpoint: Endpoint, verdict: Verdict, given: Request, secret: S
         query=query,
         body=given.body,
         verified_by=secret.fingerprint if secret else None,
-        order_key=routing.order_key(endpoint, Event(endpoint.name, verdict.event_type, headers, given.body)),
+        order_key=routing.order_key(endpoint, event),
     )
 
 

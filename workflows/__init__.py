@@ -25,7 +25,7 @@ from .waits import (
     wait_for_event,
     wait_for_webhook,
 )
-from .webhook import Event
+from .webhook_event import Event
 from .workflow import Workflow, workflow
 
 __all__ = [

@@ -61,6 +61,8 @@ class Endpoints:
 
     def create(self, name: str, verify: str, routes: Sequence[Mapping[str, Any]], **options: Any) -> Row:
         """Makes an endpoint without code, or changes one. Raises UsageError where it cannot be, or code declares it."""
+        if "verify_token" in options.get("options", {}):
+            raise UsageError("verify_token is a secret, and would be stored as it is: declare this endpoint in code")
         endpoint = _made(name, verify, routes, options)
         for route in endpoint.routes:
             if route.workflow is not None:

@@ -14,12 +14,14 @@ from ..state.errors import Refused, StateUnavailable
 from ..state.ids import public
 from ..state.runs import NewRun, RunRow
 from . import filter, mapping
+from .clauses import FilterFailed
 from .errors import CeleriacError, IdempotencyConflict, NotSerializable, PayloadInvalid, UnknownWorkflow, UsageError
 from .options import Options
 from .run import Run
 from .trigger import Source, start
 from .waits import deliver_event
-from .webhook import Endpoint, Event, Route
+from .webhook import Endpoint, Route
+from .webhook_event import Event
 
 if TYPE_CHECKING:
     from .application import Celeriac
@@ -62,9 +64,14 @@ def event_of(endpoint: str, delivery: DeliveryRow) -> Event:
         delivery.event_type,
         json.loads(delivery.headers),
         delivery.body,
-        dict(reversed(parse_qsl(delivery.query, keep_blank_values=True))),
+        query_of(delivery.query),
         public("dlv", delivery.id),
     )
+
+
+def query_of(text: str) -> dict[str, str]:
+    """The parameters of a query string; of several with one name the first."""
+    return dict(reversed(parse_qsl(text, keep_blank_values=True)))
 
 
 def order_key(endpoint: Endpoint, event: Event) -> str | None:
@@ -215,7 +222,7 @@ class Delivering:
     def _check(self, where: str) -> None:
         try:
             holds, reason = filter.parse(where).answer(self.event.document)
-        except filter.FilterFailed as failed:
+        except FilterFailed as failed:
             raise Unroutable("filter_error", str(failed)) from failed
         except (ValueError, RecursionError) as error:
             raise Unroutable("unparseable", f"{type(error).__name__}: {error}") from error

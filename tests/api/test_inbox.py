@@ -420,6 +420,7 @@ def test_an_endpoint_is_made_changed_and_removed_over_http(client: FlaskClient) 
         ({"name": "a", "verify": "none", "spool": 1}, "/spool"),
         ({"name": "a", "verify": "none", "options": {"webhook_id": 1}}, "/options"),
         ({"name": "a\u0000", "verify": "none"}, "/name"),
+        ({"name": "a", "verify": "meta", "options": {"verify_token": "t"}}, ""),
     ],
 )
 def test_an_endpoint_that_cannot_be_is_422_with_the_place(client: FlaskClient, document: Any, pointer: str) -> None:

@@ -17,7 +17,7 @@ from celeriac.workflows import replay
 from celeriac.workflows.endpoints import Endpoints
 from celeriac.workflows.errors import UnknownWorkflow, UsageError
 from celeriac.workflows.inbox import event_of, order_key, route
-from celeriac.workflows.webhook import INFLATED_LIMIT_BYTES
+from celeriac.workflows.webhook_event import INFLATED_LIMIT_BYTES
 
 JSON = {"content-type": "application/json"}
 
