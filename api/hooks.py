@@ -149,7 +149,7 @@ def _refused(endpoint: Endpoint, verdict: Verdict, given: Request) -> Problem:
 
 def _url() -> str:
     """The address as its sender knows it: a proxy's headers cannot change that, the setting public_url does."""
-    base = durable().settings.public_url or request.host_url
+    base = durable().settings.public_url or f"{request.scheme}://{request.host}"
     raw = request.environ.get("RAW_URI", "")
     path = raw if raw.startswith("/") else f"{request.path}?{request.query_string.decode('latin-1')}".rstrip("?")
     return f"{base.rstrip('/')}{path}".replace("\0", "")

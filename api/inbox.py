@@ -5,6 +5,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from ..state import deliveries, quarantine
 from ..state.deliveries import DeliveryRow, NewDelivery
@@ -54,7 +56,7 @@ class Inbox:
                 return deliveries.store(self.durable.database, new)
             except StateUnavailable:
                 self.spool.note_outage()
-        self.spool.append(new)
+        self.spool.append(replace(new, received_at=datetime.now(UTC)))  # not when it is drained
         self._drain_from_now_on()
         return None, True
 
