@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench bench-beat bench-queue bench-signals bench-waits check dev clean
+.PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -30,6 +30,9 @@ bench-signals: $(READY)
 
 bench-waits: $(READY)
 	$(BIN)/python bench/waits
+
+bench-api: $(READY)
+	$(BIN)/python bench/webhooks
 
 dev: $(READY)
 	$(BIN)/python examples/dev.py

@@ -29,6 +29,7 @@ from celeriac.workflows import (
     step,
     trigger,
     wait_for_event,
+    wait_for_webhook,
     workflow,
 )
 
@@ -61,5 +62,6 @@ __all__ = [
     "step",
     "trigger",
     "wait_for_event",
+    "wait_for_webhook",
     "workflow",
 ]

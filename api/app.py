@@ -11,6 +11,8 @@ from .bulk_page import blueprint as bulk_page
 from .callbacks import blueprint as callbacks
 from .catalogue import blueprint as catalogue
 from .current import bind
+from .deliveries import blueprint as deliveries
+from .endpoints import blueprint as endpoints
 from .error_page import blueprint as error_page
 from .errors import blueprint as errors
 from .health import blueprint as health
@@ -19,6 +21,7 @@ from .logs import blueprint as logs
 from .metrics import blueprint as metrics
 from .moves import blueprint as moves
 from .page import blueprint as page
+from .quarantine import blueprint as quarantine
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
 from .run_page import blueprint as run_page
@@ -26,6 +29,7 @@ from .runs import blueprint as runs
 from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .signals import blueprint as signals
+from .webhook_page import blueprint as webhook_page
 
 PROGRAMS = (  # what answers programs
     runs,
@@ -36,13 +40,16 @@ PROGRAMS = (  # what answers programs
     schedules,
     catalogue,
     hooks,
+    endpoints,
+    deliveries,
+    quarantine,
     callbacks,
     health,
     logs,
     metrics,
     errors,
 )
-PAGES = (page, run_page, bulk_page, queue_page, schedule_page, error_page)
+PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -69,6 +76,9 @@ def create_app(durable: Celeriac) -> Flask:
     """
     durable.settings.need("database_url")
     assert durable.dispatcher, "needs the URL of Redis"
+    for endpoint in durable.endpoints.values():
+        if endpoint.spool:
+            durable.settings.need("spool_dir")
     app = Flask(__name__)
     app.json = Json(app)
     app.url_map.strict_slashes = False

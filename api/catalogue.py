@@ -1,19 +1,15 @@
-"""What there is besides runs, queues and schedules, to read: workflows, workers, services of beat, webhooks."""
-
-from typing import Any
+"""What there is besides runs, queues and schedules, to read: workflows, workers, services of beat."""
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from ..state import deliveries, endpoints, services, workers, workflows
+from ..state import services, workers, workflows
 from ..state.database import Row
 from . import documents
 from .current import database, durable
 from .documents import Document, moment, value
 
 blueprint = Blueprint("catalogue", __name__, url_prefix="/api/v1")
-
-DELIVERIES = 100  # the newest ones that a list shows
 
 
 @blueprint.get("/workflows")
@@ -29,17 +25,6 @@ def list_workers() -> ResponseReturnValue:
 @blueprint.get("/services")
 def list_services() -> ResponseReturnValue:
     return jsonify(services=live_services())
-
-
-@blueprint.get("/endpoints")
-def list_endpoints() -> ResponseReturnValue:
-    return jsonify(endpoints=known_endpoints())
-
-
-@blueprint.get("/deliveries")
-def list_deliveries() -> ResponseReturnValue:
-    found = deliveries.newest(database(), DELIVERIES)
-    return jsonify(deliveries=[documents.delivery(row) for row in found])
 
 
 def known_workflows() -> list[Document]:
@@ -66,19 +51,6 @@ def live_workers() -> list[Document]:
 def live_services() -> list[Document]:
     """What the services of each beat that lives did last."""
     return [documents.service(row) for row in services.every(database())]
-
-
-def known_endpoints() -> list[Document]:
-    """The webhook endpoints that this process serves, and those that others declared."""
-    known: dict[str, Any] = {
-        row["name"]: {"preset": row["preset"], "workflow": row["workflow"]} for row in endpoints.every(database())
-    }
-    for name, local in durable().endpoints.items():
-        known[name] = {"preset": local.preset, "workflow": local.workflow.name}
-    return [
-        {"name": name, "path": f"/hooks/{name}", "is_served": name in durable().endpoints, **known[name]}
-        for name in sorted(known)
-    ]
 
 
 def _workflow(row: Row) -> Document:

@@ -4,12 +4,15 @@ from flask import Flask, current_app
 
 from ..state.database import Database
 from ..workflows import Celeriac
+from .inbox import Inbox
 
 KEY = "celeriac"
+INBOX = "celeriac-inbox"
 
 
 def bind(app: Flask, durable: Celeriac) -> None:
     app.extensions[KEY] = durable
+    app.extensions[INBOX] = Inbox(durable)
 
 
 def durable() -> Celeriac:
@@ -19,3 +22,8 @@ def durable() -> Celeriac:
 
 def database() -> Database:
     return durable().database
+
+
+def inbox() -> Inbox:
+    found: Inbox = current_app.extensions[INBOX]
+    return found

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from ..state.bulk import BulkRow
 from ..state.database import Row
-from ..state.deliveries import DeliveryRow
 from ..state.ids import public
 from ..state.queues import QueueRow
 from ..state.runs import RunRow
@@ -296,24 +295,6 @@ def why(found: Why) -> Document:
         for gate in found.gates
     ]
     return {"run_id": found.run_id, "status": found.status, "summary": found.summary, "gates": gates}
-
-
-def delivery(row: DeliveryRow) -> Document:
-    """Without its body, which may be anything."""
-    return {
-        "id": public("dlv", row.id),
-        "endpoint": row.endpoint,
-        "status": row.status,
-        "reason": row.reason,
-        "event_type": row.event_type,
-        "dedupe_key": row.dedupe_key,
-        "duplicates": row.duplicates,
-        "content_type": row.content_type,
-        "size_bytes": len(row.body),
-        "run_id": identity("run", row.run_id),
-        "received_at": moment(row.received_at),
-        "routed_at": moment(row.routed_at),
-    }
 
 
 def value(text: str | None) -> Any:

@@ -19,11 +19,14 @@ def live() -> ResponseReturnValue:
 
 @blueprint.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """200 while triggers and webhooks can be stored: `ready`, or `degraded` without Redis. 503: `unavailable`."""
+    """200 while triggers and webhooks can be stored: `ready`, or `degraded` without Redis; `spooling` while Postgres is
+    away and endpoints have a spool, which must then get their deliveries. 503: `unavailable`."""
     checks = {"postgres": _postgres()}
     checks["schema"] = _schema() if checks["postgres"] == "ok" else "unknown"
     checks["redis"] = _redis()
     degraded = [name for name, told in checks.items() if told != "ok"]
+    if checks["postgres"] != "ok" and any(endpoint.spool for endpoint in durable().endpoints.values()):
+        return jsonify(status="spooling", checks=checks, degraded=degraded)
     if checks["schema"] != "ok":
         return jsonify(status="unavailable", checks=checks, degraded=degraded), 503, {"Retry-After": "1"}
     return jsonify(status="degraded" if degraded else "ready", checks=checks, degraded=degraded)

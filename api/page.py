@@ -9,16 +9,15 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from ..state import deliveries, ids, schedules, status
+from ..state import ids, schedules, status
 from ..workflows import bulk
 from . import wording
-from .catalogue import known_endpoints, known_workflows, live_workers
+from .catalogue import known_workflows, live_workers
 from .current import database, durable
 from .listing import FILTERS, listed, statuses
 
 blueprint = Blueprint("page", __name__)
 
-NEWEST_DELIVERIES = 50
 DECLARED_SCHEDULES = 500  # of all workflows together
 NOTICES = {
     "retried": "Retried: it goes on from its failed step, finished steps are kept.",
@@ -47,6 +46,13 @@ NOTICES = {
     "sent": "Beat sends its task now.",
     "deleted": "Deleted. Its runs stay.",
     "too-late": "Too late: its status had changed meanwhile.",
+    "endpoint-paused": "Paused: its deliveries are accepted, and held.",
+    "endpoint-resumed": "Resumed: what was held is routed now.",
+    "verified": "Verified: it is a delivery now, and routed in a moment.",
+    "still-refused": "Still not signed as the endpoint expects.",
+    "routed-again": "Replayed: it is routed again.",
+    "discarded": "Discarded.",
+    "say-why": "Nothing was discarded: say why, it stands beside the delivery.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
 
@@ -92,12 +98,6 @@ def workflows() -> ResponseReturnValue:
 @blueprint.get("/workers")
 def workers() -> ResponseReturnValue:
     return render("workers.html", database().now(), workers=live_workers())
-
-
-@blueprint.get("/webhooks")
-def webhooks() -> ResponseReturnValue:
-    found = deliveries.newest(database(), NEWEST_DELIVERIES)
-    return render("webhooks.html", database().now(), endpoints=known_endpoints(), deliveries=found, url=server_url())
 
 
 def render(template: str, now: datetime, **values: Any) -> str:

@@ -63,6 +63,18 @@ def exact(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
 
 
+def hexdump(body: bytes, lines: int = 256) -> str:
+    """Bytes that are no text, sixteen in a line, with what of them can be read."""
+    rows = []
+    for at in range(0, min(len(body), lines * 16), 16):
+        part = body[at : at + 16]
+        readable = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        rows.append(f"{at:06x}  {part.hex(' '):<47}  {readable}")
+    if len(body) > lines * 16:
+        rows.append(f"… {len(body) - lines * 16:,} more bytes: download the body to see them all")
+    return "\n".join(rows)
+
+
 def short(id: UUID) -> str:
     """The end of an id, which tells runs of one second apart."""
     return id.hex[-8:]

@@ -28,6 +28,7 @@ from .report import Report
 from .router import Router
 from .scheduler import Scheduler
 from .service import Counts, Service
+from .spool import SpoolService
 from .waker import Waker
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def services(durable: Celeriac) -> list[Service]:
         Pacer(durable),
         Reaper(durable),
         Router(durable),
+        SpoolService(durable),
         Pruner(durable),
         BulkService(durable),
         Meter(durable),

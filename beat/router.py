@@ -1,4 +1,5 @@
-"""Routes webhook deliveries that were acknowledged, and whose process died before it had routed them."""
+"""Routes webhook deliveries that were acknowledged and not routed: their process died, their queue was full, or an
+earlier one of their order key had to be done first."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -19,13 +20,16 @@ class Router:
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
+        self._is_full = False
 
     def run_once(self, now: datetime | None = None) -> Counts:
-        if not self._durable.endpoints:
-            return {"routed": 0}
-        found = deliveries.pending(self._durable.database, list(self._durable.endpoints), now)
-        started = [inbox.route(self._durable, self._durable.endpoints[d.endpoint], d) for d in found]
-        return {"routed": sum(run is not None for run in started)}
+        known = self._durable.inbox.all()
+        found = deliveries.pending(self._durable.database, list(known), now) if known else []
+        started = [inbox.route(self._durable, known[delivery.endpoint], delivery) for delivery in found]
+        self._is_full = any(started) and len(found) >= deliveries.BATCH
+        return {"routed": sum(bool(runs) for runs in started)}
 
     def due_in_seconds(self, outlook: Outlook) -> float | None:
+        if self._is_full:
+            return 0.0
         return PENDING_SECONDS if outlook.has_deliveries else None

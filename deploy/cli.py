@@ -11,7 +11,7 @@ import click
 
 COMMANDS = (
     "api", "beat", "bulk", "dev", "doctor", "events", "logs", "migrate", "queues", "runs", "schedules", "tokens",
-    "trigger", "worker", "workers",
+    "trigger", "webhooks", "worker", "workers",
 )  # fmt: skip
 
 

@@ -49,6 +49,8 @@ class Dev:
         try:
             database_url, redis_url = self._start_servers()
             self._environ |= {"CELERIAC_DATABASE_URL": database_url, "CELERIAC_REDIS_URL": redis_url}
+            if not self._durable.settings.spool_dir:
+                self._environ["CELERIAC_SPOOL_DIR"] = str(self._data_dir.absolute() / "spool")
             self._environ["PYTHONUNBUFFERED"] = "1"
             self._environ.setdefault("CELERY_BROKER_URL", str(self._durable.app.conf.broker_url or redis_url))
             migrate(Database(database_url))

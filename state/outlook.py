@@ -18,7 +18,7 @@ class Outlook:
     ending_in_seconds: float | None  # a ttl or a max_duration is over
     has_queued: bool
     has_running: bool
-    has_deliveries: bool  # that nobody has routed
+    has_deliveries: bool  # that are due to be routed
     has_orders: bool  # of many runs in bulk
     has_lost_workers: bool
 

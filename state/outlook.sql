@@ -10,7 +10,7 @@ select
     exists (select from celeriac.runs where status = 'running') as has_running,
     exists (
         select from celeriac.deliveries
-        where status = 'pending' and received_at < now() - interval '2 seconds') as has_deliveries,
+        where status = 'pending' and next_at <= now()) as has_deliveries,
     exists (select from celeriac.bulk_operations where status = 'running') as has_orders,
     exists (
         select from celeriac.workers as w where w.stopped_at is null and (

@@ -42,9 +42,9 @@ with steps as (
 delete from celeriac.runs where id = any (%(ids)s);
 
 -- name: old_deliveries
--- Webhook deliveries that are routed, ignored or parked, and old. Locked until the end of the transaction.
+-- Webhook deliveries that are routed, ignored, parked or discarded, and old. Locked until the end of the transaction.
 select id, to_json(d) as document from celeriac.deliveries as d
-where %(days)s > 0 and status <> 'pending' and received_at < {{moment}} - %(days)s * interval '1 day'
+where %(days)s > 0 and status not in ('pending', 'held') and received_at < {{moment}} - %(days)s * interval '1 day'
 order by received_at limit %(limit)s
 for update skip locked;
 

@@ -15,8 +15,17 @@ from .run import CurrentRun, Run, current_run
 from .schedule import Cron, Every
 from .sleep import sleep, sleep_until
 from .step import Step, step
-from .waits import Token, complete_token, create_token, gather, receive, send_event, wait_for_event
-from .webhook import Event
+from .waits import (
+    Token,
+    complete_token,
+    create_token,
+    gather,
+    receive,
+    send_event,
+    wait_for_event,
+    wait_for_webhook,
+)
+from .webhook_event import Event
 from .workflow import Workflow, workflow
 
 __all__ = [
@@ -48,5 +57,6 @@ __all__ = [
     "step",
     "trigger",
     "wait_for_event",
+    "wait_for_webhook",
     "workflow",
 ]

@@ -19,20 +19,22 @@ from .connection import connect, is_redis
 from .control import QueueControl
 from .declaration import register, target_of, when_full_of
 from .dispatcher import Dispatcher
+from .endpoints import Endpoints
 from .errors import UsageError
 from .execution import Execution
 from .logbook import Logbook
 from .options import Options
 from .outbox import Outbox
+from .presets import Preset
 from .publisher import Publisher
 from .queue import Queue
 from .run import Child, Run
 from .schedule_control import ScheduleControl
 from .settings import Settings
 from .step import return_annotation
-from .trigger import Source, new_run, parent_execution, start, start_children
+from .trigger import Source, Target, new_run, parent_execution, start, start_children
 from .waits import deliver_message
-from .webhook import Endpoint, declare_endpoint
+from .webhook import Declared, Endpoint, declare_endpoint
 from .why import Why, explain
 from .worker import install, worker_task
 from .workflow import Workflow
@@ -188,6 +190,15 @@ class Celeriac:
         """What an operator does with a queue: `durable.queue("crm").pause(actor="ada")`. Raises UnknownQueue."""
         return QueueControl(self, name)
 
+    @cached_property
+    def inbox(self) -> Endpoints:
+        """The webhook endpoints, also those that people made, and what an operator does with one."""
+        return Endpoints(self)
+
+    def target(self, workflow: Workflow[..., Any] | str) -> Target:
+        """What a trigger needs to know of a workflow. Raises UnknownWorkflow."""
+        return target_of(self, workflow)
+
     def schedule(self, key: str) -> ScheduleControl:
         """One schedule, made and changed at run time: `durable.schedule("report of c1").create(report, Cron(...))`."""
         return ScheduleControl(self, key)
@@ -197,7 +208,7 @@ class Celeriac:
         row = runs.get(self.database, id)
         return explain(self, row) if row else None
 
-    def webhook(self, name: str, *, verify: str, secret: str | Sequence[str] = (), **options: Any) -> Any:
+    def webhook(self, name: str, *, verify: str | Preset, secret: str | Sequence[str] = (), **options: Any) -> Declared:
         """Declares a webhook endpoint: see `celeriac.workflows.webhook.declare_endpoint`."""
         return declare_endpoint(self, name, verify=verify, secret=secret, **options)
 

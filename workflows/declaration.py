@@ -20,6 +20,7 @@ from .errors import UnknownQueue, UsageError
 from .schedule import Cron
 from .schedule_row import Said, new_row
 from .trigger import Target
+from .webhook import Endpoint
 from .workflow import Workflow
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ def register(durable: "Celeriac") -> None:
         subscriptions = [(event, workflow.name) for workflow in known for event in workflow.events]
         waits.subscribe(database, subscriptions, [workflow.name for workflow in known])
     if durable.endpoints:
-        declarations = [EndpointDeclaration(e.name, e.preset, e.workflow.name) for e in durable.endpoints.values()]
-        endpoints.register(database, declarations)
+        endpoints.register(database, [declaration_of(each) for each in durable.endpoints.values()])
+
+
+def declaration_of(endpoint: Endpoint) -> EndpointDeclaration:
+    """A webhook endpoint as it is registered."""
+    first = next((route.workflow_name for route in endpoint.routes if route.workflow is not None), None)
+    return EndpointDeclaration(endpoint.name, endpoint.preset.name, first, endpoint.config())
 
 
 def declare_schedules(durable: "Celeriac", known: Sequence[Workflow[..., Any]], now: datetime) -> None:

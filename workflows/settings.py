@@ -19,6 +19,11 @@ class Settings:
     redis_url: str = ""  # ready queues and buckets; default: the Celery broker, where that is Redis
     public_url: str = ""  # of the API, as others reach it: https://runs.example.org; for the addresses of tokens
     api_key: str = ""  # Bearer key of the API; without one it serves the loopback interface only
+    secret_key: str = (
+        ""  # encrypts the webhook secrets that are added at run time; several, by commas: the first is new
+    )
+    spool_dir: str = ""  # a folder that outlives the process, for webhook deliveries while Postgres is away
+    spool_limit_bytes: int = 268_435_456  # of the spool of one API process
     payload_limit_bytes: int = 1_048_576  # JSON of one payload
     output_limit_bytes: int = 4_194_304  # JSON of one step's result, or a run's
     delivery_limit_bytes: int = 1_048_576  # raw body of one webhook delivery

@@ -20,6 +20,7 @@ from .retry import SECONDS_LIMIT
 from .run import Run
 from .step import checked_name
 from .trigger import Source, new_run, start
+from .webhook import event_name
 
 if TYPE_CHECKING:
     from .application import Celeriac
@@ -42,6 +43,26 @@ def wait_for_event(name: str, where: Mapping[str, Any] | None = None, timeout: f
         match=json.loads(match),
     )
     return _outcome(waited)
+
+
+def wait_for_webhook(
+    endpoint: str, where: Mapping[str, Any] | None = None, type: str | None = None, timeout: float | None = None
+) -> dict[str, Any]:
+    """Suspends the run until a delivery comes to a webhook endpoint, and returns its `delivery` id, `type`, `body`.
+
+    `where` is what its JSON body has to contain, `type` which event it is. The endpoint sends its deliveries as events:
+    `durable.webhook(endpoint, ..., events=True)`. Otherwise as `wait_for_event`, also in what it raises.
+
+    >>> paid = wait_for_webhook("stripe", where={"data": {"object": {"id": invoice_id}}}, timeout=86_400)
+    """
+    declared = registry.durable().endpoints.get(endpoint)
+    if declared is not None and not declared.sends_events:
+        raise UsageError(
+            f"wait_for_webhook({endpoint!r}): no delivery of it would wake the run. Declare it with events=True."
+        )
+    match = {name: value for name, value in (("body", where), ("type", type)) if value is not None}
+    found: dict[str, Any] = wait_for_event(event_name(endpoint), match, timeout)
+    return found
 
 
 def receive(topic: str = "message", timeout: float | None = None) -> Any:

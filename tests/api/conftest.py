@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac, Event, workflow
@@ -15,6 +16,22 @@ from celeriac.state.runs import RunRow
 from celeriac.state.steps import Checkpoint
 
 SECRET = "It's a Secret to Everybody"
+
+
+class Client(FlaskClient):
+    """Reads each answer to its end, as a server does: what is to be done after it is done then."""
+
+    def open(self, *args: Any, **given: Any) -> Any:
+        return super().open(*args, **{"buffered": True, **given})
+
+
+def client_of(durable: Celeriac) -> Client:
+    """A client of a new application."""
+    app: Flask = create_app(durable)
+    app.test_client_class = Client
+    client = app.test_client()
+    assert isinstance(client, Client)
+    return client
 
 
 @workflow(name="api-tests.greet")
@@ -50,7 +67,7 @@ def make_client(make_durable: Callable[..., Celeriac]) -> Callable[..., FlaskCli
     """A client of a new application; keywords are settings."""
 
     def make(**settings: object) -> FlaskClient:
-        return create_app(hooked(make_durable(**settings))).test_client()
+        return client_of(hooked(make_durable(**settings)))
 
     return make
 
@@ -62,7 +79,7 @@ def durable(make_durable: Callable[..., Celeriac]) -> Celeriac:
 
 @pytest.fixture
 def client(durable: Celeriac) -> Iterator[FlaskClient]:
-    with create_app(durable).test_client() as client:
+    with client_of(durable) as client:
         yield client
 
 

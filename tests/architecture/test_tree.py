@@ -18,7 +18,7 @@ PUBLIC = [
     "Abort", "Celeriac", "Cron", "CurrentRun", "EndedRun", "Event", "Every", "Metadata", "Queue", "Retry",
     "RetryAfter", "Run", "Step", "Token", "Workflow", "complete_token", "create_token", "current_run", "gather",
     "parallel", "patched", "receive", "send_event", "sleep", "sleep_until", "step", "trigger", "wait_for_event",
-    "workflow",
+    "wait_for_webhook", "workflow",
 ]  # fmt: skip
 DOORS = {
     "celeriac": PUBLIC,

@@ -87,7 +87,7 @@ def test_what_the_services_did_is_reported_and_gone_when_beat_stops(shop, start)
     with running(shop):
         until(lambda: services.every(shop.database))
         names = {row["name"] for row in services.every(shop.database)}
-        told = {"scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "pruner", "bulk"}
+        told = {"scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "spool", "pruner", "bulk"}
         assert told | {"meter", "grouper", "partitions"} == names
     assert [] == services.every(shop.database)
 

@@ -7,6 +7,8 @@ import pytest
 from celeriac import Celeriac, workflow
 from celeriac.beat.router import Router
 from celeriac.state import deliveries, runs
+from celeriac.state.deliveries import NewDelivery
+from celeriac.state.ids import new_id
 
 
 @workflow(name="router.take")
@@ -26,16 +28,8 @@ def shop(durable: Celeriac) -> Celeriac:
 
 
 def store(shop: Celeriac, body: bytes):
-    row, _ = deliveries.store(
-        shop.database,
-        endpoint="orders",
-        dedupe_key=body.decode(),
-        event_type=None,
-        content_type="application/json",
-        headers={},
-        query="",
-        body=body,
-    )
+    new = NewDelivery(id=new_id(), endpoint="orders", dedupe_key=body.decode(), headers={}, body=body)
+    row, _ = deliveries.store(shop.database, new)
     return row
 
 
@@ -75,6 +69,8 @@ def test_a_delivery_whose_queue_takes_none_is_kept_and_routed_when_there_is_room
     delivery = store(shop, b'{"n": 3}')
     shop.queue("router.take").drain(actor="ada")
     assert {"routed": 0} == Router(shop).run_once(later())
-    assert ("pending", None) == ((kept := deliveries.get(shop.database, delivery.id)).status, kept.reason)
+    kept = deliveries.get(shop.database, delivery.id)
+    assert ("pending", 1) == (kept.status, kept.attempts)
+    assert "is being drained by ada" in kept.reason
     shop.queue("router.take").resume()
     assert {"routed": 1} == Router(shop).run_once(later())

@@ -1,0 +1,16 @@
+"""A webhook inbox with several secrets, fan-out, quarantine and dead letters: told in the .sql file beside this one."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.execute(Path(__file__).with_suffix(".sql").read_text())
+
+
+def downgrade() -> None:
+    raise NotImplementedError("restore a backup, or migrate forward")
