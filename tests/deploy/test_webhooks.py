@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -153,6 +154,9 @@ def test_dead_letters_are_listed_replayed_and_discarded(served, run, api):
     endpoint = served.webhook("shop", verify="none", workflow=take, transform="body.n").endpoint
     for n in range(3):
         run("send", "shop", f'{{"n": {n}}}', "--url", api)
+    deadline = time.monotonic() + 20  # they are acknowledged first, and routed then
+    while lists.find(served.database, lists.Filter(status=["pending"]), 1) and time.monotonic() < deadline:
+        time.sleep(0.01)
     (group,) = json.loads(run("replay", "--json").output)
     assert ("mapping_error", 3) == (group["reason_code"], group["deliveries"])
     assert "3 matched" in run("replay", "--endpoint", "shop", "--dry-run").output

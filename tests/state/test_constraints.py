@@ -7,6 +7,7 @@ import pytest
 
 from celeriac.state import deliveries, status, steps, workers
 from celeriac.state.database import Database
+from celeriac.state.deliveries import NewDelivery
 from celeriac.state.ids import new_id
 from celeriac.state.workers import Worker
 
@@ -67,11 +68,10 @@ STEPS = [
 
 DELIVERIES = [
     ("delivery_status_known", "pending", "status = 'lost', routed_at = now()"),
-    ("delivery_routed_iff_not_pending", "pending", "routed_at = now()"),
-    ("delivery_routed_iff_not_pending", "parked", "routed_at = null"),
-    ("delivery_run_iff_routed", "pending", "run_id = gen_random_uuid()"),
-    ("delivery_run_iff_routed", "parked", "run_id = gen_random_uuid()"),
-    ("delivery_run_iff_routed", "routed", "run_id = null"),
+    ("delivery_routed_iff_done", "pending", "routed_at = now()"),
+    ("delivery_routed_iff_done", "pending", "status = 'held', routed_at = now()"),
+    ("delivery_routed_iff_done", "parked", "routed_at = null"),
+    ("delivery_parked_for_a_reason", "parked", "reason = null"),
 ]
 
 WORKERS = [
@@ -109,14 +109,10 @@ def test_a_step_that_cannot_be_is_refused(a_run: Any, constraint: str, wanted: s
 def test_a_delivery_that_cannot_be_is_refused(
     shared_database: Database, constraint: str, wanted: str, changes: str
 ) -> None:
-    delivery, _ = deliveries.store(
-        shared_database, endpoint="github", dedupe_key=new_id().hex, event_type=None, content_type=None, headers={},
-        query="", body=b"\x00\xff",
-    )  # fmt: skip
+    new = NewDelivery(id=new_id(), endpoint="orders", dedupe_key=new_id().hex, headers={}, body=b"{}")
+    delivery, _ = deliveries.store(shared_database, new)
     if wanted == "parked":
-        assert deliveries.park(shared_database, delivery.id, "parked", "its mapping raised")
-    if wanted == "routed":
-        assert deliveries.route(shared_database, delivery.id, new_id())
+        assert deliveries.settle(shared_database, delivery.id, "parked", [], reason="its mapping raised")
     statement = f"update celeriac.deliveries set {changes} where id = %(id)s"
     assert_refused(shared_database, constraint, statement, id=delivery.id)
 
