@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ..state import payload, runs, steps, waits
@@ -93,50 +93,23 @@ def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
             return runs.complete(database, run.id, run.epoch, output)
         case Failed(error, cause, _, misfit_epoch):  # it may have been condemned to this before
             return runs.fail(database, run.id, run.epoch, error, cause, misfit_epoch)
-        case RetryAt(error, cause, delay_seconds, next_attempt, has_cleanup, is_cleanup):
-            return runs.postpone(
-                database,
-                run.id,
-                run.epoch,
-                error=error,
-                cause=cause,
-                delay_seconds=delay_seconds,
-                next_attempt=next_attempt,
-                has_cleanup=has_cleanup,
-                is_cleanup=is_cleanup,
-            )
-        case Suspended(key, seq, name, cause, delay_seconds, wake_at, is_optional, has_cleanup):
-            return runs.suspend(
-                database,
-                run.id,
-                run.epoch,
-                key=key,
-                seq=seq,
-                name=name,
-                cause=cause,
-                delay_seconds=delay_seconds,
-                wake_at=wake_at,
-                is_optional=is_optional,
-                has_cleanup=has_cleanup,
-            )
-        case SuspendedOn(keys, needed, tolerated, cause, new, has_cleanup):
-            return waits.suspend_on(
-                database,
-                run.id,
-                run.epoch,
-                new=new,
-                keys=keys,
-                needed=needed,
-                tolerated=tolerated,
-                cause=cause,
-                has_cleanup=has_cleanup,
-            )
+        case RetryAt():
+            return runs.postpone(database, run.id, run.epoch, **_members(outcome))
+        case Suspended():
+            return runs.suspend(database, run.id, run.epoch, **_members(outcome))
+        case SuspendedOn():
+            return waits.suspend_on(database, run.id, run.epoch, **_members(outcome))
         case Cancelled(error):
             return runs.conclude(database, run.id, run.epoch, is_clean=True, error=error)
         case HandedOff(cause, has_cleanup):
             return runs.hand_off(database, run.id, run.epoch, cause, has_cleanup)
         case Lost():
             return None
+
+
+def _members(outcome: RetryAt | Suspended | SuspendedOn) -> dict[str, Any]:
+    """Its fields, which have the names of the columns and guards of its statement."""
+    return {member.name: getattr(outcome, member.name) for member in fields(outcome)}
 
 
 def _completed(execution: Execution, output: str) -> Outcome:
