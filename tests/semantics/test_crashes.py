@@ -21,6 +21,7 @@ from processes import wait_until
 
 from celeriac import Run
 from celeriac.state.errors import CeleriacError
+from celeriac.state.runs import of_source
 from celeriac.workflows.waits import deliver_event, finish_token
 
 SAMPLE = 7
@@ -76,7 +77,7 @@ class Matrix:
         return self.stage.chapter("crashes", MOMENTS=str(self.folder), pool=self.pool)
 
     def run(self, example: Example, moments: Sequence[str | None]) -> list[Run]:
-        """A run for each moment, all at once, ended."""
+        """A run for each moment, all at once, ended, and so are their hooks."""
         queue = self.stage.durable.queue("crashes." + example.name)
         queue.pause()
         runs = [self.stage.start("crashes." + example.name) for _ in moments]
@@ -125,7 +126,8 @@ class Matrix:
         live = [run for run in runs if not run.refresh().row.is_final]
         for run in live:
             example.nudge(self.stage, run)
-        return not live
+        hooks = [hook for run in runs for hook in of_source(self.stage.durable.database, "hook", run.id)]
+        return not live and all(hook.is_final for hook in hooks)
 
     def check(self, example: Example, every: int = 1, at_most: int = 1000) -> None:
         """Kills a run at every so many-th of its moments, and compares how it ends."""
