@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from celeriac import Celeriac
 from celeriac.beat.meter import Meter
 from celeriac.state import deliveries, measures, services, workers
+from celeriac.state.deliveries import Dispatch, NewDelivery
 from celeriac.state.ids import new_id, parse
 from celeriac.state.outlook import look
 from celeriac.state.workers import Worker
@@ -222,14 +223,12 @@ def test_workers_of_one_name_are_one_series(durable, read, start, worker):
 def test_deliveries_are_counted_by_what_became_of_them(durable, measured, read, start):
     run = parse("run", start())
     for n, routed in enumerate(("routed", "parked", "pending")):
-        delivery, _ = deliveries.store(
-            durable.database, endpoint="plain", dedupe_key=str(n), event_type=None, content_type=None, headers={},
-            query="", body=b"{}",
-        )  # fmt: skip
+        new = NewDelivery(id=new_id(), endpoint="plain", dedupe_key=str(n), headers={}, body=b"{}")
+        delivery, _ = deliveries.store(durable.database, new)
         if routed == "routed":
-            deliveries.route(durable.database, delivery.id, run)
+            deliveries.settle(durable.database, delivery.id, "routed", [Dispatch(route="all", run_id=run)])
         elif routed == "parked":
-            deliveries.park(durable.database, delivery.id, "parked", "broken")
+            deliveries.settle(durable.database, delivery.id, "parked", [], reason="broken")
     assert 2 == measured()["deliveries"]
     assert 1 == read("celeriac_deliveries_total", endpoint="plain", status="routed")
     assert 1 == read("celeriac_deliveries_total", endpoint="plain", status="parked")

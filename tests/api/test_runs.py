@@ -256,7 +256,7 @@ def test_workflows_queues_and_workers_are_listed(client: FlaskClient, durable: C
     endpoints = client.get("/api/v1/endpoints").get_json()["endpoints"]
     assert [(each["name"], each["preset"]) for each in endpoints][-1] == ("repository", "github")
     assert client.get("/api/v1/schedules").status_code == 200
-    assert client.get("/api/v1/deliveries").get_json() == {"deliveries": []}
+    assert client.get("/api/v1/deliveries").get_json() == {"deliveries": [], "next_cursor": None}
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def test_the_report_is_written_once_for_a_day_and_mailed(example: ModuleType, pe
 
 def test_a_tick_reports_the_day_before_it_however_late_it_is(example: ModuleType, perform: Performer) -> None:
     example.durable.register()
-    [schedule] = schedules.every(perform.database)
-    due_at = schedule["next_due_at"]
+    [schedule] = schedules.find(perform.database, schedules.Filter(), 10)
+    due_at = schedule.next_due_at
     Scheduler(example.durable).run_once(due_at + timedelta(hours=5))
     [ticked] = runs.find(perform.database, Filter(workflow="nightly-report"), 10)
     local = due_at.astimezone(example.ZoneInfo("Europe/Berlin"))

@@ -10,6 +10,7 @@ import pytest
 from celeriac.state import runs, status, steps, workers
 from celeriac.state.database import Database
 from celeriac.state.ids import new_id
+from celeriac.state.outlook import look
 from celeriac.state.runs import NewRun
 from celeriac.state.workers import Worker
 
@@ -138,10 +139,10 @@ def test_only_runs_whose_time_has_come_wake(a_run: Any) -> None:
 
 
 def test_the_next_timer_is_known(database: Database, runs_of: Any) -> None:
-    assert runs.due_in_seconds(database) is None
+    assert look(database, 30).wake_in_seconds is None
     runs_of(database).new(delay_seconds=3600.0)
     runs_of(database).new(delay_seconds=60.0)
-    seconds = runs.due_in_seconds(database)
+    seconds = look(database, 30).wake_in_seconds
     assert seconds is not None
     assert 0 < seconds <= 60
 

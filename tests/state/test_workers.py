@@ -14,6 +14,11 @@ from celeriac.state.workers import Worker
 
 TIMEOUT_SECONDS = 30.0
 
+LOCKS = """
+    select objid::int as key from pg_locks where locktype = 'advisory'
+        and database = (select oid from pg_database where datname = current_database())
+"""
+
 
 @pytest.fixture(autouse=True)
 def postgres_has_been_up_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +126,7 @@ def test_a_lock_is_of_one_worker_and_of_one_connection(database: Database) -> No
     assert workers.lock(holding, first.id) is True
     assert workers.lock(other, first.id) is False
     assert workers.lock(other, second.id) is True
-    keys = database.all("select objid::int as key from pg_locks where locktype = 'advisory' order by objid")
+    keys = database.all(f"{LOCKS} order by objid")
     assert sorted(row_of(database, worker)["lock_key"] for worker in (first, second)) == [row["key"] for row in keys]
     holding.close()
     other.close()
@@ -131,7 +136,7 @@ def test_a_worker_takes_one_lock_however_many_are_registered(database: Database)
     registrations = [registered(database) for _ in range(20)]
     session = database.session()
     workers.lock(session, registrations[7].id)
-    locks = database.all("select objid::int as key from pg_locks where locktype = 'advisory'")
+    locks = database.all(LOCKS)
     assert [row_of(database, registrations[7])["lock_key"]] == [row["key"] for row in locks]
     session.close()
 
