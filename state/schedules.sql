@@ -106,7 +106,8 @@ select *, now() as now from celeriac.schedules where key = %(key)s and removed_a
 -- name: due
 -- Schedules that are to fire, locked until the end of the transaction; another beat passes over them.
 select *, coalesce(%(now)s::timestamptz, clock_timestamp()) as now from celeriac.schedules
-where removed_at is null and next_fire_at <= coalesce(%(now)s::timestamptz, clock_timestamp())
+where removed_at is null
+    and next_fire_at <= (select coalesce(%(now)s::timestamptz, clock_timestamp()))  -- once: else it is no bound of the index
 order by next_fire_at, key limit %(limit)s
 for update skip locked;
 
