@@ -26,10 +26,12 @@ from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
 from .run_page import blueprint as run_page
 from .runs import blueprint as runs
+from .runs_page import blueprint as runs_page
 from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .signals import blueprint as signals
 from .webhook_page import blueprint as webhook_page
+from .workflow_page import blueprint as workflow_page
 
 PROGRAMS = (  # what answers programs
     runs,
@@ -49,11 +51,21 @@ PROGRAMS = (  # what answers programs
     metrics,
     errors,
 )
-PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page)
+PAGES = (
+    page,
+    runs_page,
+    run_page,
+    workflow_page,
+    bulk_page,
+    queue_page,
+    schedule_page,
+    webhook_page,
+    error_page,
+)
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -114,7 +114,7 @@ def test_an_order_can_be_for_the_children_of_a_run(client: FlaskClient, start: S
 
 
 def test_a_filtered_list_leads_to_a_page_that_counts_and_asks_first(client: FlaskClient, failed: list[str]) -> None:
-    listed = client.get("/?workflow=api-tests.greet&status=failed").text
+    listed = client.get("/runs?workflow=api-tests.greet&status=failed").text
     assert "All 3 that match" in listed
     assert "/bulk/new?action=retry&amp;status=failed&amp;workflow=api-tests.greet" in listed
     assert "action=cancel" not in listed  # a failed run cannot be cancelled
