@@ -1,6 +1,5 @@
 """Many runs moved by one order, over HTTP: counted first, written down, worked off by beat."""
 
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -129,5 +128,5 @@ def _asked(order: BulkRow) -> Document:
 
 
 def _wanted(action: str, filter: Filter) -> Document:
-    members = documents.run_filter(asdict(bulk.checked(action, filter)))
-    return {name: list(given) if name == "status" else given for name, given in members.items() if name != "created_to"}
+    members = documents.run_filter(bulk.checked(action, filter))
+    return {name: given for name, given in members.items() if name != "created_to"}

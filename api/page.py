@@ -10,11 +10,13 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
-from ..state import ids
-from . import wording
+from ..state import error_groups, ids
+from ..state import overview as state_overview
+from . import overview, wording
 from .catalogue import live_workers
 from .current import database, durable
 from .navigation import navigation
+from .problems import Problem
 
 blueprint = Blueprint("page", __name__)
 
@@ -56,6 +58,9 @@ NOTICES = {
 }
 
 
+RANGE = "24h"  # that the overview shows unless it is asked for another one
+EVERY = {"1h": "per minute", "24h": "per quarter of an hour", "7d": "per hour"}
+FAILURES = 5  # groups of errors on the overview
 ICONS = {  # statuses that share the icon of another one
     "pending": "queued", "routed": "completed", "open": "completed", "on": "completed", "served": "completed",
     "parked": "alert", "late": "alert", "held": "paused", "retrying": "again", "draining": "down",
@@ -78,9 +83,26 @@ def words() -> dict[str, Any]:
 @blueprint.get("/")
 def home() -> ResponseReturnValue:
     """The overview. Links to the list of runs as it was here before still lead to it."""
-    if request.args:
+    if set(request.args) - {"range", "notice"}:
         return redirect(f"{url_for('runs_page.index')}?{urlencode(list(request.args.items(multi=True)))}", 308)
-    return redirect(url_for("runs_page.index"))
+    name = request.args.get("range", RANGE)
+    if name not in overview.RANGES:
+        raise Problem(400, f"range={name}: choose one of {', '.join(overview.RANGES)}", "usage")
+    silent_seconds = durable().settings.heartbeat_timeout_seconds
+    figures = state_overview.figures(database(), silent_seconds)
+    now = figures["at"]
+    return render(
+        "overview.html",
+        now,
+        tiles=overview.tiles(figures),
+        concerns=overview.concerns(figures, state_overview.attention(database(), silent_seconds)),
+        groups=error_groups.newest(database(), FAILURES, state="open"),
+        range=name,
+        ranges=overview.RANGES,
+        spans=overview.spans(database(), name, now),
+        seconds=overview.RANGES[name][0],
+        every=EVERY[name],
+    )
 
 
 @blueprint.get("/workers")

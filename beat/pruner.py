@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import ClassVar
 
-from ..state import retention, schedules
+from ..state import retention, schedules, trends
 from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from .archive import archive_of
@@ -26,6 +26,7 @@ class Pruner:
         database, days = self._durable.database, self._durable.settings.retention_days
         counts = {"runs": self._prune_runs(days, now), "deliveries": self._prune_deliveries(now)}
         schedules.forget_waiting(database)
+        trends.prune(database, now)
         counts |= {kind: retention.delete_rows(database, kind, days, now) for kind in retention.ROWS}
         self._has_more = any(count >= retention.BATCH for count in counts.values())
         return counts

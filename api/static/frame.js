@@ -23,17 +23,26 @@ function choose(name, value) {
     // it holds for this page
   }
   if (name === "theme") document.documentElement.dataset.theme = value;
+  document.dispatchEvent(new Event("themed"));
   if (name === "times") showTimes(value);
 }
 
 function showTimes(how = kept("times")) {
   document.querySelectorAll("time[datetime]").forEach((time) => {
-    time.dataset.relative ??= time.textContent;
     const at = new Date(time.dateTime);
+    if (time.dataset.clock) return (time.textContent = clock(at, time.dataset.clock, how));
+    time.dataset.relative ??= time.textContent;
     if (how === "utc") time.textContent = `${at.toISOString().slice(0, 19).replace("T", " ")}Z`;
     else if (how === "local") time.textContent = at.toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
     else time.textContent = time.dataset.relative;
   });
+}
+
+// A moment on an axis: by the clock of this machine, unless UTC was chosen.
+function clock(at, part, how) {
+  const zone = how === "utc" ? { timeZone: "UTC" } : {};
+  if (part === "day") return at.toLocaleDateString(undefined, { ...zone, month: "short", day: "numeric" });
+  return at.toLocaleTimeString(undefined, { ...zone, hour: "2-digit", minute: "2-digit", hour12: false });
 }
 
 function setUpDisplay() {

@@ -1,7 +1,7 @@
 """A shop as it is on a day on which something goes wrong: what the page shows while a browser looks at it.
 
-Rows are written as they would be after a day of work, and by the same dice each time. What is said of moments is relative
-to now, by the database's clock.
+Rows are written as they would be after a day of work, and by the same dice each time. Moments are
+reckoned from now, by the database's clock.
 """
 
 import hashlib
