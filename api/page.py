@@ -26,6 +26,7 @@ NOTICES = {
     "cancelling": "Asked to cancel: it ends at its next step, or when it has cleaned up.",
     "terminating": "Asked to terminate: the process that executes it is killed now.",
     "run-paused": "Paused: it stops before its next step. Its timers go on.",
+    "run-started": "Started: this is the new run.",
     "replayed": "This is the new run.",
     "forked": "This is the new run. The checkpoints before the chosen step are kept.",
     "supplied": "The step has its result, and the run goes on.",

@@ -37,7 +37,7 @@ function axes(form) {
     new Date(seconds * 1000).toLocaleString(undefined, isLong ? { ...utc, weekday: "short", day: "numeric" } : { ...utc, hour: "2-digit", minute: "2-digit", hour12: false });
   const isLong = Number(document.getElementById("charts").dataset.seconds) >= 3600;
   return [
-    { ...base, space: 64, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => when(tick, isLong)) },
+    { ...base, space: 64, size: 28, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => when(tick, isLong)) },
     { ...base, size: 48, values: (_, ticks) => ticks.map(form) },
   ];
 }
@@ -54,7 +54,7 @@ function draw(id, data, series, form) {
   if (!place) return;
   const size = { width: place.clientWidth, height: place.clientHeight };
   const chart = new uPlot(
-    { ...size, series: [{}, ...series], axes: axes(form), legend: { show: false }, cursor: { y: false, points: { size: 6 } }, scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.08, 1e-3)] } }, padding: [8, 6, 0, 0] },
+    { ...size, series: [{}, ...series], axes: axes(form), legend: { show: false }, cursor: { y: false, points: { size: 6 } }, scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.08, 1e-3)] } }, padding: [8, 14, 0, 0] },
     data,
     place,
   );
@@ -69,9 +69,9 @@ function drawAll() {
   if (!document.getElementById("charts")) return;
   const data = read();
   const bars = uPlot.paths.bars({ size: [0.8, 40], radius: 0.15 });
-  const bar = (name) => ({ paths: bars, points: { show: false }, fill: colour(name), width: 0 });
+  const bar = (name, fade) => ({ paths: bars, points: { show: false }, fill: colour(name) + fade, width: 0 });
   const line = (name) => ({ stroke: colour(name), width: 1.8, points: { show: data.at.length < 2 }, spanGaps: true });
-  draw("chart-ended", [data.at, data.ended, data.failed], [bar("completed"), bar("failed")], (count) => count.toLocaleString());
+  draw("chart-ended", [data.at, data.ended, data.failed], [bar("completed", "8c"), bar("failed", "")], (count) => count.toLocaleString());
   draw("chart-took", [data.at, data.p50, data.p95], [line("running"), line("late")], took);
 }
 

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 
 from celeriac import Celeriac, Cron, Every, Queue, Retry, workflow
 from celeriac.beat.grouper import Grouper
-from celeriac.state import measures, waits
+from celeriac.state import measures, services, waits
 from celeriac.state.ids import new_id, public
 
 SECRET = "It's a Secret to Everybody"
@@ -129,6 +129,10 @@ def set_up(durable: Celeriac, app: Flask) -> Scene:
         _insert(transaction, made)
     _say(durable, failed, now)
     _operate(durable)
+    services.report(database, new_id(), "beat@atlas", [
+        {"name": name, "interval_seconds": 5, "passes": 71, "totals": {"runs": 71}, "counts": {"runs": 1},
+         "did_at": str(now), "passed_at": str(now), "trouble": None} for name in ("scheduler", "waker", "reaper")
+    ])  # fmt: skip
     waits.send_event(database, "customer.updated", "evt-1", json.dumps({"customer_id": "c7"}))
     client = app.test_client()
     strange = _polyglot(durable, client)
@@ -236,8 +240,8 @@ def _insert(db: Any, made: list[dict[str, Any]]) -> None:
 def _worker(durable: Celeriac, name: str, slots: int, now: datetime) -> UUID:
     id = new_id()
     durable.database.all(
-        "insert into celeriac.workers (id, name, pid, pool, slots, workflows, started_at) values "
-        "(%(id)s, %(name)s, 4711, 'prefork', %(slots)s, %(workflows)s, %(at)s)",
+        "insert into celeriac.workers (id, name, pid, pool, slots, workflows, started_at, heartbeat_at) "
+        "values (%(id)s, %(name)s, 4711, 'prefork', %(slots)s, %(workflows)s, %(at)s, now() + interval '1 hour')",
         id=id, name=name, slots=slots, workflows=[*SHOP], at=now - timedelta(hours=5),
     )  # fmt: skip
     return id
