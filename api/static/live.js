@@ -24,7 +24,10 @@ function isBusy() {
   const active = document.activeElement;
   const types = active?.closest("main") && active.matches("input:not([type=checkbox]), textarea, select");
   const fields = [...document.querySelectorAll("main input, main textarea")];
-  const changed = fields.some((each) => each.value !== each.defaultValue || each.checked !== each.defaultChecked);
+  const isTick = (each) => each.type === "checkbox" || each.type === "radio";
+  const changed = fields.some((each) =>
+    isTick(each) ? each.checked !== each.defaultChecked : each.value !== each.defaultValue,
+  );
   return types || changed || !document.getSelection().isCollapsed || document.querySelector("[data-still]");
 }
 

@@ -143,7 +143,7 @@ def set_up(durable: Celeriac, app: Flask) -> Scene:
         waiting=public("run", waiting["id"]),
         polyglot=strange,
         delivery=_deliver(client),
-        schedule="nightly-report",
+        schedule=next(row["key"] for row in client.get("/api/v1/schedules").get_json()["schedules"]),
     )
 
 
