@@ -17,6 +17,7 @@ from .catalogue import live_workers
 from .current import database, durable
 from .navigation import navigation
 from .problems import Problem
+from .scopes import needs
 
 blueprint = Blueprint("page", __name__)
 
@@ -82,6 +83,7 @@ def words() -> dict[str, Any]:
 
 
 @blueprint.get("/")
+@needs("runs:read")
 def home() -> ResponseReturnValue:
     """The overview. Links to the list of runs as it was here before still lead to it."""
     if set(request.args) - {"range", "notice"}:
@@ -107,6 +109,7 @@ def home() -> ResponseReturnValue:
 
 
 @blueprint.get("/workers")
+@needs("workers:read")
 def workers() -> ResponseReturnValue:
     return render("workers.html", database().now(), workers=live_workers())
 

@@ -19,6 +19,7 @@ from .current import database
 from .listing import Listing, filter_of, listed
 from .page import render
 from .problems import Problem
+from .scopes import needs
 from .strip import strip
 
 blueprint = Blueprint("runs_page", __name__, url_prefix="/runs")
@@ -31,6 +32,7 @@ FORMATS: dict[str, tuple[str, Callable[[Database, Filter], Iterator[str]]]] = {
 
 
 @blueprint.get("")
+@needs("runs:read")
 def index() -> ResponseReturnValue:
     """The runs, newest first; an id alone leads to its run."""
     query = _query()
@@ -49,6 +51,7 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/export.<any(csv, ndjson):kind>")
+@needs("runs:read")
 def download(kind: str) -> ResponseReturnValue:
     """All that match, streamed."""
     mimetype, lines = FORMATS[kind]

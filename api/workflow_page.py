@@ -22,6 +22,7 @@ from .page import EVERY, RANGE, has_key, render, server_url
 from .payload_form import Unreadable
 from .problems import Problem, faults_of
 from .runs import run_of
+from .scopes import TRIGGER, needs
 
 blueprint = Blueprint("workflow_page", __name__, url_prefix="/workflows")
 
@@ -32,6 +33,7 @@ FAULTS = (PayloadInvalid, NotSerializable, TooLarge)
 
 
 @blueprint.get("")
+@needs("workflows:read")
 def index() -> ResponseReturnValue:
     now = database().now()
     done = {row["workflow"]: row for row in trends.by_workflow(database(), 3600, now - timedelta(hours=HOURS))}
@@ -45,6 +47,7 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/<path:name>")
+@needs("runs:read")
 def show(name: str) -> ResponseReturnValue:
     """One workflow. `from` in the query string is the run whose payload fills the form."""
     picked = request.args.get("from")
@@ -53,6 +56,7 @@ def show(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<path:name>/start")
+@needs(TRIGGER, of="name")
 def start(name: str) -> ResponseReturnValue:
     """Starts a run with the payload of the form, as fields or as JSON. What cannot be comes back, and why."""
     workflow = _known(name)
