@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from ..state import ids, status
@@ -266,17 +266,17 @@ def _plain(reading: _Reading) -> Filter:
             merged[place] = replace(term, values=values)
         elif term not in merged:
             merged.append(term)
-    fields = {}
+    plain: dict[str, Any] = {}
     for term in merged:
         is_plain = term.name in PLAIN and not term.is_negated and len(term.values) == 1
-        if is_plain and "*" not in term.values[0] and term.name not in fields:
-            fields[term.name] = term.values[0]
+        if is_plain and "*" not in term.values[0] and term.name not in plain:
+            plain[term.name] = term.values[0]
     rest = [
         term
         for term in merged
-        if not (fields.get(term.name) == term.values[0] and len(term.values) == 1 and not term.is_negated)
+        if not (plain.get(term.name) == term.values[0] and len(term.values) == 1 and not term.is_negated)
     ]
-    return replace(reading.filter, terms=tuple(rest), **fields)
+    return replace(reading.filter, terms=tuple(rest), **plain)
 
 
 def _quoted(value: str) -> str:
