@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-waits check dev clean
+.PHONY: demo test chaos browser bench bench-api bench-beat bench-page bench-queue bench-signals bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -14,6 +14,9 @@ test: $(READY)
 
 chaos: $(READY)
 	$(BIN)/python -m pytest -m chaos
+
+browser: $(READY)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 bench: $(READY)
 	$(BIN)/python bench/backlog.py
@@ -27,6 +30,9 @@ bench-queue: $(READY)
 
 bench-signals: $(READY)
 	$(BIN)/python bench/signals
+
+bench-page: $(READY)
+	$(BIN)/python -u bench/page
 
 bench-waits: $(READY)
 	$(BIN)/python bench/waits

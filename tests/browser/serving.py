@@ -26,13 +26,13 @@ class Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def serving(database_url: str, redis_url: str, port: int = 0) -> Iterator[Site]:
-    """Serves the page of a migrated database, which is filled."""
+def serving(database_url: str, redis_url: str, port: int = 0, *, strange: bool = True) -> Iterator[Site]:
+    """Serves the page of a migrated database, which is filled; `strange`: also with what nobody should write."""
     app = Celery("shop", broker=redis_url)
     app.conf.update({"celeriac_database_url": database_url, "celeriac_redis_url": redis_url})
     durable = hooked(Celeriac(app))
     wsgi = create_app(durable)
-    scene = set_up(durable, wsgi)
+    scene = set_up(durable, wsgi, strange)
     server = make_server("127.0.0.1", port, wsgi, threaded=True, request_handler=Quiet)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
