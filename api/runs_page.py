@@ -65,7 +65,7 @@ def download(kind: str) -> ResponseReturnValue:
 def _page(query: "MultiDict[str, str]", found: Listing) -> str:
     filter, now = filter_of(query), database().now()
     q = query["q"] if set(query) <= {"q", "cursor"} and query.get("q") else search.told(filter)
-    counts = census.by_status(database(), filter)
+    counts, timeless = census.by_status(database(), filter), search.rewritten(q, "created")
     return render(
         "runs.html",
         now,
@@ -74,7 +74,7 @@ def _page(query: "MultiDict[str, str]", found: Listing) -> str:
         chips=_chips(q, filter, counts),
         ranges=_ranges(q, filter),
         strip=strip(database(), filter, found.rows, now),
-        span_of=lambda at, until: _list(search.rewritten(q, "created", f"{_moment(at)}..{_moment(until)}")),
+        span_of=lambda at, until: _list(f"{timeless} created:{_moment(at)}..{_moment(until)}".strip()),
         actions=_actions(filter, counts),
         is_first=not query.get("cursor"),
         first=_list(q),

@@ -1,7 +1,7 @@
 """How long the server needs for each page beside a million runs with ten million steps.
 
-On this machine's embedded servers, by Flask's test client: the time of the request without the network. `make bench-page`
-runs it, `--runs 100000` is a tenth of it. Nothing here asserts a figure.
+On this machine's embedded servers, by Flask's test client: the time of the request without the network. `make
+bench-page` runs it, `--runs 100000` is a tenth of it. Nothing here asserts a figure.
 """
 
 import argparse
