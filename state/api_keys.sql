@@ -3,6 +3,7 @@
     coalesce(last_used_at < now() - interval '1 minute', true) as is_use_old
 
 -- name: create
+-- A new key. What is stored of its text is the digest.
 insert into celeriac.api_keys (id, prefix, digest, name, scopes, created_by, expires_at)
 values (%(id)s, %(prefix)s, %(digest)s, %(name)s, %(scopes)s::text[], %(actor)s, %(expires_at)s::timestamptz)
 returning {{columns}};

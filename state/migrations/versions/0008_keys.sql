@@ -12,14 +12,14 @@ create table celeriac.api_keys (
     created_at      timestamptz not null default now(),
     created_by      text,
     expires_at      timestamptz,                   -- null: never
-    replaced_by     uuid,                          -- the key that took over, until which overlap is over this one lives
+    replaced_by     uuid,                          -- the key that took over; this one then has an end
     revoked_at      timestamptz,
     revoked_by      text,
     last_used_at    timestamptz,                   -- to the minute
     constraint api_key_may_something check (cardinality(scopes) > 0),
     constraint api_key_digest_is_sha256 check (digest ~ '^[0-9a-f]{64}$'),
-    constraint api_key_ends_iff_replaced check (replaced_by is null or expires_at is not null),
-    constraint api_key_revoked_once check (revoked_at is not null or revoked_by is null)
+    constraint api_key_ends_where_replaced check (replaced_by is null or expires_at is not null),
+    constraint api_key_revoked_at_a_time check (revoked_at is not null or revoked_by is null)
 );
 
 -- Each request that could change something, whatever became of it. No bodies, no query strings: no secrets.
