@@ -85,7 +85,7 @@ def _user() -> str:
 def _refused(told: str, kind: str = "unauthorized") -> Problem:
     scheme = 'Bearer realm="celeriac"' if place() == "api" else 'Basic realm="celeriac", charset="UTF-8"'
     if request.authorization is not None:
-        log.warning("%s %s from %s is refused: %s", request.method, request.path, request.remote_addr, told)
+        log.warning("%s %s from %s is refused: %s", request.method, request.url_rule, request.remote_addr, told)
     detail = f"{told}: send one that is, as Authorization: Bearer <key>"
     return Problem(401, detail, kind, headers={"WWW-Authenticate": scheme})
 
