@@ -27,6 +27,7 @@ class Pruner:
         counts = {"runs": self._prune_runs(days, now), "deliveries": self._prune_deliveries(now)}
         schedules.forget_waiting(database)
         counts |= {kind: retention.delete_rows(database, kind, days, now) for kind in retention.ROWS}
+        counts["requests"] = retention.delete_requests(database, self._durable.settings.replay_seconds, now)
         self._has_more = any(count >= retention.BATCH for count in counts.values())
         return counts
 
