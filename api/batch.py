@@ -136,7 +136,8 @@ def _start(answers: dict[int, Any]) -> None:
             answers[index] = _error(row)
         else:
             answers[index] = {"id": documents.identity("run", row.id), "status": row.status}
-            answers[index] |= {"replayed": True} if row.id != run.id else {}
+            if row.id != run.id and run.debounce_key is None:  # its idempotency key found another run
+                answers[index]["replayed"] = True
     durable().offer([row for row in made if not isinstance(row, Exception)])
 
 

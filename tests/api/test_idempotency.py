@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from one_database import empty, one_database
 from sqlalchemy import event
 
 from celeriac import Celeriac
@@ -18,7 +19,6 @@ from celeriac.state import retention
 from celeriac.state.database import Database, Transaction
 from celeriac.state.errors import StateUnavailable
 from celeriac.workflows.dispatcher import Dispatcher
-from one_database import empty, one_database
 
 GREET = "/api/v1/workflows/api-tests.greet"
 ADA = {"payload": {"name": "Ada"}}
