@@ -34,7 +34,7 @@ def if_match() -> Revisions:
     if text is None or tags.star_tag:
         return None
     # Weak ones, too: a proxy that compresses weakens a tag, and the revision it names is the same.
-    return [int(given) for tag in tags.as_set(include_weak=True) if _is_number(given := tag.partition("-")[0])]
+    return [int(given) for tag in tags.as_set(include_weak=True) if _is_number(given := (tag or "").partition("-")[0])]
 
 
 def revision_of_form() -> Revisions:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 RATED = ("/api/", "/callbacks/")
 HEALTH = ("/livez", "/readyz")
 HOOKS = "/hooks/"
-HEALTH_THREADS = 2  # that nothing but health checks may take
 IN_FLIGHT = "celeriac.in_flight"  # in the environ: requests that this process answers now, this one among them
 
 
@@ -49,7 +48,8 @@ def admissible(path: str, threads: int) -> int:
     """How many requests there may be at once for one of this path to be answered."""
     if path.startswith(HEALTH):
         return threads
-    return max(1, threads - HEALTH_THREADS if path.startswith(HOOKS) else threads - threads // 4)
+    kept_free = max(1, threads // 16) if path.startswith(HOOKS) else threads // 4
+    return max(1, threads - kept_free)
 
 
 def install_rate(app: Flask, durable: Celeriac) -> None:
