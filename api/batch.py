@@ -26,6 +26,7 @@ from .idempotency import LARGEST_PAYLOADS, answered_once, answers_once, idempote
 from .options import parsed as parsed_options
 from .problems import Fault, Problem, faults_of, problem_of
 from .runs import BODY_SLACK_BYTES, payload_of, source
+from .scopes import TRIGGER, needs
 
 blueprint = Blueprint("batch", __name__, url_prefix="/api/v1")
 
@@ -36,6 +37,7 @@ NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
 
 @blueprint.post("/workflows/<name>/batch")
+@needs(TRIGGER, of="name")
 @answers_once
 def batch(name: str) -> ResponseReturnValue:
     """Starts a run for each payload of a list, all of them or none: 202. Or for each line of a stream: 200."""
@@ -45,6 +47,7 @@ def batch(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/batch")
+@needs(TRIGGER)
 @answers_once
 def batch_of_all() -> ResponseReturnValue:
     """Starts a run for each line of a stream, which names its workflow: 200."""

@@ -17,6 +17,7 @@ from .body import invalid, nearest, read_object
 from .current import database, durable
 from .listing import filter_in
 from .problems import Problem
+from .scopes import needs
 
 blueprint = Blueprint("bulk", __name__, url_prefix="/api/v1/bulk")
 
@@ -26,6 +27,7 @@ ACTIONS = tuple(bulk.STATUSES)
 
 
 @blueprint.post("")
+@needs("runs:write")
 def order() -> ResponseReturnValue:
     """202: the order is written down, beat works it off. 200, with `dry_run`: how many runs it would be for.
 
@@ -43,17 +45,20 @@ def order() -> ResponseReturnValue:
 
 
 @blueprint.get("")
+@needs("runs:read")
 def list_orders() -> ResponseReturnValue:
     """The newest orders."""
     return jsonify(orders=[documents.bulk(row) for row in orders.newest(database(), NEWEST)])
 
 
 @blueprint.get("/<id>")
+@needs("runs:read")
 def show(id: str) -> ResponseReturnValue:
     return jsonify(documents.bulk(order_of(id)))
 
 
 @blueprint.post("/<id>/abort")
+@needs("runs:write")
 def abort(id: str) -> ResponseReturnValue:
     """200: it goes no further; what is done stays done. 409: it has ended."""
     return jsonify(documents.bulk(aborted(id)))

@@ -1,12 +1,13 @@
 """Pages of other sites that may read a run, with the token of that run: those of the setting `cors_origins`.
 
-Off by default, for GET only, and never with what a browser sends by itself: without `Access-Control-Allow-Credentials`
-no cookie and no stored password goes along, and who comes by the loopback interface without a key is told nothing.
+Off by default, for GET only, for nobody who has more than the token of a run, and never with what a browser sends by
+itself: without `Access-Control-Allow-Credentials` no cookie and no stored password goes along.
 """
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
 from ..workflows.settings import Settings
+from .principal import RUN_TOKEN
 
 BELOW = "/api/v1/"
 METHODS = ("GET", "HEAD")
@@ -21,7 +22,7 @@ EXPOSED = "ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 def install(app: Flask, settings: Settings) -> None:
     """Lets these origins in, if there are any. Before the guard: a browser asks first, without the token."""
     origins = frozenset(origin.strip().rstrip("/") for origin in settings.cors_origins.split(",") if origin.strip())
-    if not origins or not settings.api_key:
+    if not origins:
         return
 
     def preflight() -> Response | None:
@@ -48,5 +49,5 @@ def _is_allowed(origins: frozenset[str]) -> bool:
 
 
 def _is_read_with_a_token() -> bool:
-    given = request.authorization
-    return request.method in METHODS and given is not None and given.type == "bearer"
+    principal = g.get("principal")
+    return request.method in METHODS and principal is not None and principal.kind == RUN_TOKEN

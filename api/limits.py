@@ -1,6 +1,6 @@
 """Who sends too much, and when all together do: 429 for the one, 503 for the others, at once and not after a queue.
 
-**Rate.** Each key, or each address without one, has the rate of the setting `api_rate` (`workflows/limiter.py`). What
+**Rate.** Each key, and each address without one, has the rate of the setting `api_rate` (`workflows/limiter.py`). What
 the guard refuses is not counted.
 
 **Load.** A process answers `api_threads` requests at once. A quarter of its threads is kept free: they tell further
@@ -8,7 +8,6 @@ requests that they should come again (503 with Retry-After), take webhooks, whic
 answer health checks, to the last thread. So nothing waits for a thread behind those that wait for Postgres.
 """
 
-import hashlib
 import math
 import threading
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from werkzeug.wsgi import ClosingIterator
 from ..workflows import Celeriac
 from ..workflows.limiter import Limiter
 from ..workflows.queue import Rate
+from .principal import LOOPBACK, NOBODY
 from .problems import Problem
 
 if TYPE_CHECKING:
@@ -105,10 +105,9 @@ def once(act: Callable[[], Any]) -> Callable[[], None]:
 
 
 def _who() -> str:
-    """A key as its hash, which is no secret in Redis; of an IPv6 address the network that one host may choose from."""
-    given = request.headers.get("Authorization")
-    if given is not None:
-        return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    """The key; without one the address, and of an IPv6 address the network that one host may choose from."""
+    if g.principal.kind not in (LOOPBACK, NOBODY):
+        return str(g.principal.identity)
     try:
         address = ip_address(request.remote_addr or "")
     except ValueError:

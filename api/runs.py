@@ -23,6 +23,7 @@ from .idempotency import answered_once, answers_once
 from .listing import listed
 from .options import parsed
 from .problems import Problem
+from .scopes import TRIGGER, needs
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ WAIT_LIMIT_SECONDS = 60.0
 
 
 @blueprint.post("/workflows/<name>/trigger")
+@needs(TRIGGER, of="name")
 @answers_once  # who waits for a run has committed it
 def trigger(name: str) -> ResponseReturnValue:
     """Starts a run: 202. With `?wait=20`: 200 and the whole run, if it ends within so many seconds."""
@@ -42,6 +44,7 @@ def trigger(name: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/runs")
+@needs("runs:read")
 def find() -> ResponseReturnValue:
     """A page of runs, newest first, and the cursor of the next one."""
     found = listed(database(), request.args)
@@ -49,27 +52,32 @@ def find() -> ResponseReturnValue:
 
 
 @blueprint.get("/runs/<id>")
+@needs("runs:read", run_token=True)
 def show(id: str) -> ResponseReturnValue:
     return tagged(documents.run(run_of(id)))
 
 
 @blueprint.get("/runs/<id>/steps")
+@needs("runs:read", run_token=True)
 def show_steps(id: str) -> ResponseReturnValue:
     return jsonify(steps=[documents.step(row) for row in steps.of_run(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/history")
+@needs("runs:read", run_token=True)
 def show_history(id: str) -> ResponseReturnValue:
     return jsonify(history=[documents.move(row) for row in runs.history(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/why")
+@needs("runs:read", run_token=True)
 def show_why(id: str) -> ResponseReturnValue:
     """What it waits for now, gate by gate."""
     return jsonify(documents.why(why_of(id)))
 
 
 @blueprint.get("/runs/<id>/attempts")
+@needs("runs:read", run_token=True)
 def show_attempts(id: str) -> ResponseReturnValue:
     """Each attempt with its executions, and the error that ended it."""
     row = run_of(id)
@@ -77,6 +85,7 @@ def show_attempts(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/runs/<id>/children")
+@needs("runs:read")
 def show_children(id: str) -> ResponseReturnValue:
     """A page of the runs that it started, newest first, with the filters of the list."""
     found = listed(

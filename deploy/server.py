@@ -29,7 +29,7 @@ HEADER_BYTES = 8190
 HEARTBEATS = "/dev/shm"  # on a disk that is slow to sync a heartbeat would block, and a healthy process be killed
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class Worker(ThreadWorker):
     """Gives every connection that the kernel has accepted its answer before it stops.
 
     gunicorn stops to accept, and closes its listener when the last request has ended, up to half a minute later: who
@@ -37,7 +37,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     once. Who comes later is refused, which a client and a load balancer understand: it was not begun.
     """
 
-    def set_accept_enabled(self, enabled: bool) -> None:
+    def set_accept_enabled(self, enabled: bool | None) -> None:
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:

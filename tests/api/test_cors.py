@@ -4,16 +4,29 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import request
 from flask.testing import FlaskClient
+
+from celeriac.api import guard
+from celeriac.api.principal import RUN_TOKEN, Principal
 
 SHOP = "https://shop.example.org"
 RUNS = "/api/v1/runs"
 KEY = {"Authorization": "Bearer key"}
+TOKEN = {"Authorization": "Bearer the token of a run"}
 ASKS = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
 
 
 @pytest.fixture
-def open_client(make_client: Callable[..., FlaskClient]) -> FlaskClient:
+def open_client(make_client: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    asker = guard._asker
+
+    def knows_the_token(api_key: str) -> Principal:
+        if request.headers.get("Authorization") == TOKEN["Authorization"]:
+            return Principal(RUN_TOKEN, "a run", frozenset({"runs:read"}))
+        return asker(api_key)
+
+    monkeypatch.setattr(guard, "_asker", knows_the_token)
     return make_client(celeriac_api_key="key", celeriac_cors_origins=f"{SHOP}, https://other.example.org/")
 
 
@@ -32,15 +45,15 @@ def test_a_page_that_is_listed_may_read(open_client: FlaskClient) -> None:
     asked = open_client.options(RUNS, headers={"Origin": SHOP} | ASKS)
     assert (204, SHOP, "GET") == (asked.status_code, allowed(asked), asked.headers["Access-Control-Allow-Methods"])
     assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
-    read = open_client.get(RUNS, headers={"Origin": SHOP} | KEY)
+    read = open_client.get(RUNS, headers={"Origin": SHOP} | TOKEN)
     assert (200, SHOP, "Origin") == (read.status_code, allowed(read), read.headers["Vary"])
     assert "Access-Control-Allow-Credentials" not in read.headers
-    assert "Origin" == open_client.get(RUNS, headers=KEY).headers["Vary"]
+    assert "Origin" == open_client.get(RUNS, headers=TOKEN).headers["Vary"]
 
 
 @pytest.mark.parametrize("origin", ["https://shop.example.org.evil.com", "http://shop.example.org", "null", "*", ""])
 def test_a_page_that_is_not_listed_may_not(open_client: FlaskClient, origin: str) -> None:
-    assert None is allowed(open_client.get(RUNS, headers={"Origin": origin} | KEY))
+    assert None is allowed(open_client.get(RUNS, headers={"Origin": origin} | TOKEN))
     assert 401 == open_client.options(RUNS, headers={"Origin": origin} | ASKS).status_code
 
 
@@ -53,10 +66,10 @@ def test_nothing_can_be_changed_by_it_and_nothing_else_be_read(open_client: Flas
     assert None is allowed(open_client.get("/metrics", headers={"Origin": SHOP} | KEY))
 
 
-def test_a_password_that_a_browser_sends_by_itself_does_not_count(open_client: FlaskClient) -> None:
+def test_whoever_has_more_than_the_token_of_a_run_is_told_nothing(
+    open_client: FlaskClient, make_client: Callable[..., FlaskClient]
+) -> None:
+    assert None is allowed(open_client.get(RUNS, headers={"Origin": SHOP} | KEY))
     assert None is allowed(open_client.get(RUNS, headers={"Origin": SHOP}, auth=("ada", "key")))
-
-
-def test_without_a_key_no_page_reads_the_loopback_interface(make_client: Callable[..., FlaskClient]) -> None:
-    client = make_client(celeriac_cors_origins=SHOP)
-    assert None is allowed(client.get(RUNS, headers={"Origin": SHOP} | KEY))
+    loopback = make_client(celeriac_cors_origins=SHOP)
+    assert None is allowed(loopback.get(RUNS, headers={"Origin": SHOP}))

@@ -28,7 +28,8 @@ def test_a_key_has_its_rate_and_is_told_what_is_left_of_it(make_client: Callable
     refused = answers[-1]
     assert "urn:celeriac:problem:rate-limited" == refused.json["type"]
     assert 1100 < int(refused.headers["Retry-After"]) <= 1200
-    assert 200 == client.get(RUNS, auth=("grace", "key")).status_code  # who has a rate of their own
+    assert 429 == client.get(RUNS, auth=("grace", "key")).status_code  # it is the same key
+    assert 404 == client.post("/callbacks/nothing", json={}).status_code  # without a key it is the address
     assert 200 == client.get("/livez").status_code
     assert 404 == client.post("/hooks/nobody").status_code
 
