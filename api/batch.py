@@ -6,7 +6,10 @@ so in its answer, and the others start. Sent again after it was cut off it start
 """
 
 import json
-from collections.abc import Iterator
+import select
+from collections.abc import Iterable, Iterator
+from os import SEEK_END
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request, stream_with_context
@@ -33,6 +36,8 @@ blueprint = Blueprint("batch", __name__, url_prefix="/api/v1")
 LIMIT = 1000  # payloads of one JSON list
 CHUNK_LINES = 500  # of a stream: what is started in one statement
 CHUNK_BYTES = 4_194_304  # or fewer lines, where they are long
+HELD_BYTES = 1_048_576  # of answers that a client does not take yet, in memory
+PIECE_BYTES = 8192  # fits where a socket says that it takes something
 NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
 
@@ -79,16 +84,45 @@ def _stream(workflow: str | None) -> Response:
         raise Problem(400, detail, "usage")
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise Problem(415, "a stream is read as it is: send it without Content-Encoding")
-    return Response(stream_with_context(_answers(workflow)), mimetype=NDJSON[0])
+    answers = as_they_are_taken(_answers(workflow), request.environ.get("gunicorn.socket"))
+    return Response(stream_with_context(answers), mimetype=NDJSON[0])
 
 
-def _answers(workflow: str | None) -> Iterator[str]:
+def as_they_are_taken(answers: Iterable[bytes], client: Any) -> Iterator[bytes]:
+    """The answers, held back while the socket of the client takes none: most clients read nothing before they have sent
+    everything, and would wait for us while we wait for them. What is held back lies in a file beyond some memory."""
+    with SpooledTemporaryFile(max_size=HELD_BYTES) as held:
+        taken = 0  # bytes of it
+        for answer in answers:
+            held.seek(0, SEEK_END)
+            held.write(answer)
+            while taken < held.tell() and _takes(client):
+                held.seek(taken)
+                yield (piece := held.read(PIECE_BYTES))
+                taken += len(piece)
+                held.seek(0, SEEK_END)
+            if taken == held.tell():
+                held.truncate(0)
+                taken = 0
+        held.seek(taken)
+        while piece := held.read(PIECE_BYTES):
+            yield piece
+
+
+def _takes(client: Any) -> bool:
+    if client is None:  # a server that does not say
+        return True
+    poll = select.poll()
+    poll.register(client, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+def _answers(workflow: str | None) -> Iterator[bytes]:
     for chunk in _chunks():
         answers = {index: _prepared(line, workflow) for index, line in chunk}
         _start(answers)
-        yield "".join(
-            json.dumps({"index": index} | answer, ensure_ascii=False) + "\n" for index, answer in answers.items()
-        )
+        told = (json.dumps({"index": index} | answer, ensure_ascii=False) for index, answer in answers.items())
+        yield "".join(f"{line}\n" for line in told).encode()
 
 
 def _chunks() -> Iterator[list[tuple[int, bytes | None]]]:
