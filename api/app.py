@@ -29,6 +29,7 @@ from .runs import blueprint as runs
 from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .signals import blueprint as signals
+from .stream import blueprint as stream
 from .webhook_page import blueprint as webhook_page
 
 PROGRAMS = (  # what answers programs
@@ -46,6 +47,7 @@ PROGRAMS = (  # what answers programs
     callbacks,
     health,
     logs,
+    stream,
     metrics,
     errors,
 )
@@ -100,5 +102,5 @@ def _secure(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     response.headers["X-Request-Id"] = g.get("request_id", "")
     if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     return response

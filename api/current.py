@@ -4,15 +4,18 @@ from flask import Flask, current_app
 
 from ..state.database import Database
 from ..workflows import Celeriac
+from .feed import Feed
 from .inbox import Inbox
 
 KEY = "celeriac"
 INBOX = "celeriac-inbox"
+FEED = "celeriac-feed"
 
 
 def bind(app: Flask, durable: Celeriac) -> None:
     app.extensions[KEY] = durable
     app.extensions[INBOX] = Inbox(durable)
+    app.extensions[FEED] = Feed(durable)
 
 
 def durable() -> Celeriac:
@@ -26,4 +29,9 @@ def database() -> Database:
 
 def inbox() -> Inbox:
     found: Inbox = current_app.extensions[INBOX]
+    return found
+
+
+def feed() -> Feed:
+    found: Feed = current_app.extensions[FEED]
     return found

@@ -43,6 +43,11 @@ def guard(api_key: str) -> Callable[[], None]:
     return check
 
 
+def client() -> str:
+    """Who asks, as far as that can be told: what is limited for each client is counted by it."""
+    return str(g.actor)
+
+
 def _check_key(api_key: str) -> None:
     given = request.authorization
     if given is not None and given.type == "bearer" and _equal(given.token or "", api_key):

@@ -1,18 +1,35 @@
-"""The API under gunicorn, with settings that have reasons."""
+"""The API under gunicorn, with settings that have reasons.
+
+A thread answers one request, or holds one stream. There are as many as requests want, and one for each stream that may be
+open, so that streams never take one from a request. A thread that waits costs its stack, and no connection to Postgres;
+gevent is no choice, since psycopg2 blocks there.
+"""
 
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.gthread import ThreadWorker
 
 from ..api import create_app
+from ..api.current import FEED
 from ..workflows import Celeriac
 
 WORKERS = 2  # processes: one may restart while the other answers
-THREADS = 32  # each: most of them wait, for Postgres or for the end of a run (?wait=)
+THREADS = 32  # each, for requests: most of them wait, for Postgres or for the end of a run (?wait=)
+CONNECTIONS = 1000  # each: more than threads, most of them are idle between two requests
 GRACEFUL_SECONDS = 30  # a stop lets requests that were taken end
 KEEPALIVE_SECONDS = 5
 RECYCLE_REQUESTS = 50_000  # a leak in the shop's own code does not grow for ever
+
+
+class Worker(ThreadWorker):
+    """Ends its streams when it is to stop: a deploy does not wait for those who watch, who go on at the next process."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.wsgi.extensions[FEED].stop()
+        super().handle_exit(sig, frame)
 
 
 class ApiServer(BaseApplication):
@@ -23,8 +40,9 @@ class ApiServer(BaseApplication):
         self._options: dict[str, Any] = {
             "bind": bind,
             "workers": workers,
-            "threads": threads,
-            "worker_class": "gthread",
+            "threads": threads + durable.settings.stream_limit,
+            "worker_connections": CONNECTIONS + durable.settings.stream_limit,
+            "worker_class": Worker,
             "graceful_timeout": GRACEFUL_SECONDS,
             "keepalive": KEEPALIVE_SECONDS,
             "max_requests": RECYCLE_REQUESTS,
