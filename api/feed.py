@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from flask import Response
+from flask import Response, g, request
 
 from ..workflows import Celeriac
 from ..workflows.errors import StateUnavailable
@@ -82,9 +82,10 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._is_stopping = False
 
-    def open(self, source: Source, question: Question, client: str, socket: Any = None) -> Response:
-        """A stream for a client; `socket` is its connection, where the server shows it. Raises Problem 503: no room."""
-        viewer = Viewer(source, question, client, socket)
+    def open(self, source: Source, question: Question) -> Response:
+        """The stream that answers this request. Raises Problem 503: no room."""
+        client = f"{g.principal.identity} {g.principal.name}"
+        viewer = Viewer(source, question, client, request.environ.get("gunicorn.socket"))
         with self._lock:
             self._check_room(client)
             self._viewers.add(viewer)
@@ -143,7 +144,8 @@ class Feed:
 
 
 class Viewer:
-    """One open stream: its question, and the answer that it has not taken yet."""
+    """One open stream: its question, and the answer that it has not taken yet. `client` is who watches, of whom there is
+    a limit of streams; `socket` their connection, where the server shows it."""
 
     def __init__(self, source: Source, question: Question, client: str, socket: Any):
         self.source, self.client, self.socket = source, client, socket

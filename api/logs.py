@@ -22,10 +22,10 @@ from .body import nearest
 from .current import database, feed
 from .documents import Document
 from .feed import Answer, end, event
-from .guard import client
 from .options import moment
 from .problems import Problem
 from .runs import run_of
+from .scopes import needs
 
 blueprint = Blueprint("logs", __name__)
 
@@ -40,6 +40,7 @@ PARAMETERS = ("level", "workflow", "logger", "text", "from", "to", "cursor", "li
 
 
 @blueprint.get("/api/v1/runs/<id>/logs")
+@needs("runs:read", run_token=True)
 def of_run(id: str) -> ResponseReturnValue:
     """A page of the lines of a run, in their order. The id of a line is the cursor of what comes after it."""
     _check_names(PARAMETERS_OF_RUN)
@@ -53,6 +54,7 @@ def of_run(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/api/v1/logs")
+@needs("runs:read")
 def of_all() -> ResponseReturnValue:
     """A page of the lines of all runs, the newest first: of the last day, unless `from` says otherwise."""
     _check_names(PARAMETERS)
@@ -74,6 +76,7 @@ def of_all() -> ResponseReturnValue:
 
 
 @blueprint.get("/api/v1/runs/<id>/logs/stream")
+@needs("runs:read", run_token=True)
 def stream(id: str) -> ResponseReturnValue:
     """The lines of a run as they come, as server-sent events: `line` for each, `end` when the run has ended.
 
@@ -83,7 +86,7 @@ def stream(id: str) -> ResponseReturnValue:
     run = run_of(id)
     last = _id(request.headers.get("Last-Event-ID") or request.args.get("cursor", "0"), "Last-Event-ID")
     question = OfLog(LogReader(run.id, run.created_at, last, _level(), _text("step")))
-    return feed().open(Lines(database()), question, client(), request.environ.get("gunicorn.socket"))
+    return feed().open(Lines(database()), question)
 
 
 def follow(

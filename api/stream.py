@@ -17,10 +17,10 @@ from . import documents
 from .body import nearest
 from .current import database, feed
 from .feed import Answer, end, event
-from .guard import client
 from .listing import FILTERS, filter_of, limit_of
 from .problems import Problem
 from .runs import run_of
+from .scopes import needs
 
 blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
@@ -30,6 +30,7 @@ MOVES = "celeriac-moves"
 
 
 @blueprint.get("/runs/<id>/stream")
+@needs("runs:read", run_token=True)
 def of_run(id: str) -> ResponseReturnValue:
     """What changes of a run, as it does, as server-sent events; `end` when the run has ended.
 
@@ -37,10 +38,11 @@ def of_run(id: str) -> ResponseReturnValue:
     """
     _check_names(("after",))
     question = OfRun(run_of(id).id, _after() or 0)
-    return feed().open(Changes(database()), question, client(), request.environ.get("gunicorn.socket"))
+    return feed().open(Changes(database()), question)
 
 
 @blueprint.get("/runs/<id>/events")
+@needs("runs:read", run_token=True)
 def list_events(id: str) -> ResponseReturnValue:
     """The same as a list, for those who cannot stream: give `after` of one answer to get what came since."""
     _check_names(("after", "limit"))
@@ -54,13 +56,14 @@ def list_events(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/runs/stream")
+@needs("runs:read")
 def of_runs() -> ResponseReturnValue:
     """The moves of runs, with the filters of the list: those into what it shows, and those out of it."""
     _check_names((*FILTERS, "after"))
     filter = filter_of(MultiDict([(name, text) for name, text in request.args.items(multi=True) if name != "after"]))
     after = _after()
     question = OfRuns(replace(filter, status=tuple(filter.status)), None if after is None else Position(after))
-    return feed().open(_moves(), question, client(), request.environ.get("gunicorn.socket"))
+    return feed().open(_moves(), question)
 
 
 @dataclass(frozen=True, slots=True)
