@@ -1,5 +1,7 @@
 """What a request belongs to: the Celeriac that its application serves."""
 
+from typing import Any
+
 from flask import Flask, current_app
 
 from ..state.database import Database
@@ -35,3 +37,8 @@ def inbox() -> Inbox:
 def feed() -> Feed:
     found: Feed = current_app.extensions[FEED]
     return found
+
+
+def end_streams(application: Any) -> None:
+    """Ends the streams of an application whose process is to stop. Safe in a signal handler."""
+    application.extensions[FEED].stop()

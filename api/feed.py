@@ -119,7 +119,9 @@ class Feed:
         else:
             return
         headers = {"Retry-After": str(TRY_AGAIN_SECONDS)}
-        raise Problem(503, f"{told}: try again in a moment, or ask without a stream", "too-many-streams", headers=headers)
+        raise Problem(
+            503, f"{told}: try again in a moment, or ask without a stream", "too-many-streams", headers=headers
+        )
 
     def _run(self) -> None:
         while viewers := self._present():
@@ -129,7 +131,9 @@ class Feed:
                 if (question := viewer.asks()) is not None:
                     asked[viewer.source][question].append(viewer)
             for source, questions in asked.items():
-                answers = _answers(source, questions) if not self._is_stopping else _ending("this server stops", questions)
+                answers = (
+                    _answers(source, questions) if not self._is_stopping else _ending("this server stops", questions)
+                )
                 for question, answer in answers.items():
                     for viewer in questions[question]:
                         viewer.tell(answer)
@@ -144,8 +148,8 @@ class Feed:
 
 
 class Viewer:
-    """One open stream: its question, and the answer that it has not taken yet. `client` is who watches, of whom there is
-    a limit of streams; `socket` their connection, where the server shows it."""
+    """One open stream: its question, and the answer that it has not taken yet. `client` is who watches, of whom there
+    is a limit of streams; `socket` their connection, where the server shows it."""
 
     def __init__(self, source: Source, question: Question, client: str, socket: Any):
         self.source, self.client, self.socket = source, client, socket

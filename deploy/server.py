@@ -1,8 +1,8 @@
 """The API under gunicorn, with settings that have reasons.
 
-A thread answers one request, or holds one stream. There are as many as requests want, and one for each stream that may be
-open, so that streams never take one from a request. A thread that waits costs its stack, and no connection to Postgres;
-gevent is no choice, since psycopg2 blocks there.
+A thread answers one request, or holds one stream. There are as many as requests want, and one for each stream that may
+be open, so that streams never take one from a request. A thread that waits costs its stack, and no connection to
+Postgres; gevent is no choice, since psycopg2 blocks there.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
 from ..api import create_app
-from ..api.current import FEED
+from ..api.current import end_streams
 from ..workflows import Celeriac
 
 WORKERS = 2  # processes: one may restart while the other answers
@@ -25,10 +25,10 @@ RECYCLE_REQUESTS = 50_000  # a leak in the shop's own code does not grow for eve
 
 
 class Worker(ThreadWorker):
-    """Ends its streams when it is to stop: a deploy does not wait for those who watch, who go on at the next process."""
+    """Ends its streams when it is to stop: a deploy does not wait for those who watch. They go on at the next one."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.wsgi.extensions[FEED].stop()
+        end_streams(self.wsgi)
         super().handle_exit(sig, frame)
 
 

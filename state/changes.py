@@ -1,8 +1,8 @@
-"""What changes of runs, in an order that a reader can go on from: its moves, its steps, its metadata, what was asked of it.
+"""What changes of runs, in an order that a reader can go on from: moves, steps, metadata, and what was asked of them.
 
-The changes of one run have numbers that rise in the order of their commits (0010_stream.sql has why), so a reader goes on
-from the last one that it saw. Moves of all runs are numbered from the same sequence, but commit in any order: a move with
-a smaller number may appear after one with a greater. `Horizon` tells up to where that is over.
+The changes of one run have numbers that rise in the order of their commits (0010_stream.sql has why), so a reader goes
+on from the last one that it saw. Moves of all runs are numbered from the same sequence, but commit in any order: one of
+a smaller number may appear after one of a greater. `Horizon` tells up to where that is over.
 """
 
 from collections import deque
@@ -64,8 +64,8 @@ class Horizon:
         self._marks: deque[tuple[int, int]] = deque()  # moves, and the transactions that looked at them
 
     def look(self, db: Executor) -> None:
-        """A mark is the newest move, and a transaction that began after it: when no older one runs, every smaller number
-        is committed or never will be. A transaction that lasts keeps no more than WINDOW numbers open."""
+        """A mark is the newest move, and a transaction that began after it: when no older one runs, every smaller
+        number is committed or never will be. A transaction that lasts keeps no more than WINDOW numbers open."""
         row = db.one(SQL.horizon, marked=self._marks[-1][0] if self._marks else self.settled)
         assert row is not None
         self.newest = row["newest"]

@@ -65,8 +65,8 @@ _COLUMNS = tuple(column.name for column in fields(LogRow))
 
 @dataclass(frozen=True, slots=True)
 class LogReader:
-    """What a reader of the log of one run has not seen: its lines after `after_id`, of this level and step. `since`: when
-    the run was created, no partition before is looked into."""
+    """What a reader of the log of one run has not seen: its lines after `after_id`, of this level and step. `since`:
+    when the run was created, no partition before is looked into."""
 
     run_id: UUID
     since: datetime
