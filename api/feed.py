@@ -137,6 +137,8 @@ class Feed:
                 for question, answer in answers.items():
                     for viewer in questions[question]:
                         viewer.tell(answer)
+                    if answer.is_cut and not answer.text:  # nobody has to read it first
+                        self._nudged.set()
             self._nudged.wait(LOOK_SECONDS)
             self._nudged.clear()
 

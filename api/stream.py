@@ -25,6 +25,7 @@ from .scopes import needs
 blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
 LIMIT = 200  # events that one look gives a stream, and one page of a list
+MOVES_LIMIT = 1000  # moves of all runs that one look reads; what a filter leaves of them is sent
 LAST_ID = 2**63 - 1
 MOVES = "celeriac-moves"
 
@@ -120,7 +121,7 @@ class Moves:
     def look(self, asked: Collection[OfRuns]) -> dict[OfRuns, Answer]:
         self.horizon.look(self.database)
         positions = {question.position for question in asked if question.position is not None}
-        found = {position: changes.moves(self.database, position, LIMIT) for position in positions}
+        found = {position: changes.moves(self.database, position, MOVES_LIMIT) for position in positions}
         concerned: dict[tuple[Filter, Position], dict[UUID, str]] = {}
         answers = {}
         for question in asked:
@@ -139,7 +140,7 @@ class Moves:
     def _answer(self, question: OfRuns, position: Position, rows: list[Row], workflows: dict[UUID, str]) -> Answer:
         """The id of an event is the number up to which all were told: a client that comes again misses none, and may
         be told some again."""
-        wanted, settled, is_cut = question.filter.status, self.horizon.settled, len(rows) == LIMIT
+        wanted, settled, is_cut = question.filter.status, self.horizon.settled, len(rows) == MOVES_LIMIT
         text = "".join(
             event(
                 str(max(position.after, min(row["id"], settled))),

@@ -1,10 +1,12 @@
 """The API under gunicorn, with settings that have reasons.
 
-A thread answers one request, or holds one stream. There are as many as requests want, and one for each stream that may
-be open, so that streams never take one from a request. A thread that waits costs its stack, and no connection to
-Postgres; gevent is no choice, since psycopg2 blocks there.
+A thread answers one request, or holds one stream. There is one for each stream that may be open beside those for
+requests, so that streams never take one from a request; and no more requests are answered at once for it, since each
+of them may hold a connection to Postgres, which a stream does not. A thread that waits costs its stack. gevent is no
+choice: psycopg2 blocks there.
 """
 
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -24,11 +26,23 @@ KEEPALIVE_SECONDS = 5
 RECYCLE_REQUESTS = 50_000  # a leak in the shop's own code does not grow for ever
 
 
+class Requests:
+    """The application, of which so many requests are answered at once. What a stream tells is read after its answer."""
+
+    def __init__(self, application: Callable[..., Any], at_once: int):
+        self.application, self._places = application, threading.BoundedSemaphore(at_once)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        with self._places:
+            return self.application(environ, start_response)
+
+
 class Worker(ThreadWorker):
     """Ends its streams when it is to stop: a deploy does not wait for those who watch. They go on at the next one."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        end_streams(self.wsgi)
+        assert isinstance(self.wsgi, Requests)
+        end_streams(self.wsgi.application)
         super().handle_exit(sig, frame)
 
 
@@ -36,7 +50,7 @@ class ApiServer(BaseApplication):
     """Each worker process makes its own app after the fork, and so its own connections."""
 
     def __init__(self, durable: Celeriac, bind: str, workers: int = WORKERS, threads: int = THREADS):
-        self._durable = durable
+        self._durable, self._threads = durable, threads
         self._options: dict[str, Any] = {
             "bind": bind,
             "workers": workers,
@@ -58,4 +72,4 @@ class ApiServer(BaseApplication):
                 self.cfg.set(name, value)
 
     def load(self) -> Callable[..., Any]:
-        return create_app(self._durable)
+        return Requests(create_app(self._durable), self._threads)

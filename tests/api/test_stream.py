@@ -359,6 +359,17 @@ def test_a_filter_tells_of_a_run_whose_transaction_commits_late(watch, worker: W
     assert late.id in [parse("run", id) for _, id in moved(again.next("run.queued", "run.queued", "run.queued"))]
 
 
+def test_a_filter_that_leaves_nothing_of_many_moves_goes_on_at_once(watch, start, monkeypatch):
+    monkeypatch.setattr(api_stream, "MOVES_LIMIT", 1)
+    stream = watch("/api/v1/runs/stream?tag=vip", headers={"Last-Event-ID": "0"})
+    monkeypatch.setattr(api_feed, "LOOK_SECONDS", 60.0)
+    for _ in range(4):
+        start()
+    run = start(tags=["vip"])
+    stream.answer.response._feed.nudge()
+    assert [("run.queued", run)] == moved(stream.next("run.queued"))
+
+
 def test_moves_are_settled_once_no_transaction_can_add_one(worker: Worker):
     database, horizon = worker.database, Horizon()
     with database.transaction() as slow:
