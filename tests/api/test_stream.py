@@ -14,7 +14,7 @@ from processes import wait_until
 
 from celeriac.api import feed as api_feed
 from celeriac.api import stream as api_stream
-from celeriac.api.current import end_streams
+from celeriac.api.current import FEED, end_streams
 from celeriac.state import changes, runs
 from celeriac.state.changes import Horizon, Position
 from celeriac.state.errors import StateUnavailable
@@ -359,14 +359,14 @@ def test_a_filter_tells_of_a_run_whose_transaction_commits_late(watch, worker: W
     assert late.id in [parse("run", id) for _, id in moved(again.next("run.queued", "run.queued", "run.queued"))]
 
 
-def test_a_filter_that_leaves_nothing_of_many_moves_goes_on_at_once(watch, start, monkeypatch):
+def test_a_filter_that_leaves_nothing_of_many_moves_goes_on_at_once(client, watch, start, monkeypatch):
     monkeypatch.setattr(api_stream, "MOVES_LIMIT", 1)
     stream = watch("/api/v1/runs/stream?tag=vip", headers={"Last-Event-ID": "0"})
     monkeypatch.setattr(api_feed, "LOOK_SECONDS", 60.0)
     for _ in range(4):
         start()
     run = start(tags=["vip"])
-    stream.answer.response._feed.nudge()
+    client.application.extensions[FEED].nudge()
     assert [("run.queued", run)] == moved(stream.next("run.queued"))
 
 
