@@ -138,14 +138,18 @@ def moved(database: Database, run: RunRow) -> float:
 
 
 def stream(port: int, path: str) -> socket.socket:
-    """A stream that is open: its first event, or the id where it begins, was read."""
-    connection = socket.create_connection(("127.0.0.1", port))
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    seen = b""
-    while b"id: " not in seen:
-        seen += connection.recv(65536)
-        assert b" 503 " not in seen, seen
-    return connection
+    """A stream that is open: its first event, or the id where it begins, was read. Those that were closed just now may
+    have to be noticed first."""
+    while True:
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        seen = b""
+        while b"id: " not in seen and b" 503 " not in seen:
+            seen += connection.recv(65536)
+        if b" 503 " not in seen:
+            return connection
+        connection.close()
+        time.sleep(0.2)
 
 
 def polling(port: int, paths: list[str]) -> Callable[[], Any]:
