@@ -205,7 +205,7 @@ def timed(act: Callable[[], Any]) -> float:
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.05)
