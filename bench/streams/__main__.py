@@ -110,14 +110,13 @@ def told_after(
         held = [stream(port, path) for path in paths]
         for each in held:
             selector.register(each, selectors.EVENT_READ, bytearray())
-        committed = [moved(database, run) for run in (new if is_of_each else new[:1])]
+        committed = moved(database, new if is_of_each else new[:1])
         while len(arrived) < viewers:
             for key, _ in selector.select(20):
                 seen: bytearray = key.data
                 seen += key.fileobj.recv(65536)  # type: ignore[union-attr]
                 if MOVED in seen:
-                    at = held.index(key.fileobj)  # type: ignore[arg-type]
-                    arrived.append(time.perf_counter() - committed[at if is_of_each else 0])
+                    arrived.append(time.perf_counter() - committed)
                     selector.unregister(key.fileobj)
     for each in held:
         each.close()
@@ -131,9 +130,11 @@ def start(database: Database, count: int) -> list[RunRow]:
     return runs.start(database, new)
 
 
-def moved(database: Database, run: RunRow) -> float:
-    """Claims it, and returns when that was committed."""
-    runs.claim(database, run.id, worker_id=new_id(), worker_pid=1, version="1", epoch=None)
+def moved(database: Database, started: list[RunRow]) -> float:
+    """Claims them in one transaction, and returns when that was committed."""
+    with database.transaction() as transaction:
+        for run in started:
+            runs.claim(transaction, run.id, worker_id=new_id(), worker_pid=1, version="1", epoch=None)
     return time.perf_counter()
 
 
