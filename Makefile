@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos browser bench bench-api bench-beat bench-page bench-queue bench-signals bench-waits check dev clean
+.PHONY: demo test chaos browser bench bench-api bench-beat bench-page bench-queue bench-signals bench-streams \
+	bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -33,6 +34,9 @@ bench-signals: $(READY)
 
 bench-page: $(READY)
 	$(BIN)/python -u bench/page
+
+bench-streams: $(READY)
+	$(BIN)/python bench/streams
 
 bench-waits: $(READY)
 	$(BIN)/python bench/waits
