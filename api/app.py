@@ -16,9 +16,11 @@ from .deliveries import blueprint as deliveries
 from .endpoints import blueprint as endpoints
 from .error_page import blueprint as error_page
 from .errors import blueprint as errors
+from .event_page import blueprint as event_page
 from .health import blueprint as health
 from .hooks import blueprint as hooks
 from .keys import blueprint as keys
+from .log_page import blueprint as log_page
 from .logs import blueprint as logs
 from .metrics import blueprint as metrics
 from .moves import blueprint as moves
@@ -69,6 +71,8 @@ PAGES = (
     schedule_page,
     webhook_page,
     error_page,
+    event_page,
+    log_page,
     settings_page,
 )
 

@@ -150,3 +150,33 @@ def test_what_is_entered_becomes_a_payload_without_what_was_left_empty() -> None
 
 def _actor(client: FlaskClient, id: str) -> Any:
     return client.get(f"/api/v1/runs/{id}/history").get_json()["history"][0]["actor"]
+
+
+def test_the_page_of_logs_shows_the_newest_lines_of_all_runs_narrowed(
+    client: FlaskClient, durable: Celeriac, start: Start
+) -> None:
+    id = start()
+    for level, message in ((20, "reserves two"), (40, "the bank declined")):
+        durable.database.all(
+            "insert into celeriac.logs (at, run_id, workflow, attempt, epoch, level, logger, message, run_bytes) "
+            "values (now(), %(id)s, 'api-tests.greet', 1, 1, %(level)s, 'shop', %(message)s, 9)",
+            id=id.removeprefix("run_"), level=level, message=message,
+        )  # fmt: skip
+    shown = {query: client.get(f"/logs{query}").text for query in ("", "?level=error", "?text=TWO", "?workflow=x")}
+    found = {query: ("reserves two" in text, "the bank declined" in text) for query, text in shown.items()}
+    assert {
+        "": (True, True), "?level=error": (False, True), "?text=TWO": (True, False), "?workflow=x": (False, False),
+    } == found  # fmt: skip
+    assert 400 == client.get("/logs?level=loud").status_code
+
+
+def test_the_page_of_events_shows_what_was_sent_and_what_is_awaited(
+    client: FlaskClient, start: Start, worker: Any
+) -> None:
+    worker.wait(start(), kind="event", topic="paid", match={})
+    client.post("/api/v1/events", json={"name": "shipped", "payload": {"order": 1093}, "key": "k-1"})
+    text = client.get("/events").text
+    for told in ("Awaited now", "paid", "shipped", "1093", "k-1"):
+        assert told in text
+    assert "1093" not in client.get("/events?name=paid").text
+    assert 400 == client.get("/events?before=x").status_code

@@ -21,7 +21,19 @@ POLYGLOT = (
     """"'></script><script>alert(1)</script><img src=x onerror=alert(1)>"""
     "{{191*7919}}javascript:alert(1)//--></title><svg/onload=alert(1)>"
 )
-PAGES = ("/runs", "/workflows", "/queues", "/bulk", "/workers", "/errors", "/webhooks", "/nothing")
+PAGES = (
+    "/",
+    "/runs",
+    "/logs",
+    "/events",
+    "/workflows",
+    "/queues",
+    "/bulk",
+    "/workers",
+    "/errors",
+    "/webhooks",
+    "/nothing",
+)
 QUEUE = "api-tests.greet"
 
 

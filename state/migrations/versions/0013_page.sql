@@ -35,3 +35,5 @@ create index runs_newest_by_status on celeriac.runs (status, created_at desc, id
 create index runs_by_tag on celeriac.runs using gin (tags) where tags <> '{}';
 create index runs_by_concurrency_key on celeriac.runs (concurrency_key, created_at desc, id desc)
     where concurrency_key <> '';
+-- What runs wait for from outside, the newest first.
+create index steps_awaited on celeriac.steps (started_at desc) where status = 'waiting' and kind in ('event', 'token');
