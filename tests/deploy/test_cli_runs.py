@@ -148,7 +148,7 @@ def test_runs_are_listed_by_the_filters_of_the_api(run, start, worker):
         (("--from", "2050-01-01"), []),
         (("--parent", failed), []),
         (("ls", "status:failed", "workflow:cli-runs.*"), [failed]),
-        (("ls", "-status:failed created:>1h", "--workflow", "cli-runs.order"), [queued]),
+        (("ls", "created:>1h -status:failed", "--workflow", "cli-runs.order"), [queued]),
     ):
         assert expected == [each["id"] for each in json.loads(run("runs", *options, "--json").output)]
     assert [queued] == [each["id"] for each in json.loads(run("runs", "--json", "ls", "--limit", "1").output)]
