@@ -108,7 +108,7 @@ def look(durable: Celeriac, client: FlaskClient, rounds: int) -> None:
 
 def _once(client: FlaskClient, path: str) -> float:
     began = time.perf_counter()
-    answer = client.get(path)
+    answer = client.get(path, buffered=True)  # as a server reads it: to its end
     took = (time.perf_counter() - began) * 1000
     assert answer.status_code == 200, f"{path}: {answer.status_code}"
     return took
