@@ -129,5 +129,5 @@ def _asked(order: BulkRow) -> Document:
 
 
 def _wanted(action: str, filter: Filter) -> Document:
-    members = documents.run_filter(asdict(bulk.checked(action, filter)))
+    members: Document = {**documents.run_filter(asdict(bulk.checked(action, filter)))}
     return {name: list(given) if name == "status" else given for name, given in members.items() if name != "created_to"}

@@ -5,9 +5,9 @@ from flask.typing import ResponseReturnValue
 
 from ..state import services, workers, workflows
 from ..state.database import Row
-from . import documents
+from . import documents, shapes
 from .current import database, durable
-from .documents import Document, moment, value
+from .documents import moment, value
 
 blueprint = Blueprint("catalogue", __name__, url_prefix="/api/v1")
 
@@ -27,7 +27,7 @@ def list_services() -> ResponseReturnValue:
     return jsonify(services=live_services())
 
 
-def known_workflows() -> list[Document]:
+def known_workflows() -> list[shapes.catalogue.Workflow]:
     """Those that workers registered, and those of this process that none has registered yet."""
     known = {row["name"]: _workflow(row) for row in workflows.every(database())}
     for local in durable().workflows():
@@ -43,17 +43,17 @@ def known_workflows() -> list[Document]:
     return [known[name] for name in sorted(known)]
 
 
-def live_workers() -> list[Document]:
+def live_workers() -> list[shapes.catalogue.Worker]:
     """The workers that are alive."""
     return [documents.worker(row) for row in workers.alive(database())]
 
 
-def live_services() -> list[Document]:
+def live_services() -> list[shapes.catalogue.Service]:
     """What the services of each beat that lives did last."""
     return [documents.service(row) for row in services.every(database())]
 
 
-def _workflow(row: Row) -> Document:
+def _workflow(row: Row) -> shapes.catalogue.Workflow:
     return {
         "name": row["name"],
         "version": row["version"],

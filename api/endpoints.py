@@ -12,10 +12,10 @@ from ..workflows.endpoints import OPTIONS, ROUTE_OPTIONS
 from ..workflows.errors import UsageError
 from ..workflows.step import checked_name
 from ..workflows.webhook import Endpoint
+from . import shapes
 from . import webhook_documents as documents
 from .body import escaped, invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable, inbox
-from .documents import Document
 from .options import coming, seconds
 from .problems import Problem
 from .queues import note_of
@@ -79,7 +79,7 @@ def resume(name: str) -> ResponseReturnValue:
     """What was held is routed, in its order."""
     whole_endpoint(name)
     _, released = durable().inbox.resume(name)
-    return jsonify(whole_endpoint(name) | {"released": released})
+    return jsonify({**whole_endpoint(name), "released": released})
 
 
 @blueprint.get("/<name>/secrets")
@@ -116,7 +116,7 @@ def remove_secret(name: str, id: str) -> ResponseReturnValue:
     return "", 204
 
 
-def whole_endpoint(name: str) -> Document:
+def whole_endpoint(name: str) -> shapes.webhooks.WholeEndpoint:
     """One endpoint with all that there is to see of it. Raises Problem 404."""
     if "\0" in name:
         raise _unknown(name)
@@ -125,7 +125,7 @@ def whole_endpoint(name: str) -> Document:
         raise _unknown(name)
     counts = [each for each in deliveries.counts(database()) if each["endpoint"] == name]
     told = documents.endpoint(durable(), name, row, counts)
-    return told | {"secrets": documents.secrets(served, endpoints.secrets(database(), name))}
+    return {**told, "secrets": documents.secrets(served, endpoints.secrets(database(), name))}
 
 
 def served_endpoint(name: str) -> Endpoint:

@@ -8,10 +8,9 @@ from flask.typing import ResponseReturnValue
 
 from ..state import error_groups, ids
 from ..state.error_groups import STATES, ErrorGroup
-from . import documents
+from . import documents, shapes
 from .body import nearest
 from .current import database
-from .documents import Document
 from .problems import Problem
 
 blueprint = Blueprint("errors", __name__, url_prefix="/api/v1/errors")
@@ -69,7 +68,7 @@ def id_of(text: str) -> UUID:
         raise Problem(404, str(error), "unknown-error") from None
 
 
-def document(group: ErrorGroup) -> Document:
+def document(group: ErrorGroup) -> shapes.runs.ErrorGroup:
     return {
         "id": ids.public("err", group.id),
         "workflow": group.workflow,

@@ -19,7 +19,7 @@ from ..state.logs import LogFilter, LogRow
 from ..state.runs import RunRow
 from ..workflows.errors import UsageError
 from ..workflows.run_log import level_of
-from . import documents
+from . import documents, shapes
 from .body import nearest
 from .current import database
 from .documents import Document
@@ -119,7 +119,7 @@ def follow(
             return
 
 
-def line(row: LogRow) -> Document:
+def line(row: LogRow) -> shapes.runs.LogLine:
     return {
         "id": str(row.id),
         "at": documents.moment(row.at),

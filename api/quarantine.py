@@ -36,7 +36,7 @@ def index() -> ResponseReturnValue:
 
 @blueprint.get("/<id>")
 def show(id: str) -> ResponseReturnValue:
-    return jsonify(documents.refused(refused_request(id), is_whole=True))
+    return jsonify(documents.whole_refused(refused_request(id)))
 
 
 @blueprint.post("/<id>/verify")

@@ -13,10 +13,9 @@ from ..workflows.buckets import RedisUnavailable
 from ..workflows.control import QueueControl
 from ..workflows.errors import UnknownQueue, UsageError
 from ..workflows.queue import Limits
-from . import documents
+from . import documents, shapes
 from .body import escaped, faulty, invalid, read_object, refuse_what_postgres_refuses
 from .current import database, durable
-from .documents import Document
 from .problems import Fault
 
 blueprint = Blueprint("queues", __name__, url_prefix="/api/v1/queues")
@@ -77,14 +76,14 @@ def reset(name: str) -> ResponseReturnValue:
     return _changed(control_of(name).reset(*members or (), actor=g.actor, note=note_of(body.get("note"))))
 
 
-def known_queues(durable: Celeriac) -> list[Document]:
+def known_queues(durable: Celeriac) -> list[shapes.queues.Queue]:
     """All queues, as `queue_document` has them."""
     queued = lines.depths(durable.database)
     found = queues.every(durable.database, durable.settings.deaf_seconds)
     return [queue_document(durable, row, queued.get(row.name, 0)) for row in found]
 
 
-def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> Document:
+def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> shapes.queues.Queue:
     """`queued` counts the runs that wait. `held` of at most `admissible` slots are held in Redis;
     both are None where Redis is away, or does not know the queue."""
     try:
@@ -92,19 +91,21 @@ def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> Document:
     except RedisUnavailable:
         known = None
     concurrency = Limits.of(row.limits).concurrency
-    return documents.queue(row) | {
+    return {
+        **documents.queue(row),
         "queued": queued,
         "held": len(known.slots) if known else None,
         "admissible": min(known.window, concurrency or known.window) if known else None,
     }
 
 
-def whole_queue(durable: Celeriac, control: QueueControl) -> Document:
+def whole_queue(durable: Celeriac, control: QueueControl) -> shapes.queues.WholeQueue:
     """One queue with all that there is to see of it. Raises UnknownQueue."""
     row = control.row
     queued = lines.depths(durable.database).get(row.name, 0)
     keys = queues.waiting_keys(durable.database, row.name, KEYS_LIMIT)
-    return queue_document(durable, row, queued) | {
+    return {
+        **queue_document(durable, row, queued),
         "waiting_keys": [documents.waiting_key(each) for each in keys],
         "history": [documents.queue_change(each) for each in control.history()],
     }

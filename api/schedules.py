@@ -13,10 +13,9 @@ from ..workflows import Celeriac, Cron, Every
 from ..workflows.errors import UnknownSchedule, UsageError
 from ..workflows.schedule import NEVER, Schedule
 from ..workflows.schedule_control import ScheduleControl
-from . import documents, wording
+from . import documents, shapes, wording
 from .body import invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable
-from .documents import Document
 from .listing import limit_of, pack, unpack
 from .options import moment
 from .problems import Problem
@@ -167,15 +166,16 @@ def control_of(key: Any) -> ScheduleControl:
         raise invalid("/key", str(error)) from None
 
 
-def whole_schedule(control: ScheduleControl) -> Document:
+def whole_schedule(control: ScheduleControl) -> shapes.schedules.WholeSchedule:
     """One schedule with all that there is to see of it."""
-    return documents.schedule(control.row) | {
+    return {
+        **documents.schedule(control.row),
         "next": times(control, NEXT),
         "newest_ticks": [documents.tick(row) for row in control.ticks(TICKS)],
     }
 
 
-def times(control: ScheduleControl, n: int, timezone: str | None = None) -> list[Document]:
+def times(control: ScheduleControl, n: int, timezone: str | None = None) -> list[shapes.schedules.NextTime]:
     """The next times, by the clock of UTC, by that of the zone, and in words."""
     now = control.now()
     return [
@@ -203,7 +203,7 @@ def schedule_from(members: Mapping[str, Any]) -> Schedule:
 
 def spec_of(row: ScheduleRow) -> dict[str, Any]:
     """What `schedule_from` makes a schedule of."""
-    document = documents.schedule(row)
+    document: dict[str, Any] = {**documents.schedule(row)}
     name, value = ("cron", row.expression) if row.kind == "cron" else ("every", float(row.expression))
     return {name: value, "timezone": row.timezone} | {policy: document[policy] for policy in POLICIES}
 

@@ -5,10 +5,11 @@ values. The columns are `json`, not `jsonb`: jsonb would reorder keys and rewrit
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from inspect import BoundArguments, Parameter, Signature
+from types import GenericAlias
 from typing import Any, NewType, NotRequired
 
 import typing_extensions
@@ -87,6 +88,23 @@ class PayloadSchema:
             return self._adapter.json_schema()
         except PydanticUserError:
             return {"type": "object"}  # a parameter of a type that JSON Schema has no word for
+
+
+def json_schemas(
+    types: Sequence[Any], place: str, is_closed: bool = False
+) -> tuple[dict[Any, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The JSON Schema of each of these types, and by name those that they refer to, which stand at `place`.
+
+    A string below a member of a TypedDict is its description. `is_closed`: an object has no member that is not named.
+    """
+    config = ConfigDict(use_attribute_docstrings=True, extra="forbid" if is_closed else "allow")
+    # The config of an adapter is for what stands inside of its type, so each type stands in a list.
+    lists: list[Any] = [GenericAlias(list, shape) for shape in types]
+    adapters: list[Any] = [
+        (shape, "validation", TypeAdapter(each, config=config)) for shape, each in zip(types, lists, strict=True)
+    ]
+    schemas, definitions = TypeAdapter.json_schemas(adapters, ref_template=f"{place}{{model}}")
+    return {shape: schemas[shape, "validation"]["items"] for shape in types}, definitions.get("$defs", {})
 
 
 def payload_of(workflow: str, signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

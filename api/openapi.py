@@ -1,0 +1,275 @@
+"""The document of the API (OpenAPI 3.1), made from the code: paths from the routes, words from the docstrings of the
+views, shapes from their types. So it cannot say what the code does not do."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from flask import Blueprint, Flask, current_app, jsonify
+from flask.typing import ResponseReturnValue
+from werkzeug.routing import Rule
+
+from ..state.payload import json_schemas
+from . import shapes
+from .guard import OPEN
+from .problems import PROGRAMS
+from .shapes import scalars
+from .told import Media, Told, told
+
+blueprint = Blueprint("openapi", __name__)
+
+KEY = "celeriac-openapi"
+BODILESS = ("HEAD", "OPTIONS")
+SCHEMAS = "#/components/schemas/"
+PROBLEM = "application/problem+json"
+
+# What stands in a path: `runs/<id>` is the id of a run.
+PARAMETERS: dict[str, tuple[Any, str]] = {
+    "bulk/id": (scalars.BulkId, "The id of an order"),
+    "callbacks/token_id": (scalars.TokenId, "The id of a token, which is a secret here"),
+    "deliveries/id": (scalars.DeliveryId, "The id of a delivery"),
+    "endpoints/name": (str, "The name of a webhook endpoint"),
+    "errors/id": (scalars.ErrorId, "The id of an error"),
+    "hooks/name": (str, "The name of a webhook endpoint"),
+    "id/verb": (str, "What becomes of it"),
+    "quarantine/id": (scalars.RefusedId, "The id of a refused request"),
+    "queues/name": (str, "The name of a queue"),
+    "runs/id": (scalars.RunId, "The id of a run"),
+    "schedules/key": (str, "The key of a schedule"),
+    "secrets/id": (scalars.SecretId, "The id of a secret"),
+    "steps/key": (str, "The key of a step, as `charge#2`"),
+    "tokens/id": (scalars.TokenId, "The id of a token"),
+    "workflows/name": (str, "The name of a workflow"),
+}
+
+# Groups of operations, by what their paths begin with: the first that fits.
+TAGS: tuple[tuple[str, str, str], ...] = (
+    ("/api/v1/workflows", "Workflows", "What can be started, and starting it."),
+    ("/api/v1/runs", "Runs", "Looking at runs, and moving them."),
+    ("/api/v1/logs", "Runs", ""),
+    ("/api/v1/bulk", "Bulk", "Many runs moved by one order."),
+    ("/api/v1/events", "Signals", "What others tell runs: events, messages, completions of tokens."),
+    ("/api/v1/tokens", "Signals", ""),
+    ("/callbacks", "Signals", ""),
+    ("/api/v1/queues", "Queues", "How queues stand, and their limits."),
+    ("/api/v1/schedules", "Schedules", "What starts by itself."),
+    ("/api/v1/errors", "Errors", "Failed runs, grouped by their reason."),
+    ("/hooks", "Webhooks", "The inbox: endpoints, deliveries, and requests that were refused."),
+    ("/api/v1/endpoints", "Webhooks", ""),
+    ("/api/v1/deliveries", "Webhooks", ""),
+    ("/api/v1/quarantine", "Webhooks", ""),
+    ("/", "System", "Workers, services, health, this document."),
+)
+
+REFUSALS = {
+    400: "The query, a header or the JSON of the body cannot be read",
+    401: "The API key is missing, or not the right one",
+    403: "The API key is not for this, or a page of another site asked",
+    404: "There is no such thing",
+    405: "It is not asked this way",
+    409: "Its status does not allow that, or someone else was first",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "The body is JSON, and not as it should be: `errors` names each place",
+    429: "Too many: try again after `Retry-After` seconds",
+    500: "A fault of the server, or a run that ended without a result",
+    503: "Postgres is away, or this process has no room: nothing was acknowledged, try again after `Retry-After` seconds",
+}
+
+TAKES_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Sent again with the same key it is done once, and answered the same",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one route."""
+
+    rule: Rule
+    method: str
+    view: Any
+
+    @property
+    def told(self) -> Told:
+        """Raises LookupError for a view that tells nothing."""
+        try:
+            declared: Told = vars(self.view)["told"]
+        except KeyError:
+            raise LookupError(f"{self.rule.endpoint}: say with @told what it takes and answers") from None
+        return declared
+
+    @property
+    def path(self) -> str:
+        return re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", self.rule.rule)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it needs no key."""
+        return self.rule.rule.startswith(OPEN)
+
+    @property
+    def tag(self) -> str:
+        return next(name for start, name, _ in TAGS if self.path.startswith(start))
+
+
+@blueprint.get("/api/v1/openapi.json")
+@told({200: dict})
+def show() -> ResponseReturnValue:
+    """Shows this document.
+
+    It is made from the code that answers, so it is that of the version that runs.
+    """
+    return jsonify(document_of(current_app))
+
+
+def document_of(app: Flask) -> dict[str, Any]:
+    """The document, made once for each application."""
+    if KEY not in app.extensions:
+        app.extensions[KEY] = make(app)
+    made: dict[str, Any] = app.extensions[KEY]
+    return made
+
+
+def make(app: Flask) -> dict[str, Any]:
+    """Makes it. Raises LookupError for a view that tells nothing, or a part of a path that nobody described."""
+    found = sorted(operations(app), key=lambda each: (each.path, each.method))
+    schemas, components = _schemas(found)
+    paths: dict[str, dict[str, Any]] = {}
+    for each in found:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Celeriac",
+            "version": version("celeriac"),
+            "summary": "Durable workflows for teams that already run Celery",
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": told} for _, name, told in TAGS if told],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "responses": {
+                str(status): {"description": told, "content": {PROBLEM: {"schema": schemas[shapes.problems.ProblemDocument]}}}
+                for status, told in REFUSALS.items()
+            },
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key"},
+                "basic": {"type": "http", "scheme": "basic", "description": "An API key as the password, for browsers"},
+            },
+        },
+    }  # fmt: skip
+
+
+def operations(app: Flask) -> Iterator[Operation]:
+    """Every operation for programs. The page is for people."""
+    for rule in app.url_map.iter_rules():
+        if rule.rule.startswith(PROGRAMS):
+            for method in sorted((rule.methods or set()) - set(BODILESS)):
+                yield Operation(rule, method, app.view_functions[rule.endpoint])
+
+
+def _operation(each: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    told = each.told
+    summary, description = prose(each.view)
+    parameters = [_path_parameter(each, name) for name in re.findall(r"{(\w+)}", each.path)]
+    parameters += _query_parameters(schemas.get(told.query))
+    operation: dict[str, Any] = {
+        "operationId": each.rule.endpoint,
+        "tags": [each.tag],
+        "summary": summary,
+        "description": description,
+        "parameters": parameters + [TAKES_KEY] * told.takes_key,
+        "responses": {str(status): _answer(status, shape, description, schemas) for status, shape in told.answers.items()},
+        "security": [] if each.is_open else [{"bearer": _scopes(each)}, {"basic": _scopes(each)}],
+    }  # fmt: skip
+    if told.body is not None:
+        is_needed = bool(getattr(told.body, "__required_keys__", ()))
+        content = {"application/json": {"schema": schemas[told.body]}}
+        operation["requestBody"] = {"required": is_needed, "content": content}
+    for status in sorted(refusals(each) - set(told.answers)):
+        operation["responses"][str(status)] = {"$ref": f"#/components/responses/{status}"}
+    return operation
+
+
+def refusals(each: Operation) -> set[int]:
+    """The statuses of its errors: its own, and those that follow from what it takes."""
+    told = each.told
+    found = set(told.refuses)
+    if not each.is_open:
+        found |= {401, 403, 503}
+    if "{" in each.path:
+        found |= {404}
+    if told.query is not None or told.takes_key:
+        found |= {400}
+    if told.body is not None:
+        found |= {400, 413, 415, 422}
+    return found
+
+
+def prose(view: Any) -> tuple[str, str]:
+    """The first sentence of a view's docstring, and the rest of it."""
+    first, _, rest = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
+    return " ".join(first.split()), " ".join(rest.split())
+
+
+def _answer(status: int, shape: Any, description: str, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    words = re.search(rf"\b{status}: (.+?)(?= \d{{3}}: |$)", description)
+    answer: dict[str, Any] = {"description": words[1] if words else HTTPStatus(status).phrase}
+    if isinstance(shape, Media):
+        answer["content"] = {shape.type: {"schema": {"type": "string"}}}
+    elif shape is not None:
+        answer["content"] = {"application/json": {"schema": schemas[shape]}}
+    return answer
+
+
+def _path_parameter(each: Operation, name: str) -> dict[str, Any]:
+    before = re.search(rf"([\w{{}}]+)/{{{name}}}", each.path)
+    place = f"{before[1].strip('{}') if before else ''}/{name}"
+    if place not in PARAMETERS:
+        raise LookupError(f"{each.rule.endpoint}: say in openapi.PARAMETERS what {place} is")
+    annotation, told = PARAMETERS[place]
+    schema: dict[str, Any] = {"type": "string", "minLength": 1}
+    for words in getattr(annotation, "__metadata__", ()):
+        schema |= words.words
+    converter = each.rule._converters.get(name)
+    if items := getattr(converter, "items", None):
+        schema["enum"] = sorted(items)
+    return {"name": name, "in": "path", "required": True, "description": told, "schema": schema}
+
+
+def _query_parameters(schema: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if schema is None:
+        return []
+    needed = schema.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in needed, "description": words.get("description", "")}
+        | {"schema": {word: value for word, value in words.items() if word != "description"}}
+        for name, words in schema["properties"].items()
+    ]
+
+
+def _scopes(each: Operation) -> list[str]:
+    scope = vars(each.view).get("scope")
+    return [str(scope)] if scope else []
+
+
+def _schemas(found: list[Operation]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """The schema of each type that a view names (for those of a query whole, for the others a reference), and the
+    components that they refer to. A body has no member that is not named, an answer may have more in time."""
+    answers = {shape for each in found for shape in each.told.answers.values() if isinstance(shape, type)}
+    bodies = {each.told.body for each in found} - {None}
+    queries = {each.told.query for each in found} - {None}
+    schemas, components = json_schemas([*answers, shapes.problems.ProblemDocument], SCHEMAS)
+    of_bodies, closed = json_schemas(list(bodies), SCHEMAS, is_closed=True)
+    of_queries, flat = json_schemas(list(queries), SCHEMAS)
+    whole = {query: flat[schema["$ref"].removeprefix(SCHEMAS)] for query, schema in of_queries.items()}
+    return {**schemas, **of_bodies, **whole}, dict(sorted({**components, **closed}.items()))
