@@ -20,6 +20,7 @@ from .hooks import blueprint as hooks
 from .logs import blueprint as logs
 from .metrics import blueprint as metrics
 from .moves import blueprint as moves
+from .openapi import blueprint as openapi
 from .page import blueprint as page
 from .quarantine import blueprint as quarantine
 from .queue_page import blueprint as queue_page
@@ -48,6 +49,7 @@ PROGRAMS = (  # what answers programs
     logs,
     metrics,
     errors,
+    openapi,
 )
 PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page)
 

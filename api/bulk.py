@@ -13,7 +13,7 @@ from ..state.ids import new_id, parse, public
 from ..state.runs import Filter
 from ..workflows import bulk
 from ..workflows.errors import IdempotencyConflict, UsageError
-from . import documents
+from . import documents, shapes
 from .body import invalid, nearest, read_object
 from .current import database, durable
 from .documents import Document
@@ -21,6 +21,7 @@ from .listing import filter_in
 from .options import idempotency_key
 from .problems import Problem
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("bulk", __name__, url_prefix="/api/v1/bulk")
 
@@ -32,11 +33,17 @@ KEYS = UUID("0c9a5e0e-6f5b-4c0e-9a55-7d1f4f0b6e21")  # the name space in which a
 
 @blueprint.post("")
 @needs("runs:write")
+@told(
+    {200: shapes.runs.BulkOrder | shapes.runs.Matched, 202: shapes.runs.BulkOrder},
+    body=shapes.bodies.BulkBody,
+    refuses=(409,),
+    takes_key=True,
+)
 def order() -> ResponseReturnValue:
-    """202: the order is written down, beat works it off. 200: this Idempotency-Key has ordered it before; or with
-    `dry_run` how many runs it would be for.
+    """Orders that all runs of a filter are moved, or tells for how many that would be.
 
-    `filter` has the members of a list's query string and is needed, so that nobody moves all runs by leaving it out.
+    202: the order is written down, beat works it off. 200: with `dry_run` how many runs it would be for; or the order
+    that this Idempotency-Key has made before.
     """
     body = read_object(BODY_LIMIT_BYTES, ("action", "filter", "dry_run"))
     action, filter = action_of(body.get("action")), filter_in(body.get("filter"), "/filter")
@@ -59,21 +66,25 @@ def order() -> ResponseReturnValue:
 
 @blueprint.get("")
 @needs("runs:read")
+@told({200: shapes.runs.BulkOrderList})
 def list_orders() -> ResponseReturnValue:
-    """The newest orders."""
+    """Lists the newest orders."""
     return jsonify(orders=[documents.bulk(row) for row in orders.newest(database(), NEWEST)])
 
 
 @blueprint.get("/<id>")
 @needs("runs:read")
+@told({200: shapes.runs.BulkOrder})
 def show(id: str) -> ResponseReturnValue:
+    """Shows an order, and how far it is."""
     return jsonify(documents.bulk(order_of(id)))
 
 
 @blueprint.post("/<id>/abort")
 @needs("runs:write")
+@told({200: shapes.runs.BulkOrder}, refuses=(409,))
 def abort(id: str) -> ResponseReturnValue:
-    """200: it goes no further; what is done stays done. 409: it has ended."""
+    """Aborts an order: it goes no further; what is done stays done."""
     return jsonify(documents.bulk(aborted(id)))
 
 

@@ -9,25 +9,32 @@ from . import documents, shapes
 from .current import database, durable
 from .documents import moment, value
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("catalogue", __name__, url_prefix="/api/v1")
 
 
 @blueprint.get("/workflows")
 @needs("workflows:read")
+@told({200: shapes.catalogue.WorkflowList})
 def list_workflows() -> ResponseReturnValue:
+    """Lists the workflows that can be started."""
     return jsonify(workflows=known_workflows())
 
 
 @blueprint.get("/workers")
 @needs("workers:read")
+@told({200: shapes.catalogue.WorkerList})
 def list_workers() -> ResponseReturnValue:
+    """Lists the workers that are alive."""
     return jsonify(workers=live_workers())
 
 
 @blueprint.get("/services")
 @needs("workers:read")
+@told({200: shapes.catalogue.ServiceList})
 def list_services() -> ResponseReturnValue:
+    """Lists the services of each beat that lives, with what they did."""
     return jsonify(services=live_services())
 
 

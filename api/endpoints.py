@@ -20,6 +20,7 @@ from .options import coming, seconds
 from .problems import Problem
 from .queues import note_of
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("endpoints", __name__, url_prefix="/api/v1/endpoints")
 
@@ -29,14 +30,20 @@ OVERLAP_SECONDS = 86_400.0  # for which the secrets before a new one are accepte
 
 @blueprint.get("")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.EndpointList})
 def index() -> ResponseReturnValue:
+    """Lists the webhook endpoints."""
     return jsonify(endpoints=documents.known_endpoints(durable(), endpoints.every(database())))
 
 
 @blueprint.post("")
 @needs("webhooks:write")
+@told({201: shapes.webhooks.WholeEndpoint}, body=shapes.bodies.EndpointBody, refuses=(409,))
 def create() -> ResponseReturnValue:
-    """Makes an endpoint without code: 201. One that code declares is changed there: 409."""
+    """Makes a webhook endpoint without code.
+
+    409: code declares one of this name, and it is changed there.
+    """
     body = read_object(BODY_LIMIT_BYTES, ("name", "verify", "routes", *OPTIONS))
     for member, value in body.items():
         refuse_what_postgres_refuses(value, f"/{escaped(member)}")
@@ -54,15 +61,18 @@ def create() -> ResponseReturnValue:
 
 @blueprint.get("/<name>")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.WholeEndpoint})
 def show(name: str) -> ResponseReturnValue:
-    """One endpoint, with its secrets (never what they are), and how many deliveries it has of each status."""
+    """Shows a webhook endpoint, with its secrets (never what they are), and how many deliveries it has of each
+    status."""
     return jsonify(whole_endpoint(name))
 
 
 @blueprint.delete("/<name>")
 @needs("webhooks:write")
+@told({204: None}, refuses=(409,))
 def remove(name: str) -> ResponseReturnValue:
-    """Removes an endpoint that was made at run time; its deliveries stay."""
+    """Removes a webhook endpoint that was made without code; its deliveries stay."""
     whole_endpoint(name)
     try:
         durable().inbox.remove(name)
@@ -73,8 +83,9 @@ def remove(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/pause")
 @needs("webhooks:write")
+@told({200: shapes.webhooks.WholeEndpoint}, body=shapes.bodies.NoteBody)
 def pause(name: str) -> ResponseReturnValue:
-    """Its deliveries are accepted, and held."""
+    """Pauses a webhook endpoint: its deliveries are accepted, and held."""
     whole_endpoint(name)
     durable().inbox.pause(name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, ("note",)).get("note")))
     return jsonify(whole_endpoint(name))
@@ -82,8 +93,9 @@ def pause(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/resume")
 @needs("webhooks:write")
+@told({200: shapes.webhooks.ResumedEndpoint})
 def resume(name: str) -> ResponseReturnValue:
-    """What was held is routed, in its order."""
+    """Ends the pause of a webhook endpoint: what was held is routed, in its order."""
     whole_endpoint(name)
     _, released = durable().inbox.resume(name)
     return jsonify({**whole_endpoint(name), "released": released})
@@ -91,14 +103,17 @@ def resume(name: str) -> ResponseReturnValue:
 
 @blueprint.get("/<name>/secrets")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.SecretList})
 def list_secrets(name: str) -> ResponseReturnValue:
+    """Lists the secrets of a webhook endpoint, by their fingerprints."""
     return jsonify(secrets=whole_endpoint(name)["secrets"])
 
 
 @blueprint.post("/<name>/secrets")
 @needs("webhooks:write")
+@told({201: shapes.webhooks.Secret}, body=shapes.bodies.SecretBody, refuses=(409,))
 def add_secret(name: str) -> ResponseReturnValue:
-    """Adds a secret beside the others: 201."""
+    """Adds a secret to a webhook endpoint, beside the others."""
     body = read_object(BODY_LIMIT_BYTES, ("secret", "expires_at"))
     expires_at = body.get("expires_at")
     at = coming(_text(expires_at, "/expires_at"), "/expires_at") if expires_at is not None else None
@@ -107,8 +122,9 @@ def add_secret(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/secrets/rotate")
 @needs("webhooks:write")
+@told({201: shapes.webhooks.Secret}, body=shapes.bodies.RotateBody, refuses=(409,))
 def rotate(name: str) -> ResponseReturnValue:
-    """A new secret takes over: those stored before are accepted for `overlap_seconds` more, by default a day."""
+    """Has a new secret take over: those stored before are accepted for `overlap_seconds` more, by default a day."""
     body = read_object(BODY_LIMIT_BYTES, ("secret", "overlap_seconds"))
     overlap = seconds(body.get("overlap_seconds", OVERLAP_SECONDS), "/overlap_seconds")
     return _added(name, body.get("secret"), None, overlap)
@@ -116,8 +132,9 @@ def rotate(name: str) -> ResponseReturnValue:
 
 @blueprint.delete("/<name>/secrets/<id>")
 @needs("webhooks:write")
+@told({204: None})
 def remove_secret(name: str, id: str) -> ResponseReturnValue:
-    """It is accepted no more, within seconds."""
+    """Removes a secret of a webhook endpoint: it is accepted no more, within seconds."""
     try:
         row = endpoints.remove_secret(database(), name, parse("sec", id))
     except ValueError as error:

@@ -13,6 +13,7 @@ from .body import nearest
 from .current import database
 from .problems import Problem
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("errors", __name__, url_prefix="/api/v1/errors")
 
@@ -24,8 +25,9 @@ MOVES = {"resolve": "resolved", "ignore": "ignored", "reopen": "open"}
 
 @blueprint.get("")
 @needs("runs:read")
+@told({200: shapes.runs.ErrorPage}, query=shapes.queries.ErrorsQuery)
 def find() -> ResponseReturnValue:
-    """A page of the groups, those that were seen last first."""
+    """Lists errors, those that were seen last first."""
     for name in request.args:
         if name not in PARAMETERS:
             raise Problem(400, f"{name!r} is no filter of errors{nearest(name, PARAMETERS)}", "usage")
@@ -40,14 +42,20 @@ def find() -> ResponseReturnValue:
 
 @blueprint.get("/<id>")
 @needs("runs:read")
+@told({200: shapes.runs.ErrorGroup})
 def show(id: str) -> ResponseReturnValue:
+    """Shows an error."""
     return jsonify(document(_known(error_groups.get(database(), id_of(id)), id)))
 
 
 @blueprint.post("/<id>/<any(resolve, ignore, reopen):verb>")
 @needs("runs:write")
+@told({200: shapes.runs.ErrorGroup})
 def move(id: str, verb: str) -> ResponseReturnValue:
-    """resolve: it is open again when it is seen in another version of the workflow. ignore: whatever comes."""
+    """Resolves, ignores or reopens an error.
+
+    resolve: it is open again when it is seen in another version of the workflow. ignore: whatever comes.
+    """
     return jsonify(document(moved(id, verb)))
 
 

@@ -27,6 +27,7 @@ from .options import moment
 from .problems import Problem
 from .runs import run_of
 from .scopes import needs
+from .told import Media, told
 
 blueprint = Blueprint("logs", __name__)
 
@@ -46,8 +47,12 @@ _streams = threading.BoundedSemaphore(STREAMS)
 
 @blueprint.get("/api/v1/runs/<id>/logs")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.LogPage}, query=shapes.queries.RunLogQuery)
 def of_run(id: str) -> ResponseReturnValue:
-    """A page of the lines of a run, in their order. The id of a line is the cursor of what comes after it."""
+    """Lists the lines of the log of a run, in their order.
+
+    The id of a line is the cursor of what comes after it.
+    """
     _check_names(PARAMETERS_OF_RUN)
     run, limit = run_of(id), _limit()
     cursor = _id(request.args.get("cursor", "0"), "cursor")
@@ -60,8 +65,9 @@ def of_run(id: str) -> ResponseReturnValue:
 
 @blueprint.get("/api/v1/logs")
 @needs("runs:read")
+@told({200: shapes.runs.LogPage}, query=shapes.queries.LogsQuery)
 def of_all() -> ResponseReturnValue:
-    """A page of the lines of all runs, the newest first: of the last day, unless `from` says otherwise."""
+    """Lists the lines of the logs of all runs, the newest first: of the last day, unless `from` says otherwise."""
     _check_names(PARAMETERS)
     limit, until = _limit(), _moment("to")
     now = database().now()
@@ -82,10 +88,12 @@ def of_all() -> ResponseReturnValue:
 
 @blueprint.get("/api/v1/runs/<id>/logs/stream")
 @needs("runs:read", run_token=True)
+@told({200: Media("text/event-stream")}, query=shapes.queries.StreamQuery)
 def stream(id: str) -> ResponseReturnValue:
-    """The lines of a run as they come, as server-sent events: `line` for each, `end` when the run has ended.
+    """Sends the lines of the log of a run as they come, as server-sent events.
 
-    A client that comes again says the id of its last line in `Last-Event-ID` (or as `cursor`), and misses none.
+    `line` for each, `end` when the run has ended. A client that comes again says the id of its last line in `Last-
+    Event-ID` (or as `cursor`), and misses none.
     """
     _check_names(("level", "step", "cursor"))
     run = run_of(id)

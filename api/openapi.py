@@ -15,8 +15,8 @@ from werkzeug.routing import Rule
 
 from ..state.payload import json_schemas
 from . import shapes
-from .guard import OPEN
 from .problems import PROGRAMS
+from .scopes import ANY_KEY, PUBLIC, needs
 from .shapes import scalars
 from .told import Media, Told, told
 
@@ -77,7 +77,7 @@ REFUSALS = {
     422: "The body is JSON, and not as it should be: `errors` names each place",
     429: "Too many: try again after `Retry-After` seconds",
     500: "A fault of the server, or a run that ended without a result",
-    503: "Postgres is away, or this process has no room: nothing was acknowledged, try again after `Retry-After` seconds",
+    503: "Postgres is away, or there is no room: nothing was acknowledged, try again after `Retry-After` seconds",
 }
 
 TAKES_KEY = {
@@ -112,7 +112,13 @@ class Operation:
     @property
     def is_open(self) -> bool:
         """Whether it needs no key."""
-        return self.rule.rule.startswith(OPEN)
+        return bool(self.scope == PUBLIC)
+
+    @property
+    def scope(self) -> str | None:
+        """What its key has to hold; `workflows:trigger:{name}` where one of a single workflow will do."""
+        scope, of = vars(self.view).get("scope"), vars(self.view).get("scope_of")
+        return f"{scope}:{{{of}}}" if of else scope
 
     @property
     def tag(self) -> str:
@@ -120,7 +126,8 @@ class Operation:
 
 
 @blueprint.get("/api/v1/openapi.json")
-@told({200: dict})
+@needs(ANY_KEY)
+@told({200: dict[str, Any]})
 def show() -> ResponseReturnValue:
     """Shows this document.
 
@@ -141,6 +148,7 @@ def make(app: Flask) -> dict[str, Any]:
     """Makes it. Raises LookupError for a view that tells nothing, or a part of a path that nobody described."""
     found = sorted(operations(app), key=lambda each: (each.path, each.method))
     schemas, components = _schemas(found)
+    problem = {PROBLEM: {"schema": schemas[shapes.problems.ProblemDocument]}}
     paths: dict[str, dict[str, Any]] = {}
     for each in found:
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, schemas)
@@ -158,8 +166,7 @@ def make(app: Flask) -> dict[str, Any]:
         "components": {
             "schemas": components,
             "responses": {
-                str(status): {"description": told, "content": {PROBLEM: {"schema": schemas[shapes.problems.ProblemDocument]}}}
-                for status, told in REFUSALS.items()
+                str(status): {"description": told, "content": problem} for status, told in REFUSALS.items()
             },
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key"},
@@ -182,21 +189,22 @@ def _operation(each: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     summary, description = prose(each.view)
     parameters = [_path_parameter(each, name) for name in re.findall(r"{(\w+)}", each.path)]
     parameters += _query_parameters(schemas.get(told.query))
+    scopes = [each.scope] if each.scope and each.scope != ANY_KEY else []
+    answers = {str(status): _answer(status, shape, description, schemas) for status, shape in told.answers.items()}
     operation: dict[str, Any] = {
         "operationId": each.rule.endpoint,
         "tags": [each.tag],
         "summary": summary,
         "description": description,
         "parameters": parameters + [TAKES_KEY] * told.takes_key,
-        "responses": {str(status): _answer(status, shape, description, schemas) for status, shape in told.answers.items()},
-        "security": [] if each.is_open else [{"bearer": _scopes(each)}, {"basic": _scopes(each)}],
+        "responses": answers,
+        "security": [] if each.is_open else [{"bearer": scopes}, {"basic": scopes}],
     }  # fmt: skip
     if told.body is not None:
         is_needed = bool(getattr(told.body, "__required_keys__", ()))
-        content = {"application/json": {"schema": schemas[told.body]}}
-        operation["requestBody"] = {"required": is_needed, "content": content}
+        operation["requestBody"] = {"required": is_needed, "content": _content(told.body, schemas)}
     for status in sorted(refusals(each) - set(told.answers)):
-        operation["responses"][str(status)] = {"$ref": f"#/components/responses/{status}"}
+        answers[str(status)] = {"$ref": f"#/components/responses/{status}"}
     return operation
 
 
@@ -207,10 +215,10 @@ def refusals(each: Operation) -> set[int]:
     if not each.is_open:
         found |= {401, 403, 503}
     if "{" in each.path:
-        found |= {404}
+        found |= {404, 503}
     if told.query is not None or told.takes_key:
         found |= {400}
-    if told.body is not None:
+    if told.body is not None and not isinstance(told.body, Media):
         found |= {400, 413, 415, 422}
     return found
 
@@ -224,11 +232,13 @@ def prose(view: Any) -> tuple[str, str]:
 def _answer(status: int, shape: Any, description: str, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     words = re.search(rf"\b{status}: (.+?)(?= \d{{3}}: |$)", description)
     answer: dict[str, Any] = {"description": words[1] if words else HTTPStatus(status).phrase}
+    return answer if shape is None else answer | {"content": _content(shape, schemas)}
+
+
+def _content(shape: Any, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     if isinstance(shape, Media):
-        answer["content"] = {shape.type: {"schema": {"type": "string"}}}
-    elif shape is not None:
-        answer["content"] = {"application/json": {"schema": schemas[shape]}}
-    return answer
+        return {shape.type: {"schema": {"type": "string"}}}
+    return {"application/json": {"schema": schemas[shape]}}
 
 
 def _path_parameter(each: Operation, name: str) -> dict[str, Any]:
@@ -257,19 +267,18 @@ def _query_parameters(schema: dict[str, Any] | None) -> list[dict[str, Any]]:
     ]
 
 
-def _scopes(each: Operation) -> list[str]:
-    scope = vars(each.view).get("scope")
-    return [str(scope)] if scope else []
-
-
 def _schemas(found: list[Operation]) -> tuple[dict[Any, Any], dict[str, Any]]:
     """The schema of each type that a view names (for those of a query whole, for the others a reference), and the
     components that they refer to. A body has no member that is not named, an answer may have more in time."""
-    answers = {shape for each in found for shape in each.told.answers.values() if isinstance(shape, type)}
-    bodies = {each.told.body for each in found} - {None}
-    queries = {each.told.query for each in found} - {None}
-    schemas, components = json_schemas([*answers, shapes.problems.ProblemDocument], SCHEMAS)
-    of_bodies, closed = json_schemas(list(bodies), SCHEMAS, is_closed=True)
-    of_queries, flat = json_schemas(list(queries), SCHEMAS)
+    answers = [shape for each in found for shape in each.told.answers.values()]
+    bodies, queries = [each.told.body for each in found], [each.told.query for each in found]
+    schemas, components = json_schemas(_named([*answers, shapes.problems.ProblemDocument]), SCHEMAS)
+    of_bodies, closed = json_schemas(_named(bodies), SCHEMAS, is_closed=True)
+    of_queries, flat = json_schemas(_named(queries), SCHEMAS)
     whole = {query: flat[schema["$ref"].removeprefix(SCHEMAS)] for query, schema in of_queries.items()}
     return {**schemas, **of_bodies, **whole}, dict(sorted({**components, **closed}.items()))
+
+
+def _named(given: list[Any]) -> list[Any]:
+    """Each type once, in its order."""
+    return list(dict.fromkeys(each for each in given if each is not None and not isinstance(each, Media)))

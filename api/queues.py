@@ -18,6 +18,7 @@ from .body import escaped, faulty, invalid, read_object, refuse_what_postgres_re
 from .current import database, durable
 from .problems import Fault
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("queues", __name__, url_prefix="/api/v1/queues")
 
@@ -28,42 +29,52 @@ KEYS_LIMIT = 20  # concurrency keys that one queue shows
 
 @blueprint.get("")
 @needs("queues:read")
+@told({200: shapes.queues.QueueList})
 def list_queues() -> ResponseReturnValue:
+    """Lists the queues."""
     return jsonify(queues=known_queues(durable()))
 
 
 @blueprint.get("/<path:name>")
 @needs("queues:read")
+@told({200: shapes.queues.WholeQueue})
 def show(name: str) -> ResponseReturnValue:
-    """One queue, with the keys that have most waiting runs, and its newest changes."""
+    """Shows a queue, with the keys that have most waiting runs, and its newest changes."""
     return jsonify(whole_queue(durable(), control_of(name)))
 
 
 @blueprint.post("/<path:name>/pause")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody)
 def pause(name: str) -> ResponseReturnValue:
-    """Nothing of it starts any more. Again: the note is the new one, it is paused since the first time."""
+    """Pauses a queue: nothing of it starts any more.
+
+    Again: the note is the new one, it is paused since the first time.
+    """
     return _changed(control_of(name).pause(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/resume")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody)
 def resume(name: str) -> ResponseReturnValue:
-    """Ends a pause, and a drain."""
+    """Ends the pause of a queue, or its drain."""
     return _changed(control_of(name).resume(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/drain")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody)
 def drain(name: str) -> ResponseReturnValue:
-    """It takes no new runs, and works off those it has."""
+    """Drains a queue: it takes no new runs, and works off those it has."""
     return _changed(control_of(name).drain(g.actor, _note()))
 
 
 @blueprint.patch("/<path:name>")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.LimitBody)
 def limit(name: str) -> ResponseReturnValue:
-    """Overrides limits of the code; null is no limit. They survive deploys."""
+    """Overrides limits that the code declares. They survive deploys; null is no limit."""
     body = read_object(BODY_LIMIT_BYTES, ("limits", "note"))
     limits = body.get("limits")
     if not isinstance(limits, dict) or not limits:
@@ -75,8 +86,9 @@ def limit(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<path:name>/reset")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.ResetBody)
 def reset(name: str) -> ResponseReturnValue:
-    """What the code says holds again: for these members, or for all."""
+    """Resets limits: what the code says holds again, for these or for all."""
     body = read_object(BODY_LIMIT_BYTES, ("members", "note"))
     members = body.get("members")
     if members is not None:

@@ -14,7 +14,7 @@ from ..workflows import Run, registry
 from ..workflows.errors import NotSerializable, PayloadInvalid, StateUnavailable
 from ..workflows.trigger import Source
 from ..workflows.why import Why
-from . import documents
+from . import documents, shapes
 from .attempts import attempts
 from .body import invalid, read_object
 from .current import database, durable
@@ -22,6 +22,7 @@ from .listing import listed
 from .options import parsed
 from .problems import Fault, Problem, faults_of, problem_of
 from .scopes import TRIGGER, needs
+from .told import told
 
 T = TypeVar("T")
 
@@ -35,8 +36,18 @@ WAIT_LIMIT_SECONDS = 60.0
 
 @blueprint.post("/workflows/<name>/trigger")
 @needs(TRIGGER, of="name")
+@told(
+    {200: shapes.runs.Run, 202: shapes.runs.StartedRun},
+    body=shapes.bodies.TriggerBody,
+    query=shapes.queries.TriggerQuery,
+    refuses=(404, 409, 429),
+    takes_key=True,
+)
 def trigger(name: str) -> ResponseReturnValue:
-    """Starts a run: 202. With `?wait=20`: 200 and the whole run, if it ends within so many seconds."""
+    """Starts a run.
+
+    202: it is started, and goes on by itself. 200: with `?wait=20` the whole run, if it ends within so many seconds.
+    """
     wait_seconds = _wait_seconds()
     body = read_object(durable().settings.payload_limit_bytes + BODY_SLACK_BYTES, ("payload", "options"))
     given = _object(body.get("payload", {}), "/payload")
@@ -52,8 +63,9 @@ def trigger(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/workflows/<name>/batch")
 @needs(TRIGGER, of="name")
+@told({202: shapes.runs.StartedRuns}, body=shapes.bodies.BatchBody, refuses=(404, 409, 429), takes_key=True)
 def batch(name: str) -> ResponseReturnValue:
-    """Starts a run for each payload, all of them or none: 202."""
+    """Starts a run for each payload, all of them or none."""
     limit_bytes = BATCH_LIMIT_PAYLOADS * durable().settings.payload_limit_bytes + BODY_SLACK_BYTES
     body = read_object(limit_bytes, ("payloads", "options"))
     payloads = body.get("payloads", [])
@@ -69,49 +81,59 @@ def batch(name: str) -> ResponseReturnValue:
 
 @blueprint.get("/runs")
 @needs("runs:read")
+@told({200: shapes.runs.RunPage}, query=shapes.queries.RunsQuery)
 def find() -> ResponseReturnValue:
-    """A page of runs, newest first, and the cursor of the next one."""
+    """Lists runs, newest first."""
     found = listed(database(), request.args)
     return jsonify(runs=[documents.run(row) for row in found.rows], next_cursor=found.next_cursor)
 
 
 @blueprint.get("/runs/<id>")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.Run})
 def show(id: str) -> ResponseReturnValue:
+    """Shows a run."""
     return jsonify(documents.run(run_of(id)))
 
 
 @blueprint.get("/runs/<id>/steps")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.StepList})
 def show_steps(id: str) -> ResponseReturnValue:
+    """Lists the steps of a run: its checkpoints, and what it waits for."""
     return jsonify(steps=[documents.step(row) for row in steps.of_run(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/history")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.MoveList})
 def show_history(id: str) -> ResponseReturnValue:
+    """Lists the moves of a run, with causes and actors."""
     return jsonify(history=[documents.move(row) for row in runs.history(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/why")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.Why})
 def show_why(id: str) -> ResponseReturnValue:
-    """What it waits for now, gate by gate."""
+    """Tells what a run waits for now, gate by gate."""
     return jsonify(documents.why(why_of(id)))
 
 
 @blueprint.get("/runs/<id>/attempts")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.AttemptList})
 def show_attempts(id: str) -> ResponseReturnValue:
-    """Each attempt with its executions, and the error that ended it."""
+    """Lists the attempts of a run, each with its executions, and the error that ended it."""
     row = run_of(id)
     return jsonify(attempts=[documents.attempt(each) for each in attempts(row, runs.history(database(), row.id))])
 
 
 @blueprint.get("/runs/<id>/children")
 @needs("runs:read")
+@told({200: shapes.runs.RunPage}, query=shapes.queries.RunsQuery)
 def show_children(id: str) -> ResponseReturnValue:
-    """A page of the runs that it started, newest first, with the filters of the list."""
+    """Lists the runs that a run started, newest first."""
     found = listed(
         database(), MultiDict([*request.args.items(multi=True), ("parent_id", public("run", run_of(id).id))])
     )

@@ -21,6 +21,7 @@ from .options import moment
 from .problems import Problem
 from .queues import note_of
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("schedules", __name__, url_prefix="/api/v1/schedules")
 
@@ -36,16 +37,18 @@ OVERHEAD_BYTES = 65_536  # of a body, besides its payload
 
 @blueprint.get("")
 @needs("schedules:read")
+@told({200: shapes.schedules.SchedulePage}, query=shapes.queries.SchedulesQuery)
 def list_schedules() -> ResponseReturnValue:
-    """The next to fire first; paused ones last."""
+    """Lists schedules, the next to fire first, paused ones last."""
     rows, next_cursor = listed(request.args)
     return jsonify(schedules=[documents.schedule(row) for row in rows], next_cursor=next_cursor)
 
 
 @blueprint.post("")
 @needs("schedules:write")
+@told({201: shapes.schedules.Schedule}, body=shapes.bodies.NewScheduleBody, refuses=(404, 409))
 def create() -> ResponseReturnValue:
-    """201; made again in the same words: the same answer. 409: the key is taken by another."""
+    """Makes a schedule; made again in the same words it is the same answer."""
     body = _body("key", *WHAT, *SPEC)
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
@@ -54,15 +57,20 @@ def create() -> ResponseReturnValue:
 
 @blueprint.get("/<path:key>")
 @needs("schedules:read")
+@told({200: shapes.schedules.WholeSchedule})
 def show(key: str) -> ResponseReturnValue:
-    """One schedule, its next times, and its newest ticks."""
+    """Shows a schedule, its next times, and its newest ticks."""
     return jsonify(whole_schedule(control_of(key)))
 
 
 @blueprint.put("/<path:key>")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule, 201: shapes.schedules.Schedule}, body=shapes.bodies.ScheduleBody, refuses=(409,))
 def put(key: str) -> ResponseReturnValue:
-    """Makes it, or makes it what the body says: what is left out has its default."""
+    """Makes a schedule, or makes it what the body says: what is left out has its default.
+
+    201: it is new. 200: it was there.
+    """
     body, control = _body(*WHAT, *SPEC), control_of(key)
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
@@ -82,43 +90,55 @@ def put(key: str) -> ResponseReturnValue:
 
 @blueprint.patch("/<path:key>")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule}, body=shapes.bodies.ScheduleChanges, refuses=(409,))
 def change(key: str) -> ResponseReturnValue:
-    """Changes what is given, and leaves the rest."""
+    """Changes of a schedule what is given, and leaves the rest."""
     body = _body(*WHAT, *SPEC)
     return jsonify(documents.schedule(changed(control_of(key), body)))
 
 
 @blueprint.delete("/<path:key>")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule}, refuses=(409,))
 def delete(key: str) -> ResponseReturnValue:
+    """Deletes a schedule. Its runs stay."""
     return jsonify(documents.schedule(control_of(key).delete()))
 
 
 @blueprint.post("/<path:key>/pause")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule}, body=shapes.bodies.NoteBody)
 def pause(key: str) -> ResponseReturnValue:
+    """Pauses a schedule: it does not fire until it is resumed."""
     note = note_of(read_object(OVERHEAD_BYTES, ("note",)).get("note"))
     return jsonify(documents.schedule(control_of(key).pause(g.actor, note)))
 
 
 @blueprint.post("/<path:key>/resume")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule})
 def resume(key: str) -> ResponseReturnValue:
+    """Ends the pause of a schedule."""
     return jsonify(documents.schedule(control_of(key).resume()))
 
 
 @blueprint.post("/<path:key>/run")
 @needs("schedules:write")
+@told({202: shapes.schedules.FiredRun}, refuses=(409, 429))
 def run(key: str) -> ResponseReturnValue:
-    """Fires it by hand; its next time stays. `run` is null where it sends a plain Celery task."""
+    """Fires a schedule by hand; its next time stays."""
     started = control_of(key).run_now(g.actor)
     return jsonify(run=documents.started(started.row) if started else None), 202
 
 
 @blueprint.post("/<path:key>/backfill")
 @needs("schedules:write")
+@told({200: shapes.schedules.Backfill}, body=shapes.bodies.BackfillBody, refuses=(409,))
 def backfill(key: str) -> ResponseReturnValue:
-    """Fires the ticks of a range that have not started. Again, or with `dry_run`: only what is missing is told."""
+    """Fires the ticks of a range that have not started.
+
+    Again, or with `dry_run`: only what is missing is told.
+    """
     body = read_object(OVERHEAD_BYTES, ("start", "end", "dry_run"))
     start, end = (_moment(body, name) for name in ("start", "end"))
     if start is None or end is None:
@@ -135,15 +155,18 @@ def backfill(key: str) -> ResponseReturnValue:
 
 @blueprint.get("/<path:key>/next")
 @needs("schedules:read")
+@told({200: shapes.schedules.NextTimes}, query=shapes.queries.NextQuery, refuses=(422,))
 def next_times(key: str) -> ResponseReturnValue:
-    """`n` times (default 5), in the schedule's own time zone or in `timezone`."""
+    """Tells the next times of a schedule, in its own time zone or in another."""
     n = limit_of(request.args.get("n", str(NEXT)), "n")
     return jsonify(next=times(control_of(key), n, request.args.get("timezone") or None))
 
 
 @blueprint.get("/<path:key>/ticks")
 @needs("schedules:read")
+@told({200: shapes.schedules.TickList}, query=shapes.queries.TicksQuery)
 def list_ticks(key: str) -> ResponseReturnValue:
+    """Lists the newest ticks of a schedule."""
     found = control_of(key).ticks(limit_of(request.args.get("limit", str(TICKS)), "limit"))
     return jsonify(ticks=[documents.tick(row) for row in found])
 

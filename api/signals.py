@@ -9,12 +9,13 @@ from ..state.ids import new_id
 from ..workflows.errors import UsageError
 from ..workflows.step import checked_name
 from ..workflows.waits import deliver_event, deliver_message, finish_token
-from . import documents
+from . import documents, shapes
 from .body import invalid, read_object, refuse_what_postgres_refuses
 from .current import durable
 from .problems import Problem
 from .runs import run_of
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("signals", __name__, url_prefix="/api/v1")
 
@@ -24,10 +25,11 @@ NOTHING: Any = object()
 
 @blueprint.post("/events")
 @needs("events:write")
+@told({200: shapes.runs.SentEvent, 202: shapes.runs.SentEvent}, body=shapes.bodies.EventBody, takes_key=True)
 def send_event() -> ResponseReturnValue:
-    """Sends an event to every run that waits for it, now or later: 202, or 200 where one with its key was sent before.
+    """Sends an event to every run that waits for it, now or later.
 
-    The key is a member, or the header Idempotency-Key.
+    Its key is a member, or the header Idempotency-Key. 202: it is sent. 200: one with its key was sent before.
     """
     body = read_object(_limit_bytes(), ("name", "payload", "key"))
     name = _named(body.get("name"), "/name")
@@ -44,8 +46,9 @@ def send_event() -> ResponseReturnValue:
 
 @blueprint.post("/runs/<id>/messages")
 @needs("events:write")
+@told({202: shapes.runs.SentMessage}, body=shapes.bodies.MessageBody, refuses=(409,))
 def send_message(id: str) -> ResponseReturnValue:
-    """Sends a message to a run: 202, also where it does not wait for one yet. 409: it has ended."""
+    """Sends a message to a run, also where it does not wait for one yet."""
     body = read_object(_limit_bytes(), ("payload", "topic"))
     payload, topic = body.get("payload"), _named(body.get("topic", "message"), "/topic")
     refuse_what_postgres_refuses(payload, "/payload")
@@ -59,8 +62,9 @@ def send_message(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/tokens/<id>/complete")
 @needs("events:write")
+@told({200: shapes.runs.CompletedToken}, body=shapes.bodies.CompleteBody, refuses=(409,))
 def complete_token(id: str) -> ResponseReturnValue:
-    """Completes a token with a result, or with an error: 200. 409: it was completed, or timed out, before."""
+    """Completes a token with a result, or with an error."""
     body = read_object(_limit_bytes(), ("result", "error"))
     result, error = body.get("result", NOTHING), body.get("error")
     if error is not None and (not isinstance(error, str) or not error or result is not NOTHING):

@@ -18,15 +18,12 @@ class Media:
     type: str
 
 
-Answer = type | Media | None  # a TypedDict, another content type, or no content
-
-
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`refuses` are the statuses of errors that only this view has, `takes_key` says that it takes an
-    Idempotency-Key."""
+    """`answers` by their status, each a type, Media, or None for no content; `body` and `query` are types. `refuses`
+    are the statuses of errors that not every such view has, `takes_key` says that it takes an Idempotency-Key."""
 
-    answers: Mapping[int, Answer]
+    answers: Mapping[int, Any]
     body: Any = None
     query: Any = None
     refuses: tuple[int, ...] = ()

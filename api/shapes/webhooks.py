@@ -181,6 +181,17 @@ class WholeRefusedRequest(RefusedRequest, KeptBody):
     headers: dict[str, Any]
 
 
+class Acknowledgement(TypedDict, total=False):
+    """A delivery is durable. Some senders expect other answers, and get those."""
+
+    delivery: DeliveryId
+    duplicate: bool
+    spooled: bool
+    """It waits on a disk until Postgres is back"""
+    run: RunId
+    """That it started, where the endpoint waits for its result"""
+
+
 class EndpointList(TypedDict):
     endpoints: list[Endpoint]
 
