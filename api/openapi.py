@@ -1,7 +1,6 @@
 """The document of the API (OpenAPI 3.1), made from the code: paths from the routes, words from the docstrings of the
 views, shapes from their types. So it cannot say what the code does not do."""
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.routing import Rule
 
 from ..state.payload import json_schemas
-from . import shapes
+from . import prose, shapes
 from .problems import PROGRAMS
 from .scopes import ANY_KEY, PUBLIC, needs
 from .shapes import scalars
@@ -186,7 +185,7 @@ def operations(app: Flask) -> Iterator[Operation]:
 
 def _operation(each: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     told = each.told
-    summary, description = prose(each.view)
+    summary, description = prose.of_view(each.view)
     parameters = [_path_parameter(each, name) for name in re.findall(r"{(\w+)}", each.path)]
     parameters += _query_parameters(schemas.get(told.query))
     scopes = [each.scope] if each.scope and each.scope != ANY_KEY else []
@@ -223,15 +222,8 @@ def refusals(each: Operation) -> set[int]:
     return found
 
 
-def prose(view: Any) -> tuple[str, str]:
-    """The first sentence of a view's docstring, and the rest of it."""
-    first, _, rest = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
-    return " ".join(first.split()), " ".join(rest.split())
-
-
 def _answer(status: int, shape: Any, description: str, schemas: Mapping[Any, Any]) -> dict[str, Any]:
-    words = re.search(rf"\b{status}: (.+?)(?= \d{{3}}: |$)", description)
-    answer: dict[str, Any] = {"description": words[1] if words else HTTPStatus(status).phrase}
+    answer = {"description": prose.of_answer(description, status) or HTTPStatus(status).phrase}
     return answer if shape is None else answer | {"content": _content(shape, schemas)}
 
 
@@ -276,7 +268,18 @@ def _schemas(found: list[Operation]) -> tuple[dict[Any, Any], dict[str, Any]]:
     of_bodies, closed = json_schemas(_named(bodies), SCHEMAS, is_closed=True)
     of_queries, flat = json_schemas(_named(queries), SCHEMAS)
     whole = {query: flat[schema["$ref"].removeprefix(SCHEMAS)] for query, schema in of_queries.items()}
+    _describe(flat)
+    _describe(components | closed)
     return {**schemas, **of_bodies, **whole}, dict(sorted({**components, **closed}.items()))
+
+
+def _describe(components: Mapping[str, dict[str, Any]]) -> None:
+    """Gives members the words that stand below them, in place of their names again."""
+    for name, schema in components.items():
+        for member, words in schema.get("properties", {}).items():
+            words.pop("title", None)
+            if told := prose.of_members().get(name, {}).get(member):
+                words["description"] = told
 
 
 def _named(given: list[Any]) -> list[Any]:

@@ -95,16 +95,13 @@ def json_schemas(
 ) -> tuple[dict[Any, dict[str, Any]], dict[str, dict[str, Any]]]:
     """The JSON Schema of each of these types, and by name those that they refer to, which stand at `place`.
 
-    A string below a member of a TypedDict is its description. `is_closed`: an object has no member that is not named.
+    `is_closed`: an object has no member that is not named.
     """
-    config = ConfigDict(use_attribute_docstrings=True, extra="forbid" if is_closed else "allow")
-    # The config of an adapter is for what stands inside of its type, so each type stands in a list.
-    lists: list[Any] = [GenericAlias(list, shape) for shape in types]
-    adapters: list[Any] = [
-        (shape, "validation", TypeAdapter(each, config=config)) for shape, each in zip(types, lists, strict=True)
-    ]
-    schemas, definitions = TypeAdapter.json_schemas(adapters, ref_template=f"{place}{{model}}")
-    return {shape: schemas[shape, "validation"]["items"] for shape in types}, definitions.get("$defs", {})
+    # One adapter for all: what several of them refer to is looked at once. A tuple hands its config on.
+    every: Any = GenericAlias(tuple, tuple(types))
+    config = ConfigDict(extra="forbid" if is_closed else "allow", defer_build=True)
+    made = TypeAdapter(every, config=config).json_schema(ref_template=f"{place}{{model}}")
+    return dict(zip(types, made["prefixItems"], strict=True)), made.get("$defs", {})
 
 
 def payload_of(workflow: str, signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
