@@ -25,6 +25,7 @@ from .page import blueprint as page
 from .quarantine import blueprint as quarantine
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
+from .reference_page import blueprint as reference_page
 from .run_page import blueprint as run_page
 from .runs import blueprint as runs
 from .schedule_page import blueprint as schedule_page
@@ -51,7 +52,7 @@ PROGRAMS = (  # what answers programs
     errors,
     openapi,
 )
-PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page)
+PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page, reference_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "

@@ -45,7 +45,7 @@ def order() -> ResponseReturnValue:
     202: the order is written down, beat works it off. 200: with `dry_run` how many runs it would be for; or the order
     that this Idempotency-Key has made before.
     """
-    body = read_object(BODY_LIMIT_BYTES, ("action", "filter", "dry_run"))
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.BulkBody)
     action, filter = action_of(body.get("action")), filter_in(body.get("filter"), "/filter")
     dry_run = body.get("dry_run", False)
     if not isinstance(dry_run, bool):

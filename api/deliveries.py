@@ -82,7 +82,7 @@ def replay(id: str) -> ResponseReturnValue:
 
     200: the same delivery. 201: a copy, which has another body or was routed before.
     """
-    given = read_object(_body_limit(), ("body",))
+    given = read_object(_body_limit(), shapes.bodies.ReplayDeliveryBody)
     body = given.get("body")
     if body is not None and not isinstance(body, str):
         raise invalid("/body", "the edited body is expected as a text")
@@ -103,7 +103,7 @@ def replay(id: str) -> ResponseReturnValue:
 @told({200: shapes.webhooks.Delivery}, body=shapes.bodies.DiscardBody, refuses=(409,))
 def discard(id: str) -> ResponseReturnValue:
     """Throws a delivery away, with a reason."""
-    reason = _reason(read_object(_body_limit(), ("reason",)))
+    reason = _reason(read_object(_body_limit(), shapes.bodies.DiscardBody))
     row = delivery_of(id)
     return jsonify(documents.delivery(_moved(lambda: letters.discard(durable(), row.id, reason, g.actor))))
 
@@ -116,7 +116,7 @@ def replay_many() -> ResponseReturnValue:
 
     202: they are routed. 200: with `dry_run` it is only told how many there are.
     """
-    given = read_object(_body_limit(), ("filter", "dry_run"))
+    given = read_object(_body_limit(), shapes.bodies.ReplayManyBody)
     is_dry = _dry_run(given)
     count = letters.replay_all(durable(), filter_of_body(given), actor=g.actor, is_dry=is_dry)
     return jsonify(matched=count) if is_dry else (jsonify(replayed=count), 202)
@@ -127,7 +127,7 @@ def replay_many() -> ResponseReturnValue:
 @told({200: shapes.webhooks.Discarded}, body=shapes.bodies.DiscardManyBody)
 def discard_many() -> ResponseReturnValue:
     """Throws away all dead letters of a filter, with a reason; with `dry_run` it is only told how many there are."""
-    given = read_object(_body_limit(), ("filter", "reason", "dry_run"))
+    given = read_object(_body_limit(), shapes.bodies.DiscardManyBody)
     is_dry, reason = _dry_run(given), _reason(given)
     count = letters.discard_all(durable(), filter_of_body(given), reason, actor=g.actor, is_dry=is_dry)
     return jsonify(**{"matched" if is_dry else "discarded": count})

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from ..state import deliveries, endpoints
 from ..state.ids import parse
-from ..workflows.endpoints import OPTIONS, ROUTE_OPTIONS
+from ..workflows.endpoints import ROUTE_OPTIONS
 from ..workflows.errors import UsageError
 from ..workflows.step import checked_name
 from ..workflows.webhook import Endpoint
@@ -44,7 +44,7 @@ def create() -> ResponseReturnValue:
 
     409: code declares one of this name, and it is changed there.
     """
-    body = read_object(BODY_LIMIT_BYTES, ("name", "verify", "routes", *OPTIONS))
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.EndpointBody)
     for member, value in body.items():
         refuse_what_postgres_refuses(value, f"/{escaped(member)}")
     name, verify = _text(body.pop("name", None), "/name"), _text(body.pop("verify", None), "/verify")
@@ -87,7 +87,7 @@ def remove(name: str) -> ResponseReturnValue:
 def pause(name: str) -> ResponseReturnValue:
     """Pauses a webhook endpoint: its deliveries are accepted, and held."""
     whole_endpoint(name)
-    durable().inbox.pause(name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, ("note",)).get("note")))
+    durable().inbox.pause(name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, shapes.bodies.NoteBody).get("note")))
     return jsonify(whole_endpoint(name))
 
 
@@ -114,7 +114,7 @@ def list_secrets(name: str) -> ResponseReturnValue:
 @told({201: shapes.webhooks.Secret}, body=shapes.bodies.SecretBody, refuses=(409,))
 def add_secret(name: str) -> ResponseReturnValue:
     """Adds a secret to a webhook endpoint, beside the others."""
-    body = read_object(BODY_LIMIT_BYTES, ("secret", "expires_at"))
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.SecretBody)
     expires_at = body.get("expires_at")
     at = coming(_text(expires_at, "/expires_at"), "/expires_at") if expires_at is not None else None
     return _added(name, body.get("secret"), at, None)
@@ -125,7 +125,7 @@ def add_secret(name: str) -> ResponseReturnValue:
 @told({201: shapes.webhooks.Secret}, body=shapes.bodies.RotateBody, refuses=(409,))
 def rotate(name: str) -> ResponseReturnValue:
     """Has a new secret take over: those stored before are accepted for `overlap_seconds` more, by default a day."""
-    body = read_object(BODY_LIMIT_BYTES, ("secret", "overlap_seconds"))
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.RotateBody)
     overlap = seconds(body.get("overlap_seconds", OVERLAP_SECONDS), "/overlap_seconds")
     return _added(name, body.get("secret"), None, overlap)
 

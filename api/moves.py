@@ -41,7 +41,7 @@ def cancel(id: str) -> ResponseReturnValue:
 
     200: it is cancelled. 202: it ends at its next step, or when it has cleaned up.
     """
-    terminate = read_object(BODY_SLACK_BYTES, ("terminate",)).get("terminate", False)
+    terminate = read_object(BODY_SLACK_BYTES, shapes.bodies.CancelBody).get("terminate", False)
     if not isinstance(terminate, bool):
         raise invalid("/terminate", "true or false is expected")
     row = cancelled(id, terminate)
@@ -57,7 +57,7 @@ def pause(id: str) -> ResponseReturnValue:
     Again: the note is the new one, it is paused since the first time. 200: nothing of it starts any more. 202: it is
     running, and stops before its next step.
     """
-    row = paused(id, note_of(read_object(BODY_SLACK_BYTES, ("note",)).get("note")))
+    row = paused(id, note_of(read_object(BODY_SLACK_BYTES, shapes.bodies.NoteBody).get("note")))
     return jsonify(documents.run(row)), 202 if row.status == status.RUNNING else 200
 
 
@@ -82,7 +82,7 @@ def retry(id: str) -> ResponseReturnValue:
 @told({200: shapes.runs.Run}, body=shapes.bodies.RescheduleBody, refuses=(409,))
 def reschedule(id: str) -> ResponseReturnValue:
     """Gives a delayed run another time; one that is past starts it now."""
-    given = read_object(BODY_SLACK_BYTES, ("countdown", "eta"))
+    given = read_object(BODY_SLACK_BYTES, shapes.bodies.RescheduleBody)
     countdown, eta = given.get("countdown"), given.get("eta")
     if (countdown is None) == (eta is None):
         raise invalid("", "give countdown, the seconds from now, or eta, a moment")
@@ -101,7 +101,7 @@ def replay(id: str) -> ResponseReturnValue:
 
     201: the new run. 200: this Idempotency-Key has made it before.
     """
-    body = read_object(_payload_limit_bytes(), ("payload",))
+    body = read_object(_payload_limit_bytes(), shapes.bodies.ReplayBody)
     return _created(*replayed(id, _payload(body), idempotency_key()))
 
 
@@ -113,7 +113,7 @@ def fork(id: str) -> ResponseReturnValue:
 
     201: the new run. 200: this Idempotency-Key has made it before.
     """
-    body = read_object(_payload_limit_bytes(), ("from_step", "payload"))
+    body = read_object(_payload_limit_bytes(), shapes.bodies.ForkBody)
     from_step = body.get("from_step")
     if not isinstance(from_step, str) or not from_step:
         raise invalid("/from_step", "the key of a step is expected, as charge#2")
@@ -126,7 +126,7 @@ def fork(id: str) -> ResponseReturnValue:
 @told({200: shapes.runs.SuppliedStep}, body=shapes.bodies.SupplyBody, refuses=(409,))
 def supply(id: str, key: str) -> ResponseReturnValue:
     """Gives a step its result, in place of what did not come, and the run goes on."""
-    body = read_object(durable().settings.output_limit_bytes + BODY_SLACK_BYTES, ("output",))
+    body = read_object(durable().settings.output_limit_bytes + BODY_SLACK_BYTES, shapes.bodies.SupplyBody)
     output = body.get("output", NOTHING)
     if output is NOTHING:
         raise invalid("/output", "a JSON value is expected, which the step is to have returned; null is one")

@@ -26,23 +26,23 @@ BODILESS = ("HEAD", "OPTIONS")
 SCHEMAS = "#/components/schemas/"
 PROBLEM = "application/problem+json"
 
-# What stands in a path: `runs/<id>` is the id of a run.
-PARAMETERS: dict[str, tuple[Any, str]] = {
+# What stands in a path: its type, in words, and an example where the type has none. `runs/<id>` is the id of a run.
+PARAMETERS: dict[str, tuple[Any, ...]] = {
     "bulk/id": (scalars.BulkId, "The id of an order"),
     "callbacks/token_id": (scalars.TokenId, "The id of a token, which is a secret here"),
     "deliveries/id": (scalars.DeliveryId, "The id of a delivery"),
-    "endpoints/name": (str, "The name of a webhook endpoint"),
+    "endpoints/name": (str, "The name of a webhook endpoint", "github"),
     "errors/id": (scalars.ErrorId, "The id of an error"),
-    "hooks/name": (str, "The name of a webhook endpoint"),
-    "id/verb": (str, "What becomes of it"),
+    "hooks/name": (str, "The name of a webhook endpoint", "github"),
+    "id/verb": (str, "What becomes of it", "resolve"),
     "quarantine/id": (scalars.RefusedId, "The id of a refused request"),
-    "queues/name": (str, "The name of a queue"),
+    "queues/name": (str, "The name of a queue", "crm"),
     "runs/id": (scalars.RunId, "The id of a run"),
-    "schedules/key": (str, "The key of a schedule"),
+    "schedules/key": (str, "The key of a schedule", "nightly"),
     "secrets/id": (scalars.SecretId, "The id of a secret"),
-    "steps/key": (str, "The key of a step, as `charge#2`"),
+    "steps/key": (str, "The key of a step, as `charge#2`", "charge#2"),
     "tokens/id": (scalars.TokenId, "The id of a token"),
-    "workflows/name": (str, "The name of a workflow"),
+    "workflows/name": (str, "The name of a workflow", "sync-customer-data"),
 }
 
 # Groups of operations, by what their paths begin with: the first that fits.
@@ -238,14 +238,15 @@ def _path_parameter(each: Operation, name: str) -> dict[str, Any]:
     place = f"{before[1].strip('{}') if before else ''}/{name}"
     if place not in PARAMETERS:
         raise LookupError(f"{each.rule.endpoint}: say in openapi.PARAMETERS what {place} is")
-    annotation, told = PARAMETERS[place]
+    annotation, told, *given = PARAMETERS[place]
     schema: dict[str, Any] = {"type": "string", "minLength": 1}
     for words in getattr(annotation, "__metadata__", ()):
         schema |= words.words
     converter = each.rule._converters.get(name)
     if items := getattr(converter, "items", None):
         schema["enum"] = sorted(items)
-    return {"name": name, "in": "path", "required": True, "description": told, "schema": schema}
+    example = (given or schema["examples"])[0]
+    return {"name": name, "in": "path", "required": True, "description": told, "schema": schema, "example": example}
 
 
 def _query_parameters(schema: dict[str, Any] | None) -> list[dict[str, Any]]:

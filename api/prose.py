@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Iterable
 from functools import cache
+from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -43,7 +44,7 @@ def _said(name: str, classes: dict[str, ast.ClassDef]) -> dict[str, str]:
 
 
 def _below(body: list[ast.stmt]) -> Iterable[tuple[str, str]]:
-    for member, told in zip(body, body[1:], strict=False):
-        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name) and isinstance(told, ast.Expr):
-            if isinstance(told.value, ast.Constant) and isinstance(told.value.value, str):
-                yield member.target.id, told.value.value
+    for member, below in pairwise(body):
+        match member, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                yield name, said

@@ -66,7 +66,7 @@ def verify_one(id: str) -> ResponseReturnValue:
 @told({200: shapes.webhooks.VerifiedAgain}, body=shapes.bodies.VerifyBody, refuses=(404,))
 def verify_many() -> ResponseReturnValue:
     """Verifies all refused requests of an endpoint again."""
-    name = read_object(BODY_LIMIT_BYTES, ("endpoint",)).get("endpoint")
+    name = read_object(BODY_LIMIT_BYTES, shapes.bodies.VerifyBody).get("endpoint")
     if not isinstance(name, str) or durable().inbox.find(name) is None:
         raise Problem(404, "there is no webhook endpoint of this name", "unknown-endpoint")
     verified, refused = verify_all(inbox(), name)

@@ -75,7 +75,7 @@ def drain(name: str) -> ResponseReturnValue:
 @told({200: shapes.queues.Queue}, body=shapes.bodies.LimitBody)
 def limit(name: str) -> ResponseReturnValue:
     """Overrides limits that the code declares. They survive deploys; null is no limit."""
-    body = read_object(BODY_LIMIT_BYTES, ("limits", "note"))
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.LimitBody)
     limits = body.get("limits")
     if not isinstance(limits, dict) or not limits:
         raise invalid("/limits", 'an object with the limits to change is expected, as {"concurrency": 20}')
@@ -89,7 +89,7 @@ def limit(name: str) -> ResponseReturnValue:
 @told({200: shapes.queues.Queue}, body=shapes.bodies.ResetBody)
 def reset(name: str) -> ResponseReturnValue:
     """Resets limits: what the code says holds again, for these or for all."""
-    body = read_object(BODY_LIMIT_BYTES, ("members", "note"))
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.ResetBody)
     members = body.get("members")
     if members is not None:
         check_members(members)
@@ -188,7 +188,7 @@ def check_members(members: Any) -> None:
 
 
 def _note() -> str | None:
-    return note_of(read_object(BODY_LIMIT_BYTES, ("note",)).get("note"))
+    return note_of(read_object(BODY_LIMIT_BYTES, shapes.bodies.NoteBody).get("note"))
 
 
 def _changed(row: QueueRow) -> ResponseReturnValue:

@@ -49,7 +49,7 @@ def trigger(name: str) -> ResponseReturnValue:
     202: it is started, and goes on by itself. 200: with `?wait=20` the whole run, if it ends within so many seconds.
     """
     wait_seconds = _wait_seconds()
-    body = read_object(durable().settings.payload_limit_bytes + BODY_SLACK_BYTES, ("payload", "options"))
+    body = read_object(durable().settings.payload_limit_bytes + BODY_SLACK_BYTES, shapes.bodies.TriggerBody)
     given = _object(body.get("payload", {}), "/payload")
     options = parsed(body.get("options", {}))
     run = durable().start(name, given, options, _source())
@@ -67,7 +67,7 @@ def trigger(name: str) -> ResponseReturnValue:
 def batch(name: str) -> ResponseReturnValue:
     """Starts a run for each payload, all of them or none."""
     limit_bytes = BATCH_LIMIT_PAYLOADS * durable().settings.payload_limit_bytes + BODY_SLACK_BYTES
-    body = read_object(limit_bytes, ("payloads", "options"))
+    body = read_object(limit_bytes, shapes.bodies.BatchBody)
     payloads = body.get("payloads", [])
     if not isinstance(payloads, list) or len(payloads) > BATCH_LIMIT:
         raise invalid("/payloads", f"a list of at most {BATCH_LIMIT} objects is expected")

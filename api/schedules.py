@@ -28,7 +28,6 @@ blueprint = Blueprint("schedules", __name__, url_prefix="/api/v1/schedules")
 TIMES = ("cron", "every", "timezone")
 POLICIES = ("catch_up", "catch_up_limit", "catch_up_window", "overlap", "jitter", "start", "end")
 SPEC = (*TIMES, *POLICIES)
-WHAT = ("workflow", "payload", "options", "external_id")
 FILTERS = ("workflow", "external_id", "origin", "prefix", "paused", "limit", "cursor")
 NEXT = 5  # fire times that one schedule shows
 TICKS = 50  # and ticks
@@ -49,7 +48,7 @@ def list_schedules() -> ResponseReturnValue:
 @told({201: shapes.schedules.Schedule}, body=shapes.bodies.NewScheduleBody, refuses=(404, 409))
 def create() -> ResponseReturnValue:
     """Makes a schedule; made again in the same words it is the same answer."""
-    body = _body("key", *WHAT, *SPEC)
+    body = _body(shapes.bodies.NewScheduleBody)
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
     return _made(control_of(body.get("key")), body)
@@ -71,7 +70,7 @@ def put(key: str) -> ResponseReturnValue:
 
     201: it is new. 200: it was there.
     """
-    body, control = _body(*WHAT, *SPEC), control_of(key)
+    body, control = _body(shapes.bodies.ScheduleBody), control_of(key)
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
     try:
@@ -93,7 +92,7 @@ def put(key: str) -> ResponseReturnValue:
 @told({200: shapes.schedules.Schedule}, body=shapes.bodies.ScheduleChanges, refuses=(409,))
 def change(key: str) -> ResponseReturnValue:
     """Changes of a schedule what is given, and leaves the rest."""
-    body = _body(*WHAT, *SPEC)
+    body = _body(shapes.bodies.ScheduleChanges)
     return jsonify(documents.schedule(changed(control_of(key), body)))
 
 
@@ -110,7 +109,7 @@ def delete(key: str) -> ResponseReturnValue:
 @told({200: shapes.schedules.Schedule}, body=shapes.bodies.NoteBody)
 def pause(key: str) -> ResponseReturnValue:
     """Pauses a schedule: it does not fire until it is resumed."""
-    note = note_of(read_object(OVERHEAD_BYTES, ("note",)).get("note"))
+    note = note_of(read_object(OVERHEAD_BYTES, shapes.bodies.NoteBody).get("note"))
     return jsonify(documents.schedule(control_of(key).pause(g.actor, note)))
 
 
@@ -139,7 +138,7 @@ def backfill(key: str) -> ResponseReturnValue:
 
     Again, or with `dry_run`: only what is missing is told.
     """
-    body = read_object(OVERHEAD_BYTES, ("start", "end", "dry_run"))
+    body = read_object(OVERHEAD_BYTES, shapes.bodies.BackfillBody)
     start, end = (_moment(body, name) for name in ("start", "end"))
     if start is None or end is None:
         raise invalid("/start" if start is None else "/end", "a moment is expected, as 2030-01-31T12:00:00Z")
@@ -279,9 +278,9 @@ def _made(control: ScheduleControl, body: Mapping[str, Any]) -> ResponseReturnVa
     return jsonify(documents.schedule(row)), 201
 
 
-def _body(*members: str) -> dict[str, Any]:
+def _body(shape: type) -> dict[str, Any]:
     """The body, with what is said of the work itself checked for its kind."""
-    body = read_object(_served().settings.payload_limit_bytes + OVERHEAD_BYTES, members)
+    body = read_object(_served().settings.payload_limit_bytes + OVERHEAD_BYTES, shape)
     for name, kind, what in (
         ("workflow", str, "a string"),
         ("external_id", str, "a string"),

@@ -31,7 +31,7 @@ def send_event() -> ResponseReturnValue:
 
     Its key is a member, or the header Idempotency-Key. 202: it is sent. 200: one with its key was sent before.
     """
-    body = read_object(_limit_bytes(), ("name", "payload", "key"))
+    body = read_object(_limit_bytes(), shapes.bodies.EventBody)
     name = _named(body.get("name"), "/name")
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
@@ -49,7 +49,7 @@ def send_event() -> ResponseReturnValue:
 @told({202: shapes.runs.SentMessage}, body=shapes.bodies.MessageBody, refuses=(409,))
 def send_message(id: str) -> ResponseReturnValue:
     """Sends a message to a run, also where it does not wait for one yet."""
-    body = read_object(_limit_bytes(), ("payload", "topic"))
+    body = read_object(_limit_bytes(), shapes.bodies.MessageBody)
     payload, topic = body.get("payload"), _named(body.get("topic", "message"), "/topic")
     refuse_what_postgres_refuses(payload, "/payload")
     run = run_of(id)
@@ -65,7 +65,7 @@ def send_message(id: str) -> ResponseReturnValue:
 @told({200: shapes.runs.CompletedToken}, body=shapes.bodies.CompleteBody, refuses=(409,))
 def complete_token(id: str) -> ResponseReturnValue:
     """Completes a token with a result, or with an error."""
-    body = read_object(_limit_bytes(), ("result", "error"))
+    body = read_object(_limit_bytes(), shapes.bodies.CompleteBody)
     result, error = body.get("result", NOTHING), body.get("error")
     if error is not None and (not isinstance(error, str) or not error or result is not NOTHING):
         raise invalid("/error", "a message is expected, and no result beside it")
