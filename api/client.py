@@ -88,14 +88,14 @@ class Client:
         key: str | None = None,
     ) -> Any:
         """Any call of the API: what it answers, as JSON. `key`: its Idempotency-Key."""
-        headers = {"Idempotency-Key": key} if key else {}
-        return self._transport.call(method, path, query=query, body=body, headers=headers).json()
+        return self._transport.call(method, path, query=query, body=body, key=key).json()
 
     def trigger(self, workflow: str, payload: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Run:
         """Starts a run. The options are those of `celeriac.trigger`; moments may be datetimes."""
         body = {"payload": payload or {}, "options": _options(options)}
         path = f"{API}/workflows/{quote(workflow, safe='')}/trigger"
-        return Run(self._transport, self.request("POST", path, body, key=_key_for(options)))
+        answer = self._transport.call("POST", path, body=body, key=_key_for(options), is_safe=True)
+        return Run(self._transport, answer.json())
 
     def batch(self, workflow: str, payloads: Iterable[Mapping[str, Any]], **options: Unpack[Options]) -> list[Run]:
         """Starts a run for each payload, in their order: all of them or none."""
@@ -118,9 +118,7 @@ class Client:
     def send_event(self, name: str, payload: Mapping[str, Any] | None = None, *, key: str | None = None) -> bool:
         """Sends an event to every run that waits for it. False: one with this key was sent before."""
         body = {"name": name, "payload": payload or {}, "key": key or uuid4().hex}
-        done: shapes.runs.SentEvent = self._transport.call(
-            "POST", f"{API}/events", body=body, headers={"Idempotency-Key": str(body["key"])}
-        ).json()
+        done: shapes.runs.SentEvent = self._transport.call("POST", f"{API}/events", body=body, is_safe=True).json()
         return not done["duplicate"]
 
     def complete_token(self, id: str, result: Any = None) -> None:
@@ -260,8 +258,5 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _key_for(options: Mapping[str, Any]) -> str | None:
-    """The Idempotency-Key of one call: that of its options, or a new one. None: it is debounced, which is not doubled
-    by a second call either."""
-    if options.get("debounce"):
-        return None
-    return str(options.get("idempotency_key") or uuid4().hex)
+    """A new Idempotency-Key for one call, unless its options see to it that sent again it is the same run."""
+    return None if options.get("debounce") or options.get("idempotency_key") else uuid4().hex

@@ -169,9 +169,8 @@ class Run:
         return self._transport.call("GET", f"{RUNS}/{self.id}{below}").json()
 
     def _post(self, below: str, body: Mapping[str, Any] | None = None, *, once: str | None = None) -> Any:
-        headers = {"Idempotency-Key": once} if once else {}
         given = {name: value for name, value in (body or {}).items() if value is not None or name == "output"}
-        return self._transport.call("POST", f"{RUNS}/{self.id}{below}", body=given, headers=headers).json()
+        return self._transport.call("POST", f"{RUNS}/{self.id}{below}", body=given, key=once).json()
 
     def _now(self, known: shapes.runs.Run) -> "Run":
         self._known = self._document = known

@@ -185,11 +185,14 @@ def operations(app: Flask) -> Iterator[Operation]:
 
 def _operation(each: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     told = each.told
-    summary, description = prose.of_view(each.view)
+    summary, description, said = prose.of_view(each.view)
     parameters = [_path_parameter(each, name) for name in re.findall(r"{(\w+)}", each.path)]
     parameters += _query_parameters(schemas.get(told.query))
     scopes = [each.scope] if each.scope and each.scope != ANY_KEY else []
-    answers = {str(status): _answer(status, shape, description, schemas) for status, shape in told.answers.items()}
+    answers = {
+        str(status): _answer(shape, said.get(status, HTTPStatus(status).phrase), schemas)
+        for status, shape in told.answers.items()
+    }
     operation: dict[str, Any] = {
         "operationId": each.rule.endpoint,
         "tags": [each.tag],
@@ -222,8 +225,8 @@ def refusals(each: Operation) -> set[int]:
     return found
 
 
-def _answer(status: int, shape: Any, description: str, schemas: Mapping[Any, Any]) -> dict[str, Any]:
-    answer = {"description": prose.of_answer(description, status) or HTTPStatus(status).phrase}
+def _answer(shape: Any, description: str, schemas: Mapping[Any, Any]) -> dict[str, Any]:
+    answer = {"description": description}
     return answer if shape is None else answer | {"content": _content(shape, schemas)}
 
 

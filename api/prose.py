@@ -12,16 +12,16 @@ from typing import Any
 from . import shapes
 
 
-def of_view(view: Any) -> tuple[str, str]:
-    """The first sentence of a view's docstring, and the rest of it."""
+def of_view(view: Any) -> tuple[str, str, dict[int, str]]:
+    """The first sentence of a view's docstring, what follows it, and at the end what each answer is: `202: ...`"""
     first, _, rest = inspect.cleandoc(view.__doc__ or "").partition("\n\n")
-    return " ".join(first.split()), " ".join(rest.split())
+    said, *answers = re.split(r"\b(\d{3}): ", " ".join(rest.split()))
+    by_status = zip(answers[::2], answers[1::2], strict=True)
+    return " ".join(first.split()), said.strip(), {int(status): _sentence(text) for status, text in by_status}
 
 
-def of_answer(description: str, status: int) -> str | None:
-    """What the rest of a docstring says of one answer, as `202: ...`."""
-    found = re.search(rf"\b{status}: (.+?)(?= \d{{3}}: |$)", description)
-    return found[1][0].upper() + found[1][1:] if found else None
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:].strip()
 
 
 @cache

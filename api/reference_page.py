@@ -1,10 +1,12 @@
 """`/docs`: every call of the API on one page, made from the OpenAPI document, so that it says what the code does."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from flask import Blueprint, current_app, render_template
 from flask.typing import ResponseReturnValue
+from markupsafe import Markup, escape
 
 from ..state.errors import StateUnavailable
 from . import samples, shapes
@@ -17,6 +19,9 @@ blueprint = Blueprint("reference_page", __name__)
 
 REFERENCE = "#/components/schemas/"
 DEEPEST = 3  # objects within objects, of a body
+
+
+CODE = re.compile(r"`([^`]+)`")
 
 
 class Member(NamedTuple):
@@ -50,7 +55,13 @@ def show() -> ResponseReturnValue:
         version=document["info"]["version"],
         server=server_url(),
         has_key=has_key(),
+        marked=marked,
     )
+
+
+def marked(text: str) -> Markup:
+    """Words of a docstring as a page has them: what stands in backquotes is code."""
+    return Markup(CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def members_of(schema: Mapping[str, Any], components: Mapping[str, Any], deepest: int = DEEPEST) -> list[Member]:

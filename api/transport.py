@@ -95,14 +95,18 @@ class Transport:
         *,
         query: Mapping[str, Any] | None = None,
         body: Any = None,
-        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+        is_safe: bool = False,
     ) -> Answer:
-        """The answer, of whatever success. Raises ApiError, Unreachable."""
-        target, sent, own = self._target(path, query), None, {**self._headers, **(headers or {})}
+        """The answer, of whatever success. `key` is its Idempotency-Key; `is_safe`: it does nothing twice without one,
+        too. Raises ApiError, Unreachable."""
+        target, sent, own = self._target(path, query), None, dict(self._headers)
+        if key is not None:
+            own["Idempotency-Key"] = key
         if body is not None:
             sent = json.dumps(body, ensure_ascii=False).encode()
             own["Content-Type"] = "application/json"
-        is_safe = method in SAFE or "Idempotency-Key" in own
+        is_safe = is_safe or method in SAFE or key is not None
         made = 1
         while True:
             is_last = made >= self.retries.attempts

@@ -10,7 +10,9 @@ from werkzeug.test import TestResponse
 
 from celeriac.api.openapi import document_of, operations
 
-KEY = "contract"
+Contract = dict[tuple[str, str], dict[str, dict[str, Draft202012Validator]]]
+
+_contracts: dict[frozenset[tuple[str, str]], Contract] = {}  # by the routes of an application, which every test makes
 
 
 def check_answer(app: Flask, answer: TestResponse) -> None:
@@ -36,19 +38,19 @@ def check_answer(app: Flask, answer: TestResponse) -> None:
         assert not faults, f"{place}: {'; '.join(faults)}"
 
 
-def contract(app: Flask) -> dict[tuple[str, str], dict[str, dict[str, Draft202012Validator]]]:
+def contract(app: Flask) -> Contract:
     """By view and method, status and content type, what an answer is held against."""
-    if KEY not in app.extensions:
+    routes = frozenset((rule.rule, rule.endpoint) for rule in app.url_map.iter_rules())
+    if routes not in _contracts:
         document = closed(document_of(app))
-        app.extensions[KEY] = {
+        _contracts[routes] = {
             (each.rule.endpoint, each.method): {
                 status: _validators(document, answer)
                 for status, answer in document["paths"][each.path][each.method.lower()]["responses"].items()
             }
             for each in operations(app)
         }
-    found: dict[tuple[str, str], dict[str, dict[str, Draft202012Validator]]] = app.extensions[KEY]
-    return found
+    return _contracts[routes]
 
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:
