@@ -51,7 +51,11 @@ def create() -> ResponseReturnValue:
     body = _body(shapes.bodies.NewScheduleBody)
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
-    return _made(control_of(body.get("key")), body)
+    try:
+        control = durable().schedule(body.get("key"))  # type: ignore[arg-type]
+    except UsageError as error:
+        raise invalid("/key", str(error)) from None
+    return _made(control, body)
 
 
 @blueprint.get("/<path:key>")
@@ -193,12 +197,12 @@ def listed(query: Mapping[str, str]) -> tuple[list[ScheduleRow], str | None]:
     return rows[:limit], pack(last.next_fire_at, last.key) if last else None
 
 
-def control_of(key: Any) -> ScheduleControl:
-    """The schedule of a key. Raises UnknownSchedule where no schedule could have it."""
+def control_of(key: str) -> ScheduleControl:
+    """The schedule of a key in a URL. Raises UnknownSchedule where no schedule could have it."""
     try:
         return durable().schedule(key)
     except UsageError as error:
-        raise invalid("/key", str(error)) from None
+        raise UnknownSchedule(f"there is no schedule of this key: {error}") from None
 
 
 def whole_schedule(control: ScheduleControl) -> shapes.schedules.WholeSchedule:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -44,10 +45,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
     """A fresh, migrated database."""
-    name = f"t_{uuid4().hex}"
-    _admin(postgres_url, f"create database {name} template {TEMPLATE}")
-    yield _sibling(postgres_url, name)
-    _admin(postgres_url, f"drop database {name} with (force)")
+    with fresh_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture
@@ -100,6 +99,17 @@ def journal(tmp_path: Path) -> Path:
     file = tmp_path / "journal"
     file.touch()
     return file
+
+
+@contextmanager
+def fresh_database(postgres_url: str) -> Iterator[str]:
+    """A migrated database of its own, dropped in the end."""
+    name = f"t_{uuid4().hex}"
+    _admin(postgres_url, f"create database {name} template {TEMPLATE}")
+    try:
+        yield _sibling(postgres_url, name)
+    finally:
+        _admin(postgres_url, f"drop database {name} with (force)")
 
 
 def _admin(url: str, *statements: str) -> None:

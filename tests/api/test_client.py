@@ -7,12 +7,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask import Flask
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from celeriac import Celeriac
 from celeriac.api import create_app, openapi, samples, shapes
@@ -37,10 +38,6 @@ def status_of(client: Client, call: str) -> int:
     return 200
 
 
-class Handler(WSGIRequestHandler):
-    protocol_version = "HTTP/1.1"  # which keeps connections
-
-
 class Server:
     """The app on a port, behind a wire: it can refuse calls, and cut connections after the app has done its work."""
 
@@ -49,7 +46,7 @@ class Server:
         self.refusals: list[int] = []  # statuses of the next answers, which the app is not asked for
         self.cuts = 0  # of the next answers that are not delivered
         self.cut_after_chunks: list[int] = []  # of the next streams, after so many chunks
-        self._server = make_server("127.0.0.1", 0, self._serve, threaded=True, request_handler=Handler)
+        self._server = make_server("127.0.0.1", 0, self._serve, threaded=True)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -82,6 +79,39 @@ class Server:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class KeepAlive:
+    """A server that keeps a connection for so many calls, and then closes it without a word. Werkzeug's closes each."""
+
+    def __init__(self, calls_per_connection: int):
+        self.calls, self.accepted = calls_per_connection, 0
+        self.is_idle = threading.Event()  # it has closed what it wants to close
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                self.accepted += 1
+                with connection:
+                    for call in range(self.calls):
+                        if not connection.recv(65_536):
+                            break
+                        body = b'{"workers": []}'
+                        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+                        connection.sendall(head.encode() + b"\r\n\r\n" + body)
+                        if call + 1 < self.calls:
+                            self.is_idle.set()
+                self.is_idle.set()
+
+    def stop(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(5)
 
 
 @pytest.fixture
@@ -265,14 +295,18 @@ def test_retry_after_is_followed_up_to_the_longest_delay() -> None:
     assert 5.0 == retries.delay(1, 3600.0)
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again(client: Client, server: Server) -> None:
-    client.workflows()
-    kept = client._transport._idle.get_nowait()
-    assert kept.sock is not None
-    kept.sock.shutdown(socket.SHUT_RD)  # as after the server's FIN, it reads as ended
-    client._transport._idle.put_nowait(kept)
-    assert client.trigger(GREET, PAYLOAD).status == "queued"
-    assert 2 == server.calls
+@pytest.mark.parametrize(("calls_per_connection", "connections"), [(3, 1), (1, 3)])
+def test_a_connection_is_kept_for_the_next_call_until_the_server_closes_it(
+    calls_per_connection: int, connections: int
+) -> None:
+    server = KeepAlive(calls_per_connection)
+    with Client(server.url, retries=Retries(attempts=1)) as client:
+        for _ in range(3):
+            assert [] == client.workers()
+            assert server.is_idle.wait(5)
+            server.is_idle.clear()
+    server.stop()
+    assert connections == server.accepted
 
 
 def test_threads_share_a_client(client: Client) -> None:
