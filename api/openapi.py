@@ -36,6 +36,7 @@ PARAMETERS: dict[str, tuple[Any, ...]] = {
     "hooks/name": (str, "The name of a webhook endpoint", "github"),
     "id/verb": (str, "What becomes of it", "resolve"),
     "quarantine/id": (scalars.RefusedId, "The id of a refused request"),
+    "keys/id": (scalars.KeyId, "The id of a key"),
     "queues/name": (str, "The name of a queue", "crm"),
     "runs/id": (scalars.RunId, "The id of a run"),
     "schedules/key": (str, "The key of a schedule", "nightly"),
@@ -61,6 +62,9 @@ TAGS: tuple[tuple[str, str, str], ...] = (
     ("/api/v1/endpoints", "Webhooks", ""),
     ("/api/v1/deliveries", "Webhooks", ""),
     ("/api/v1/quarantine", "Webhooks", ""),
+    ("/api/v1/keys", "Keys", "API keys with scopes, and who changed what."),
+    ("/api/v1/whoami", "Keys", ""),
+    ("/api/v1/audit", "Keys", ""),
     ("/", "System", "Workers, services, health, this document."),
 )
 
@@ -170,6 +174,7 @@ def make(app: Flask) -> dict[str, Any]:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key"},
                 "basic": {"type": "http", "scheme": "basic", "description": "An API key as the password, for browsers"},
+                "run_token": {"type": "http", "scheme": "bearer", "description": "A token of this run, for looking at it"},
             },
         },
     }  # fmt: skip
@@ -200,7 +205,7 @@ def _operation(each: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
         "description": description,
         "parameters": parameters + [TAKES_KEY] * told.takes_key,
         "responses": answers,
-        "security": [] if each.is_open else [{"bearer": scopes}, {"basic": scopes}],
+        "security": [] if each.is_open else [{"bearer": scopes}, {"basic": scopes}, *_run_token(each)],
     }  # fmt: skip
     if told.body is not None:
         is_needed = bool(getattr(told.body, "__required_keys__", ()))
@@ -208,6 +213,10 @@ def _operation(each: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     for status in sorted(refusals(each) - set(told.answers)):
         answers[str(status)] = {"$ref": f"#/components/responses/{status}"}
     return operation
+
+
+def _run_token(each: Operation) -> list[dict[str, list[str]]]:
+    return [{"run_token": []}] if vars(each.view).get("takes_run_token") else []
 
 
 def refusals(each: Operation) -> set[int]:

@@ -115,6 +115,7 @@ def _operation(method: str, path: str, told: Mapping[str, Any], document: Mappin
         "summary": told["summary"].rstrip("."),
         "description": told["description"],
         "scope": next(iter(told["security"][0]["bearer"]), "any key") if told["security"] else None,
+        "takes_run_token": {"run_token": []} in told["security"],
         "parameters": [_parameter(each) for each in told["parameters"]],
         "body": members_of(body, components) if body else None,
         "takes": type_of(body) if body else None,

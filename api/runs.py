@@ -14,7 +14,7 @@ from ..workflows import Run, registry
 from ..workflows.errors import NotSerializable, PayloadInvalid, StateUnavailable
 from ..workflows.trigger import Source
 from ..workflows.why import Why
-from . import documents, shapes
+from . import documents, run_tokens, shapes
 from .attempts import attempts
 from .body import invalid, read_object
 from .current import database, durable
@@ -58,7 +58,7 @@ def trigger(name: str) -> ResponseReturnValue:
         headers["Idempotency-Replayed"] = "true"
     if wait_seconds and _ended(run, wait_seconds):
         return jsonify(documents.run(run.row)), 200, headers
-    return jsonify(documents.started(run.row)), 202, headers
+    return jsonify(_acknowledged(run.row)), 202, headers
 
 
 @blueprint.post("/workflows/<name>/batch")
@@ -76,7 +76,7 @@ def batch(name: str) -> ResponseReturnValue:
         started = durable().start_many(name, payloads, parsed(body.get("options", {})), _source())
     except (PayloadInvalid, NotSerializable) as error:
         raise _batch_problem(name, payloads, error) from None
-    return jsonify(runs=[documents.started(run.row) for run in started]), 202
+    return jsonify(runs=[_acknowledged(run.row) for run in started]), 202
 
 
 @blueprint.get("/runs")
@@ -161,6 +161,12 @@ def _known(found: T | None, text: str) -> T:
     if found is None:
         raise Problem(404, f"there is no run {text}: it never was, or its retention is over", "unknown-run")
     return found
+
+
+def _acknowledged(row: RunRow) -> documents.Document:
+    """The short form of a run, with a token to look at it, where there is a secret_key to sign one with."""
+    token = run_tokens.made_if_possible(durable().settings, row.id)
+    return documents.started(row) | (token.members() if token else {})
 
 
 def _source() -> Source:

@@ -43,6 +43,9 @@ BODIES: dict[str, Any] = {
     "deliveries.replay_many": {"filter": {"endpoint": "github"}, "dry_run": True},
     "deliveries.discard_many": {"filter": {"endpoint": "github"}, "reason": "sent by mistake", "dry_run": True},
     "quarantine.verify_many": {"endpoint": "github"},
+    "keys.create": {"name": "dashboard", "scopes": ["runs:read", "queues:read"]},
+    "keys.rotate": {"overlap_seconds": 3600},
+    "keys.make_run_token": {"expires_in_seconds": 3600},
     "hooks.receive": {"action": "opened"},
 }
 

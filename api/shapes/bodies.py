@@ -4,7 +4,7 @@ from typing import Annotated, Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from .scalars import BulkAction, CatchUp, DeliveryStatus, Json, Moment, Overlap, RunId, Status, Words, one_of
+from .scalars import BulkAction, CatchUp, DeliveryStatus, Json, Moment, Overlap, RunId, Scope, Status, Words, one_of
 
 SECONDS_LIMIT = 100 * 366 * 86_400  # a hundred years
 
@@ -252,6 +252,23 @@ class RotateBody(TypedDict):
     secret: Annotated[str, Words(minLength=1)]
     overlap_seconds: NotRequired[Span]
     """For which those before it are accepted; a day by default"""
+
+
+class KeyBody(TypedDict):
+    name: Annotated[str, Words(minLength=1, maxLength=100)]
+    """Who, or what, has it"""
+    scopes: Annotated[list[Scope], Words(minItems=1, maxItems=100)]
+    expires_at: NotRequired[Moment | None]
+
+
+class RotateKeyBody(TypedDict):
+    overlap_seconds: NotRequired[Span]
+    """For which the old one goes on; a day by default"""
+    expires_at: NotRequired[Moment | None]
+
+
+class RunTokenBody(TypedDict):
+    expires_in_seconds: NotRequired[Annotated[float, Words(minimum=1, maximum=86_400, default=900)]]
 
 
 class ReplayDeliveryBody(TypedDict):

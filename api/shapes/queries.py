@@ -67,6 +67,20 @@ class DeliveriesQuery(PageQuery, total=False):
     received_to: Moment
 
 
+AuditQuery = TypedDict(
+    "AuditQuery",
+    {
+        "principal": Annotated[str, Words(description="`root`, `loopback`, or the id of a key or run")],
+        "object_id": str,
+        "from": Moment,
+        "to": Moment,
+        "limit": Annotated[int, Words(minimum=1, maximum=200, default=50)],
+        "cursor": Annotated[str, Words(description="The `next_cursor` of the page before")],
+    },
+    total=False,
+)
+
+
 class QuarantineQuery(PageQuery, total=False):
     endpoint: str
 

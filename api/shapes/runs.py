@@ -1,6 +1,6 @@
 """Runs and what belongs to them, as the API answers them."""
 
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -40,6 +40,9 @@ class StartedRun(TypedDict):
     id: RunId
     status: Status
     workflow: str
+    token: NotRequired[str]
+    """With which somebody without a key can look at it, where the server has a `secret_key`"""
+    token_expires_at: NotRequired[Moment]
 
 
 class Run(TypedDict):

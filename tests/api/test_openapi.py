@@ -95,6 +95,7 @@ def test_the_document_says_which_scope_a_call_needs(app: Flask, document: dict[s
         "runs.trigger"
     ]
     assert [] == security["hooks.receive"]
+    assert {"run_token": []} in security["runs.show_steps"]
     for operation in operations(app):
         assert operation.scope is not None, operation.rule
         assert (operation.scope == "public") == (security[operation.rule.endpoint] == [])
