@@ -93,7 +93,7 @@ def _show_once(row: KeyRow, text: str, as_json: bool) -> None:
 
 
 def _told(key: Mapping[str, Any]) -> dict[str, Any]:
-    return key | {"scopes": " ".join(key["scopes"])}
+    return {**key, "scopes": " ".join(key["scopes"])}
 
 
 def _parsed(id: str) -> Any:
