@@ -5,7 +5,8 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
-from . import audit, guard, problems
+from . import audit, cors, guard, idempotency, limits, problems
+from .batch import blueprint as batch
 from .bulk import blueprint as bulk
 from .bulk_page import blueprint as bulk_page
 from .callbacks import blueprint as callbacks
@@ -37,6 +38,7 @@ from .webhook_page import blueprint as webhook_page
 
 PROGRAMS = (  # what answers programs
     runs,
+    batch,
     moves,
     bulk,
     signals,
@@ -101,11 +103,15 @@ def create_app(durable: Celeriac) -> Flask:
     app.url_map.strict_slashes = False
     bind(app, durable)
     app.before_request(_name_request)
+    limits.install_load(app, durable.settings.api_threads)
+    cors.install(app, durable.settings)
     guard.install(app)
     audit.install(app)
+    limits.install_rate(app, durable)
     problems.install(app)
     for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)
+    idempotency.install(app)
     app.after_request(_secure)
     return app
 

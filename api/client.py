@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 from urllib.parse import quote
-from uuid import uuid4
 
 from . import shapes
 from .client_run import RUNS, Run, RunFailed, listed, moment, pages
@@ -94,8 +93,7 @@ class Client:
         """Starts a run. The options are those of `celeriac.trigger`; moments may be datetimes."""
         body = {"payload": payload or {}, "options": _options(options)}
         path = f"{API}/workflows/{quote(workflow, safe='')}/trigger"
-        answer = self._transport.call("POST", path, body=body, key=_key_for(options), is_safe=True)
-        return Run(self._transport, answer.json())
+        return Run(self._transport, self.request("POST", path, body))
 
     def batch(self, workflow: str, payloads: Iterable[Mapping[str, Any]], **options: Unpack[Options]) -> list[Run]:
         """Starts a run for each payload, in their order: all of them or none."""
@@ -106,7 +104,7 @@ class Client:
     def bulk(self, action: str, filter: Mapping[str, Any], *, key: str | None = None) -> shapes.runs.BulkOrder:
         """Orders that all runs of a filter are moved: `cancel`, `retry` or `replay`."""
         body = {"action": action, "filter": dict(filter)}
-        done: shapes.runs.BulkOrder = self.request("POST", f"{API}/bulk", body, key=key or uuid4().hex)
+        done: shapes.runs.BulkOrder = self.request("POST", f"{API}/bulk", body, key=key)
         return done
 
     def count(self, action: str, filter: Mapping[str, Any]) -> int:
@@ -117,8 +115,8 @@ class Client:
 
     def send_event(self, name: str, payload: Mapping[str, Any] | None = None, *, key: str | None = None) -> bool:
         """Sends an event to every run that waits for it. False: one with this key was sent before."""
-        body = {"name": name, "payload": payload or {}, "key": key or uuid4().hex}
-        done: shapes.runs.SentEvent = self._transport.call("POST", f"{API}/events", body=body, is_safe=True).json()
+        body = {"name": name, "payload": payload or {}, "key": key}
+        done: shapes.runs.SentEvent = self._transport.call("POST", f"{API}/events", body=body).json()
         return not done["duplicate"]
 
     def complete_token(self, id: str, result: Any = None) -> None:
@@ -255,8 +253,3 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in given.items()
         if value is not None
     }
-
-
-def _key_for(options: Mapping[str, Any]) -> str | None:
-    """A new Idempotency-Key for one call, unless its options see to it that sent again it is the same run."""
-    return None if options.get("debounce") or options.get("idempotency_key") else uuid4().hex

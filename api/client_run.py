@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, cast
 from urllib.parse import quote
-from uuid import uuid4
 
 from ..state import status
 from . import client_stream, shapes
@@ -149,12 +148,12 @@ class Run:
 
     def replay(self, payload: Mapping[str, Any] | None = None, *, key: str | None = None) -> "Run":
         """A new run with the same payload, or with this one; once for each Idempotency-Key."""
-        return Run(self._transport, self._post("/replay", {"payload": payload}, once=key or uuid4().hex))
+        return Run(self._transport, self._post("/replay", {"payload": payload}, once=key))
 
     def fork(self, from_step: str, payload: Mapping[str, Any] | None = None, *, key: str | None = None) -> "Run":
         """A new run that keeps the checkpoints before this step; once for each Idempotency-Key."""
         body = {"from_step": from_step, "payload": payload}
-        return Run(self._transport, self._post("/fork", body, once=key or uuid4().hex))
+        return Run(self._transport, self._post("/fork", body, once=key))
 
     def supply(self, step: str, output: Any) -> shapes.runs.Step:
         """Gives a step its result, in place of what did not come."""

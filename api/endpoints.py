@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, g, jsonify
+from flask import Blueprint, Response, g, jsonify
 from flask.typing import ResponseReturnValue
 
 from ..state import deliveries, endpoints
@@ -16,6 +16,7 @@ from . import shapes
 from . import webhook_documents as documents
 from .body import escaped, invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable, inbox
+from .etag import if_match, tagged
 from .options import coming, seconds
 from .problems import Problem
 from .queues import note_of
@@ -38,7 +39,7 @@ def index() -> ResponseReturnValue:
 
 @blueprint.post("")
 @needs("webhooks:write")
-@told({201: shapes.webhooks.WholeEndpoint}, body=shapes.bodies.EndpointBody, refuses=(409,))
+@told({201: shapes.webhooks.WholeEndpoint}, body=shapes.bodies.EndpointBody, refuses=(409,), edits=True)
 def create() -> ResponseReturnValue:
     """Makes a webhook endpoint without code.
 
@@ -51,31 +52,32 @@ def create() -> ResponseReturnValue:
     routes = _routes(body.pop("routes", []))
     _check_options(body)
     try:
-        durable().inbox.create(name, verify, routes, **{key: body[key] for key in body if body[key] is not None})
+        given = {key: body[key] for key in body if body[key] is not None}
+        durable().inbox.create(name, verify, routes, if_match(), **given)
     except UsageError as error:
         if "declared by code" in str(error):
             raise Problem(409, str(error), "declared-by-code") from None
         raise invalid("", str(error)) from None
-    return jsonify(whole_endpoint(name)), 201, {"Location": f"/api/v1/endpoints/{name}"}
+    return _shown(name), 201, {"Location": f"/api/v1/endpoints/{name}"}
 
 
 @blueprint.get("/<name>")
 @needs("webhooks:read")
-@told({200: shapes.webhooks.WholeEndpoint})
+@told({200: shapes.webhooks.WholeEndpoint}, is_tagged=True)
 def show(name: str) -> ResponseReturnValue:
     """Shows a webhook endpoint, with its secrets (never what they are), and how many deliveries it has of each
     status."""
-    return jsonify(whole_endpoint(name))
+    return _shown(name)
 
 
 @blueprint.delete("/<name>")
 @needs("webhooks:write")
-@told({204: None}, refuses=(409,))
+@told({204: None}, refuses=(409,), edits=True)
 def remove(name: str) -> ResponseReturnValue:
     """Removes a webhook endpoint that was made without code; its deliveries stay."""
     whole_endpoint(name)
     try:
-        durable().inbox.remove(name)
+        durable().inbox.remove(name, if_match())
     except UsageError as error:
         raise Problem(409, str(error), "declared-by-code") from None
     return "", 204
@@ -83,22 +85,24 @@ def remove(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/pause")
 @needs("webhooks:write")
-@told({200: shapes.webhooks.WholeEndpoint}, body=shapes.bodies.NoteBody)
+@told({200: shapes.webhooks.WholeEndpoint}, body=shapes.bodies.NoteBody, edits=True)
 def pause(name: str) -> ResponseReturnValue:
     """Pauses a webhook endpoint: its deliveries are accepted, and held."""
     whole_endpoint(name)
-    durable().inbox.pause(name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, shapes.bodies.NoteBody).get("note")))
-    return jsonify(whole_endpoint(name))
+    durable().inbox.pause(
+        name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, shapes.bodies.NoteBody).get("note")), if_match()
+    )
+    return _shown(name)
 
 
 @blueprint.post("/<name>/resume")
 @needs("webhooks:write")
-@told({200: shapes.webhooks.ResumedEndpoint})
+@told({200: shapes.webhooks.ResumedEndpoint}, edits=True)
 def resume(name: str) -> ResponseReturnValue:
     """Ends the pause of a webhook endpoint: what was held is routed, in its order."""
     whole_endpoint(name)
-    _, released = durable().inbox.resume(name)
-    return jsonify({**whole_endpoint(name), "released": released})
+    row, released = durable().inbox.resume(name, if_match())
+    return tagged({**whole_endpoint(name), "released": released}, row["revision"])
 
 
 @blueprint.get("/<name>/secrets")
@@ -162,6 +166,11 @@ def served_endpoint(name: str) -> Endpoint:
     if served is None:
         raise _unknown(name)
     return served
+
+
+def _shown(name: str) -> Response:
+    endpoint = whole_endpoint(name)
+    return tagged(endpoint, endpoint["revision"])
 
 
 def _added(name: str, secret: Any, expires_at: datetime | None, overlap_seconds: float | None) -> ResponseReturnValue:

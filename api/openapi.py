@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.routing import Rule
 
 from ..state.payload import json_schemas
-from . import prose, shapes
+from . import idempotency, prose, shapes
 from .problems import PROGRAMS
 from .scopes import ANY_KEY, PUBLIC, needs
 from .shapes import scalars
@@ -75,6 +75,7 @@ REFUSALS = {
     404: "There is no such thing",
     405: "It is not asked this way",
     409: "Its status does not allow that, or someone else was first",
+    412: "It was changed since that ETag: look at it again",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "The body is JSON, and not as it should be: `errors` names each place",
@@ -83,12 +84,16 @@ REFUSALS = {
     503: "Postgres is away, or there is no room: nothing was acknowledged, try again after `Retry-After` seconds",
 }
 
-TAKES_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Sent again with the same key it is done once, and answered the same",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
+
+def _header(name: str, told: str, **words: Any) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": told, "schema": {"type": "string", **words}}
+
+
+KEY_HEADER = _header(
+    "Idempotency-Key", "Sent again with the same key it is done once, and answered the same", minLength=1, maxLength=255
+)
+NONE_MATCH_HEADER = _header("If-None-Match", "The ETag of what is known: 304 while nothing changed")
+MATCH_HEADER = _header("If-Match", "The ETag of what is to be changed: 412 where somebody was first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,11 @@ class Operation:
     def is_open(self) -> bool:
         """Whether it needs no key."""
         return bool(self.scope == PUBLIC)
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it takes an Idempotency-Key, as every POST below /api does."""
+        return self.method == "POST" and self.rule.rule.startswith(idempotency.BELOW)
 
     @property
     def scope(self) -> str | None:
@@ -200,13 +210,16 @@ def _operation(each: Operation, schemas: Mapping[Any, Any]) -> dict[str, Any]:
         "tags": [each.tag],
         "summary": summary,
         "description": description,
-        "parameters": parameters + [TAKES_KEY] * told.takes_key,
+        "parameters": parameters + _headers(each),
         "responses": answers,
         "security": [] if each.is_open else [{"bearer": scopes}, {"basic": scopes}, *_run_token(each)],
     }  # fmt: skip
-    if told.body is not None:
-        is_needed = bool(getattr(told.body, "__required_keys__", ()))
-        operation["requestBody"] = {"required": is_needed, "content": _content(told.body, schemas)}
+    if told.is_tagged:
+        answers["304"] = {"description": "Nothing changed since that ETag"}
+    if told.bodies:
+        is_needed = any(getattr(body, "__required_keys__", ()) for body in told.bodies)
+        content = {kind: words for body in told.bodies for kind, words in _content(body, schemas).items()}
+        operation["requestBody"] = {"required": is_needed, "content": content}
     for status in sorted(refusals(each) - set(told.answers)):
         answers[str(status)] = {"$ref": f"#/components/responses/{status}"}
     return operation
@@ -221,14 +234,23 @@ def refusals(each: Operation) -> set[int]:
     told = each.told
     found = set(told.refuses)
     if not each.is_open:
-        found |= {401, 403, 503}
+        found |= {401, 403, 429, 503}
     if "{" in each.path:
         found |= {404, 503}
-    if told.query is not None or told.takes_key:
+    if told.query is not None:
         found |= {400}
-    if told.body is not None and not isinstance(told.body, Media):
+    if told.takes_json:
         found |= {400, 413, 415, 422}
+    if each.takes_key:
+        found |= {400, 409, 413, 422}
+    if told.edits:
+        found |= {412}
     return found
+
+
+def _headers(each: Operation) -> list[dict[str, Any]]:
+    told = each.told
+    return [KEY_HEADER] * each.takes_key + [NONE_MATCH_HEADER] * told.is_tagged + [MATCH_HEADER] * told.edits
 
 
 def _answer(shape: Any, description: str, schemas: Mapping[Any, Any]) -> dict[str, Any]:
@@ -271,7 +293,7 @@ def _schemas(found: list[Operation]) -> tuple[dict[Any, Any], dict[str, Any]]:
     """The schema of each type that a view names (for those of a query whole, for the others a reference), and the
     components that they refer to. A body has no member that is not named, an answer may have more in time."""
     answers = [shape for each in found for shape in each.told.answers.values()]
-    bodies, queries = [each.told.body for each in found], [each.told.query for each in found]
+    bodies, queries = [body for each in found for body in each.told.bodies], [each.told.query for each in found]
     schemas, components = json_schemas(_named([*answers, shapes.problems.ProblemDocument]), SCHEMAS)
     of_bodies, closed = json_schemas(_named(bodies), SCHEMAS, is_closed=True)
     of_queries, flat = json_schemas(_named(queries), SCHEMAS)

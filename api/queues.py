@@ -7,6 +7,7 @@ from flask import Blueprint, g, jsonify
 from flask.typing import ResponseReturnValue
 
 from ..state import lines, queues
+from ..state.database import Revisions
 from ..state.queues import QueueRow
 from ..workflows import Celeriac
 from ..workflows.buckets import RedisUnavailable
@@ -16,6 +17,7 @@ from ..workflows.queue import Limits
 from . import documents, shapes
 from .body import escaped, faulty, invalid, read_object, refuse_what_postgres_refuses
 from .current import database, durable
+from .etag import if_match, tagged
 from .problems import Fault
 from .scopes import needs
 from .told import told
@@ -37,42 +39,43 @@ def list_queues() -> ResponseReturnValue:
 
 @blueprint.get("/<path:name>")
 @needs("queues:read")
-@told({200: shapes.queues.WholeQueue})
+@told({200: shapes.queues.WholeQueue}, is_tagged=True)
 def show(name: str) -> ResponseReturnValue:
     """Shows a queue, with the keys that have most waiting runs, and its newest changes."""
-    return jsonify(whole_queue(durable(), control_of(name)))
+    queue = whole_queue(durable(), control_of(name))
+    return tagged(queue, queue["revision"])
 
 
 @blueprint.post("/<path:name>/pause")
 @needs("queues:write")
-@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody)
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody, edits=True)
 def pause(name: str) -> ResponseReturnValue:
     """Pauses a queue: nothing of it starts any more.
 
     Again: the note is the new one, it is paused since the first time.
     """
-    return _changed(control_of(name).pause(g.actor, _note()))
+    return _changed(control_of(name, if_match()).pause(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/resume")
 @needs("queues:write")
-@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody)
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody, edits=True)
 def resume(name: str) -> ResponseReturnValue:
     """Ends the pause of a queue, or its drain."""
-    return _changed(control_of(name).resume(g.actor, _note()))
+    return _changed(control_of(name, if_match()).resume(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/drain")
 @needs("queues:write")
-@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody)
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody, edits=True)
 def drain(name: str) -> ResponseReturnValue:
     """Drains a queue: it takes no new runs, and works off those it has."""
-    return _changed(control_of(name).drain(g.actor, _note()))
+    return _changed(control_of(name, if_match()).drain(g.actor, _note()))
 
 
 @blueprint.patch("/<path:name>")
 @needs("queues:write")
-@told({200: shapes.queues.Queue}, body=shapes.bodies.LimitBody)
+@told({200: shapes.queues.Queue}, body=shapes.bodies.LimitBody, edits=True)
 def limit(name: str) -> ResponseReturnValue:
     """Overrides limits that the code declares. They survive deploys; null is no limit."""
     body = read_object(BODY_LIMIT_BYTES, shapes.bodies.LimitBody)
@@ -81,19 +84,19 @@ def limit(name: str) -> ResponseReturnValue:
         raise invalid("/limits", 'an object with the limits to change is expected, as {"concurrency": 20}')
     if faults := faults_of_limits(limits):
         raise faulty(faults)
-    return _changed(control_of(name).limit(g.actor, note_of(body.get("note")), **limits))
+    return _changed(control_of(name, if_match()).limit(g.actor, note_of(body.get("note")), **limits))
 
 
 @blueprint.post("/<path:name>/reset")
 @needs("queues:write")
-@told({200: shapes.queues.Queue}, body=shapes.bodies.ResetBody)
+@told({200: shapes.queues.Queue}, body=shapes.bodies.ResetBody, edits=True)
 def reset(name: str) -> ResponseReturnValue:
     """Resets limits: what the code says holds again, for these or for all."""
     body = read_object(BODY_LIMIT_BYTES, shapes.bodies.ResetBody)
     members = body.get("members")
     if members is not None:
         check_members(members)
-    return _changed(control_of(name).reset(*members or (), actor=g.actor, note=note_of(body.get("note"))))
+    return _changed(control_of(name, if_match()).reset(*members or (), actor=g.actor, note=note_of(body.get("note"))))
 
 
 def known_queues(durable: Celeriac) -> list[shapes.queues.Queue]:
@@ -131,11 +134,12 @@ def whole_queue(durable: Celeriac, control: QueueControl) -> shapes.queues.Whole
     }
 
 
-def control_of(name: str) -> QueueControl:
-    """The queue of a name in a URL. Raises UnknownQueue where no queue could have it."""
+def control_of(name: str, revisions: Revisions = None) -> QueueControl:
+    """The queue of a name in a URL, to be changed while it is at one of these revisions. Raises UnknownQueue where no
+    queue could have it."""
     if "\0" in name:
         raise UnknownQueue("there is no queue of this name: a name has no NUL character")
-    return durable().queue(name)
+    return durable().queue(name, revisions)
 
 
 def note_of(given: Any) -> str | None:
@@ -194,4 +198,5 @@ def _note() -> str | None:
 def _changed(row: QueueRow) -> ResponseReturnValue:
     """The queue as it is after its change, with what the change itself does not tell."""
     queued = lines.depths(database()).get(row.name, 0)
-    return jsonify(queue_document(durable(), durable().queue(row.name).row, queued))
+    whole = durable().queue(row.name).row
+    return tagged(queue_document(durable(), whole, queued), whole.revision)

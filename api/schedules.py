@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from ..state.database import Revisions
 from ..state.schedules import Filter, ScheduleRow, find
 from ..workflows import Celeriac, Cron, Every
 from ..workflows.errors import UnknownSchedule, UsageError
@@ -16,6 +17,7 @@ from ..workflows.schedule_control import ScheduleControl
 from . import documents, shapes, wording
 from .body import invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable
+from .etag import if_match, tagged
 from .listing import limit_of, pack, unpack
 from .options import moment
 from .problems import Problem
@@ -60,26 +62,34 @@ def create() -> ResponseReturnValue:
 
 @blueprint.get("/<path:key>")
 @needs("schedules:read")
-@told({200: shapes.schedules.WholeSchedule})
+@told({200: shapes.schedules.WholeSchedule}, is_tagged=True)
 def show(key: str) -> ResponseReturnValue:
     """Shows a schedule, its next times, and its newest ticks."""
-    return jsonify(whole_schedule(control_of(key)))
+    schedule = whole_schedule(control_of(key))
+    return tagged(schedule, schedule["revision"])
 
 
 @blueprint.put("/<path:key>")
 @needs("schedules:write")
-@told({200: shapes.schedules.Schedule, 201: shapes.schedules.Schedule}, body=shapes.bodies.ScheduleBody, refuses=(409,))
+@told(
+    {200: shapes.schedules.Schedule, 201: shapes.schedules.Schedule},
+    body=shapes.bodies.ScheduleBody,
+    refuses=(409,),
+    edits=True,
+)
 def put(key: str) -> ResponseReturnValue:
     """Makes a schedule, or makes it what the body says: what is left out has its default.
 
     201: it is new. 200: it was there.
     """
-    body, control = _body(shapes.bodies.ScheduleBody), control_of(key)
+    body, control = _body(shapes.bodies.ScheduleBody), control_of(key, if_match())
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
     try:
         control.row  # noqa: B018  (it raises where there is none)
     except UnknownSchedule:
+        if "If-Match" in request.headers:
+            raise
         return _made(control, body)
     row = control.update(
         schedule_from(body),
@@ -88,41 +98,41 @@ def put(key: str) -> ResponseReturnValue:
         options=body.get("options") or {},
         external_id=body.get("external_id"),
     )
-    return jsonify(documents.schedule(row))
+    return _shown(row)
 
 
 @blueprint.patch("/<path:key>")
 @needs("schedules:write")
-@told({200: shapes.schedules.Schedule}, body=shapes.bodies.ScheduleChanges, refuses=(409,))
+@told({200: shapes.schedules.Schedule}, body=shapes.bodies.ScheduleChanges, refuses=(409,), edits=True)
 def change(key: str) -> ResponseReturnValue:
     """Changes of a schedule what is given, and leaves the rest."""
     body = _body(shapes.bodies.ScheduleChanges)
-    return jsonify(documents.schedule(changed(control_of(key), body)))
+    return _shown(changed(control_of(key, if_match()), body))
 
 
 @blueprint.delete("/<path:key>")
 @needs("schedules:write")
-@told({200: shapes.schedules.Schedule}, refuses=(409,))
+@told({200: shapes.schedules.Schedule}, refuses=(409,), edits=True)
 def delete(key: str) -> ResponseReturnValue:
     """Deletes a schedule. Its runs stay."""
-    return jsonify(documents.schedule(control_of(key).delete()))
+    return jsonify(documents.schedule(control_of(key, if_match()).delete()))
 
 
 @blueprint.post("/<path:key>/pause")
 @needs("schedules:write")
-@told({200: shapes.schedules.Schedule}, body=shapes.bodies.NoteBody)
+@told({200: shapes.schedules.Schedule}, body=shapes.bodies.NoteBody, edits=True)
 def pause(key: str) -> ResponseReturnValue:
     """Pauses a schedule: it does not fire until it is resumed."""
     note = note_of(read_object(OVERHEAD_BYTES, shapes.bodies.NoteBody).get("note"))
-    return jsonify(documents.schedule(control_of(key).pause(g.actor, note)))
+    return _shown(control_of(key, if_match()).pause(g.actor, note))
 
 
 @blueprint.post("/<path:key>/resume")
 @needs("schedules:write")
-@told({200: shapes.schedules.Schedule})
+@told({200: shapes.schedules.Schedule}, edits=True)
 def resume(key: str) -> ResponseReturnValue:
     """Ends the pause of a schedule."""
-    return jsonify(documents.schedule(control_of(key).resume()))
+    return _shown(control_of(key, if_match()).resume())
 
 
 @blueprint.post("/<path:key>/run")
@@ -197,10 +207,11 @@ def listed(query: Mapping[str, str]) -> tuple[list[ScheduleRow], str | None]:
     return rows[:limit], pack(last.next_fire_at, last.key) if last else None
 
 
-def control_of(key: str) -> ScheduleControl:
-    """The schedule of a key in a URL. Raises UnknownSchedule where no schedule could have it."""
+def control_of(key: Any, revisions: Revisions = None) -> ScheduleControl:
+    """The schedule of a key, to be changed while it is at one of these revisions. Raises UnknownSchedule where no
+    schedule could have it."""
     try:
-        return durable().schedule(key)
+        return durable().schedule(key, revisions)
     except UsageError as error:
         raise UnknownSchedule(f"there is no schedule of this key: {error}") from None
 
@@ -279,7 +290,11 @@ def _made(control: ScheduleControl, body: Mapping[str, Any]) -> ResponseReturnVa
         options=body.get("options") or {},
         actor=g.actor,
     )
-    return jsonify(documents.schedule(row)), 201
+    return _shown(row), 201
+
+
+def _shown(row: ScheduleRow) -> Response:
+    return tagged(documents.schedule(row), row.revision)
 
 
 def _body(shape: type) -> dict[str, Any]:

@@ -20,14 +20,20 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`answers` by their status, each a type, Media, or None for no content; `body` and `query` are types. `refuses`
-    are the statuses of errors that not every such view has, `takes_key` says that it takes an Idempotency-Key."""
+    """`answers` by their status, each a type, Media, or None for no content. `bodies` are what it takes, one of them.
+    `refuses` are the statuses of errors that not every such view has. `is_tagged`: a GET that takes If-None-Match;
+    `edits`: it takes If-Match."""
 
     answers: Mapping[int, Any]
-    body: Any = None
+    bodies: tuple[Any, ...] = ()
     query: Any = None
     refuses: tuple[int, ...] = ()
-    takes_key: bool = False
+    is_tagged: bool = False
+    edits: bool = False
+
+    @property
+    def takes_json(self) -> bool:
+        return any(not isinstance(body, Media) for body in self.bodies)
 
 
 def told(
@@ -36,12 +42,14 @@ def told(
     body: Any = None,
     query: Any = None,
     refuses: tuple[int, ...] = (),
-    takes_key: bool = False,
+    is_tagged: bool = False,
+    edits: bool = False,
 ) -> Callable[[View], View]:
-    """Tells it of a view, which stays as it is."""
+    """Tells it of a view, which stays as it is. `body`: what it takes, several as a tuple."""
+    bodies = body if isinstance(body, tuple) else () if body is None else (body,)
 
     def declare(view: View) -> View:
-        vars(view)["told"] = Told(answers, body, query, refuses, takes_key)
+        vars(view)["told"] = Told(answers, bodies, query, refuses, is_tagged, edits)
         return view
 
     return declare

@@ -1,8 +1,8 @@
 """One HTTP call of the Python client, and when it is made again. The standard library is all it needs.
 
-A call is made again where that cannot do anything twice: after a 429 or 503, which acknowledge nothing; after a
-connection that was never made; and after one that broke, if the call is a read, sets something, or carries an
-Idempotency-Key.
+A call is made again after a 429 or 503, and after a connection that broke, or was never made. That does nothing twice:
+a GET changes nothing, a PUT, PATCH or DELETE says what is to be, and a POST carries an Idempotency-Key, which is made
+once for each call of a method.
 """
 
 import http.client
@@ -16,11 +16,11 @@ from queue import Empty, Full, LifoQueue
 from select import select
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
 
 from .shapes.problems import Fault
 
 AGAIN = (429, 503)
-SAFE = ("GET", "PUT", "PATCH", "DELETE")
 IDLE = 10  # connections that are kept for the next call
 USER_AGENT = "celeriac-python"
 
@@ -43,10 +43,6 @@ class ApiError(Exception):
 
 class Unreachable(Exception):
     """The API could not be reached, or hung up. Whether it did what it was asked is not known, unless it is said."""
-
-
-class Unsent(OSError):
-    """There was no connection, so nothing was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,24 +92,22 @@ class Transport:
         query: Mapping[str, Any] | None = None,
         body: Any = None,
         key: str | None = None,
-        is_safe: bool = False,
     ) -> Answer:
-        """The answer, of whatever success. `key` is its Idempotency-Key; `is_safe`: it does nothing twice without one,
-        too. Raises ApiError, Unreachable."""
+        """The answer, of whatever success. `key`: the Idempotency-Key of a POST, in place of a new one. Raises
+        ApiError, Unreachable."""
         target, sent, own = self._target(path, query), None, dict(self._headers)
-        if key is not None:
-            own["Idempotency-Key"] = key
+        if method == "POST":
+            own["Idempotency-Key"] = key or uuid4().hex
         if body is not None:
             sent = json.dumps(body, ensure_ascii=False).encode()
             own["Content-Type"] = "application/json"
-        is_safe = is_safe or method in SAFE or key is not None
         made = 1
         while True:
             is_last = made >= self.retries.attempts
             try:
                 answer = self._once(method, target, sent, own)
             except (OSError, http.client.HTTPException) as error:
-                if is_last or not (is_safe or isinstance(error, Unsent)):
+                if is_last:
                     raise Unreachable(
                         f"{method} {path}: {self._parts.netloc}: {error or type(error).__name__}"
                     ) from error
@@ -184,10 +178,6 @@ class Transport:
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, timeout=self._timeout)
         else:
             connection = http.client.HTTPConnection(host, port, timeout=self._timeout)
-        try:
-            connection.connect()
-        except OSError as error:
-            raise Unsent(str(error)) from error
         return connection
 
     def _target(self, path: str, query: Mapping[str, Any] | None) -> str:

@@ -26,6 +26,8 @@ class QueueSettings(TypedDict):
     is_draining: bool
     draining_at: Moment | None
     draining_by: str | None
+    revision: Whole
+    """How often it was edited"""
 
 
 class Queue(QueueSettings):

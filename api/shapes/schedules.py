@@ -43,6 +43,8 @@ class Schedule(TypedDict):
     ticks: Whole
     created_at: Moment
     created_by: str | None
+    revision: Whole
+    """How often it was edited"""
 
 
 NextTime = TypedDict("NextTime", {"due_at": str, "local": str, "in": str})

@@ -78,6 +78,8 @@ class Endpoint(EndpointConfig):
     refused: Whole
     last_refused_at: Moment | None
     last_refusal: str | None
+    revision: int | None
+    """How often it was edited; null: only this process knows it yet"""
 
 
 class WholeEndpoint(Endpoint):
