@@ -34,6 +34,7 @@ from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .settings_page import blueprint as settings_page
 from .signals import blueprint as signals
+from .stream import blueprint as stream
 from .webhook_page import blueprint as webhook_page
 
 PROGRAMS = (  # what answers programs
@@ -52,6 +53,7 @@ PROGRAMS = (  # what answers programs
     callbacks,
     health,
     logs,
+    stream,
     metrics,
     errors,
     keys,
@@ -106,8 +108,8 @@ def create_app(durable: Celeriac) -> Flask:
     limits.install_load(app, durable.settings.api_threads)
     cors.install(app, durable.settings)
     guard.install(app)
-    audit.install(app)
     limits.install_rate(app, durable)
+    audit.install(app)
     problems.install(app)
     for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)
@@ -124,5 +126,5 @@ def _secure(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     response.headers["X-Request-Id"] = g.get("request_id", "")
     if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     return response

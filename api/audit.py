@@ -24,7 +24,7 @@ from .guard import SAFE_METHODS
 from .listing import limit_of
 from .options import moment
 from .principal import NOBODY, Principal
-from .problems import Problem
+from .problems import SECRET, Problem
 from .scopes import needs
 from .told import told
 
@@ -96,7 +96,7 @@ def _write_down(response: Response) -> Response:
         principal=principal.identity,
         actor=principal.name,
         method=request.method,
-        path=_clean(request.path),
+        path=SECRET if request.path.startswith(SECRET) else _clean(request.path),
         route=str(request.url_rule) if request.url_rule else None,
         object_id=_object_id(response),
         status=response.status_code,

@@ -117,6 +117,12 @@ class Run:
         """The lines of its log until now, in their order."""
         yield from pages(self._transport, f"{RUNS}/{self.id}/logs", "logs", {"level": level, "step": step})
 
+    def stream(self, *, after: str | None = None) -> Iterator[shapes.runs.RunChange]:
+        """What changes of it, as it does, until it has ended: moves, steps, metadata; `after` the change of this id."""
+        for each in client_stream.follow(self._transport, f"{RUNS}/{self.id}/stream", {}, after):
+            if each.event != client_stream.END:
+                yield each.data
+
     def follow_logs(
         self, *, level: str | None = None, step: str | None = None, after: str | None = None
     ) -> Iterator[shapes.runs.LogLine]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from .transport import Transport, Unreachable
+from .transport import AGAIN, ApiError, Transport, Unreachable
 
 END = "end"
 
@@ -37,7 +37,9 @@ def follow(
                     yield each
                     if each.event == END:
                         return
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ApiError) as error:
+            if isinstance(error, ApiError) and error.status not in AGAIN:
+                raise
             broken += 1
             if broken >= transport.retries.attempts:
                 raise Unreachable(f"GET {path}: the stream broke off {broken} times: {error}") from error

@@ -22,6 +22,7 @@ from .problems import PROGRAMS, Problem
 log = logging.getLogger(__name__)
 
 ACTOR_LIMIT = 100  # characters
+WRONG = "this API key is not one that was given out: send the right one as Authorization: Bearer <key>"
 
 
 def asker() -> Principal:
@@ -39,7 +40,7 @@ def asker() -> Principal:
     if not root_key:
         _check_host()
         return Principal(LOOPBACK, place(), ALL)
-    raise _refused("this API key is not the right one" if request.authorization else "an API key is needed")
+    raise _refused(WRONG if request.authorization else "an API key is needed: send it as Authorization: Bearer <key>")
 
 
 def place() -> str:
@@ -50,19 +51,23 @@ def place() -> str:
 def _of_key(text: str) -> Principal:
     row = keyring.known(database(), text)
     if row is None:
-        raise _refused("this API key is not the right one")
+        raise _refused(WRONG)
     if row.state != LIVE:
         at = documents.moment(row.revoked_at if row.state == REVOKED else row.expires_at)
-        raise _refused(f"the API key {row.name!r} ({row.prefix}) is {row.state} since {at}", f"key-{row.state}")
+        raise _refused(
+            f"the API key {row.name!r} ({row.prefix}) is {row.state} since {at}: ask for another", f"key-{row.state}"
+        )
     return Principal(KEY, row.name, frozenset(row.scopes), key_id=row.id)
 
 
 def _of_run_token(text: str) -> Principal:
     token = run_tokens.read(durable().settings, text)
     if token is None:
-        raise _refused("this run token is not one that was given out")
+        raise _refused("this run token is not one that was given out: ask for another")
     if token.is_over:
-        raise _refused(f"this run token is over since {documents.moment(token.expires_at)}", "token-expired")
+        raise _refused(
+            f"this run token is over since {documents.moment(token.expires_at)}: ask for another", "token-expired"
+        )
     return Principal(RUN_TOKEN, "run token", run_id=token.run_id)
 
 
@@ -85,9 +90,8 @@ def _user() -> str:
 def _refused(told: str, kind: str = "unauthorized") -> Problem:
     scheme = 'Bearer realm="celeriac"' if place() == "api" else 'Basic realm="celeriac", charset="UTF-8"'
     if request.authorization is not None:
-        log.warning("%s %s from %s is refused: %s", request.method, request.path, request.remote_addr, told)
-    detail = f"{told}: send one that is, as Authorization: Bearer <key>"
-    return Problem(401, detail, kind, headers={"WWW-Authenticate": scheme})
+        log.warning("%s %s from %s is refused: %s", request.method, request.url_rule, request.remote_addr, told)
+    return Problem(401, told, kind, headers={"WWW-Authenticate": scheme})
 
 
 def _check_host() -> None:

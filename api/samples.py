@@ -60,6 +60,7 @@ PYTHON: dict[str, str] = {
     "runs.show_attempts": f"{CALLER}.attempts()",
     "runs.show_children": f"{CALLER}.children()",
     "logs.of_run": f"{CALLER}.logs(level='WARNING')",
+    "stream.of_run": f"{CALLER}.stream()",
     "logs.stream": f"{CALLER}.follow_logs()",
     "moves.cancel": f"{CALLER}.cancel(terminate=True)",
     "moves.pause": f"{CALLER}.pause('until the supplier is back')",

@@ -85,6 +85,28 @@ class QuarantineQuery(PageQuery, total=False):
     endpoint: str
 
 
+class ChangesQuery(TypedDict, total=False):
+    after: str
+    """The id of the last event that is known"""
+
+
+class ChangeListQuery(ChangesQuery, total=False):
+    limit: Annotated[int, Words(minimum=1, maximum=200, default=200)]
+
+
+class RunsStreamQuery(ChangesQuery, total=False):
+    status: Annotated[str, Words(examples=["failed,crashed"])]
+    """One, or several with commas between: runs that come into one, and those that leave it"""
+    workflow: str
+    tag: str
+    queue: str
+    concurrency_key: str
+    source: str
+    created_from: Moment
+    created_to: Moment
+    parent_id: RunId
+
+
 class StreamQuery(TypedDict, total=False):
     level: Level
     """The least"""

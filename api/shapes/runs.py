@@ -339,3 +339,48 @@ class SentMessage(TypedDict):
 
     run_id: RunId
     topic: str
+
+
+class RunChange(TypedDict):
+    """What changed of a run: `run.<status>`, `step.<status>`, `run.metadata` or `run.asked`, each with its members."""
+
+    id: str
+    event: str
+    run_id: RunId
+    workflow: str
+    attempt: Whole
+    epoch: Whole
+    status: NotRequired[str]
+    """Of the run, or of the step"""
+    from_status: NotRequired[Status | None]
+    at: NotRequired[Moment]
+    cause: NotRequired[str]
+    actor: NotRequired[str | None]
+    worker_id: NotRequired[WorkerId | None]
+    error: NotRequired[Json]
+    key: NotRequired[str]
+    name: NotRequired[str]
+    kind: NotRequired[StepKind]
+    child_id: NotRequired[RunId | None]
+    supplied_by: NotRequired[str | None]
+    wake_at: NotRequired[Moment | None]
+    started_at: NotRequired[Moment]
+    finished_at: NotRequired[Moment | None]
+    duration_ms: NotRequired[float | None]
+    metadata: NotRequired[dict[str, Any]]
+    paused_at: NotRequired[Moment | None]
+    paused_by: NotRequired[str | None]
+    pause_note: NotRequired[str | None]
+    cancel_requested_at: NotRequired[Moment | None]
+    terminate_requested_at: NotRequired[Moment | None]
+
+
+class RunChanges(TypedDict):
+    """What changed of a run after a change."""
+
+    events: list[RunChange]
+    after: str
+    """The `after` of what comes next"""
+    has_more: bool
+    status: Status | None
+    """Of the run now"""

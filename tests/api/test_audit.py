@@ -139,6 +139,8 @@ def test_strange_addresses_do_not_break_it(client, audit):
     for path in ("/api/v1/runs/%00/cancel", f"/api/v1/runs/{'x' * 3000}/cancel", "/api/v1/runs/%ff%ed%a0%80/cancel"):
         assert 404 == client.post(path, headers=basic("ada")).status_code
     assert 500 == max(len(each["path"]) for each in audit())
+    client.post("/callbacks/tok_secret/no-such-address", headers=basic("ada"))
+    assert "/callbacks" == audit()[0]["path"]  # the address of a callback is a secret
 
 
 def test_where_it_cannot_be_written_the_answer_stands_and_the_log_says_so(client, monkeypatch, caplog):

@@ -270,12 +270,12 @@ def test_two_triggers_are_two_runs(client: Client) -> None:
     assert first.id == second.id
 
 
-def test_what_could_be_done_twice_is_not_sent_again(client: Client, server: Server) -> None:
+def test_a_message_whose_answer_was_lost_is_sent_once(client: Client, server: Server, durable: Celeriac) -> None:
     run = client.trigger(GREET, PAYLOAD)
     server.calls, server.cuts = 0, 1
-    with pytest.raises(Unreachable, match="/messages"):
-        run.send("once")
-    assert 1 == server.calls
+    run.send("once")
+    assert 2 == server.calls
+    assert [{"messages": 1}] == durable.database.all("select count(*) as messages from celeriac.messages")
 
 
 def test_a_server_that_is_away_is_tried_again_ever_later(naps: list[float]) -> None:
@@ -337,6 +337,16 @@ def test_a_log_is_followed_to_its_end_over_connections_that_break(
 def test_a_stream_is_read_as_the_standard_says() -> None:
     lines = [b": hello", b"", b"id: 7", b"event: line", b'data: {"a":', b"data: 1}", b"", b"data: cut off"]
     assert [("7", "line", {"a": 1})] == [tuple(each) for each in events(line + b"\r\n" for line in lines)]
+
+
+def test_the_changes_of_a_run_are_followed_to_its_end_over_a_connection_that_breaks(
+    client: Client, server: Server, worker: Worker
+) -> None:
+    run = client.trigger(GREET, PAYLOAD)
+    worker.complete(run.id, "hello Ada")
+    server.cut_after_chunks = [2]
+    told = [change["event"] for change in run.stream()]
+    assert ["run.queued", "run.running", "run.completed"] == told
 
 
 def test_a_token_is_completed(client: Client, worker: Worker, durable: Celeriac) -> None:

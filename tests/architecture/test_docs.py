@@ -98,7 +98,9 @@ def test_the_page_of_operations_lists_every_command() -> None:
 
 
 def test_the_page_of_the_api_lists_every_scope() -> None:
-    assert SCOPES == {name: told.removesuffix(" |") for name, told in rows("http.md", "Keys and scopes")}
+    assert SCOPES == {
+        name: told.removesuffix(" |").replace("`", "") for name, told in rows("http.md", "Keys and scopes")
+    }
 
 
 def test_the_numbers_of_the_guarantees_are_those_of_the_code() -> None:
