@@ -13,7 +13,7 @@ CALLER = "client.runs.get({id!r})"
 # By operation: its body, and the call of the Python client. Where there is none, it is `client.request`.
 BODIES: dict[str, Any] = {
     "runs.trigger": {"payload": {"customer_id": "c1"}, "options": {"tags": ["night"]}},
-    "runs.batch": {"payloads": [{"customer_id": "c1"}, {"customer_id": "c2"}]},
+    "batch.batch": {"payloads": [{"customer_id": "c1"}, {"customer_id": "c2"}]},
     "moves.cancel": {"terminate": True},
     "moves.pause": {"note": "until the supplier is back"},
     "moves.reschedule": {"countdown": 60},
@@ -49,9 +49,12 @@ BODIES: dict[str, Any] = {
     "hooks.receive": {"action": "opened"},
 }
 
+# Bodies that are a line for each, which the client does not send.
+LINES = {"batch.batch_of_all": [{"workflow": "sync-customer-data", "payload": {"customer_id": "c1"}}]}
+
 PYTHON: dict[str, str] = {
     "runs.trigger": "client.trigger({name!r}, {{'customer_id': 'c1'}}, tags=['night'])",
-    "runs.batch": "client.batch({name!r}, [{{'customer_id': 'c1'}}, {{'customer_id': 'c2'}}])",
+    "batch.batch": "client.batch({name!r}, [{{'customer_id': 'c1'}}, {{'customer_id': 'c2'}}])",
     "runs.find": "client.runs.list(status=['failed', 'crashed'], workflow='sync-customer-data')",
     "runs.show": CALLER,
     "runs.show_steps": f"{CALLER}.steps()",
@@ -101,11 +104,16 @@ def curl(server: str, method: str, path: str, operation: str, has_key: bool) -> 
     if operation in BODIES:
         parts.append("-H 'Content-Type: application/json'")
         parts.append(f"-d {shlex.quote(json.dumps(BODIES[operation], ensure_ascii=False))}")
+    if operation in LINES:
+        lines = "".join(f"{json.dumps(each)}\n" for each in LINES[operation])
+        parts += ["-H 'Content-Type: application/x-ndjson'", f"--data-binary {shlex.quote(lines)}"]
     return " \\\n  ".join(parts)
 
 
 def python(method: str, path: str, operation: str, examples: Mapping[str, str]) -> str:
-    """The call of the Python client. `examples` are those of the path's parameters."""
+    """The call of the Python client; empty where it has none. `examples` are those of the path's parameters."""
+    if operation in LINES:
+        return ""
     if operation in PYTHON:
         return PYTHON[operation].format(**examples)
     body = f", {BODIES[operation]!r}" if operation in BODIES else ""

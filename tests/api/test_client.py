@@ -376,7 +376,7 @@ def test_every_sample_of_the_docs_page_is_a_call_that_the_server_knows(client: C
             if told["tags"] == ["Webhooks"] or filled in ("/metrics", "/api/v1/logs"):
                 continue  # no JSON is asked for, or answered
             call = samples.python(method.upper(), filled, told["operationId"], examples)
-            assert status_of(client, call) in (200, 404, 409), call
+            assert not call or status_of(client, call) in (200, 404, 409), call
 
 
 def test_the_options_of_a_trigger_are_those_of_the_api() -> None:

@@ -103,7 +103,7 @@ def test_what_a_docstring_says_of_a_status_is_the_description_of_that_answer(doc
     answers = document["paths"]["/api/v1/runs/{id}/cancel"]["post"]["responses"]
     assert "It is cancelled." == answers["200"]["description"]
     assert "It ends at its next step, or when it has cleaned up." == answers["202"]["description"]
-    assert {"200", "202", "400", "401", "403", "404", "409", "413", "415", "422", "503"} == set(answers)
+    assert {"200", "202", "400", "401", "403", "404", "409", "413", "415", "422", "429", "503"} == set(answers)
 
 
 def test_a_view_reads_the_members_that_it_tells(app: Flask) -> None:
