@@ -28,7 +28,7 @@ from .documents import Document
 from .idempotency import LARGEST_PAYLOADS, answered_once, answers_once, idempotency_key
 from .options import parsed as parsed_options
 from .problems import Fault, Problem, faults_of, problem_of
-from .runs import BODY_SLACK_BYTES, payload_of, source
+from .runs import BODY_SLACK_BYTES, acknowledged, payload_of, source
 from .scopes import TRIGGER, needs
 
 blueprint = Blueprint("batch", __name__, url_prefix="/api/v1")
@@ -75,7 +75,7 @@ def _list(name: str) -> ResponseReturnValue:
         started = durable().start_many(name, payloads, parsed_options(body.get("options", {})), source())
     except (PayloadInvalid, NotSerializable) as error:
         raise _problem(name, payloads, error) from None
-    return jsonify(runs=[documents.started(run.row) for run in started]), 202
+    return jsonify(runs=[acknowledged(run.row) for run in started]), 202
 
 
 def _stream(workflow: str | None) -> Response:

@@ -55,6 +55,7 @@ NOTICES = {
     "routed-again": "Replayed: it is routed again.",
     "discarded": "Discarded.",
     "say-why": "Nothing was discarded: say why, it stands beside the delivery.",
+    "key-revoked": "Revoked: the next request with it is refused.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
 

@@ -14,7 +14,7 @@ from ..state.runs import RunRow
 from ..workflows.errors import StateUnavailable
 from ..workflows.trigger import Source
 from ..workflows.why import Why
-from . import documents
+from . import documents, run_tokens
 from .attempts import attempts
 from .body import invalid, read_object
 from .current import database, durable, inbox
@@ -117,6 +117,12 @@ def _known(found: T | None, text: str) -> T:
     return found
 
 
+def acknowledged(row: RunRow) -> documents.Document:
+    """The short form of a run, with a token to look at it, where there is a secret_key to sign one with."""
+    token = run_tokens.made_if_possible(durable().settings, row.id)
+    return documents.started(row) | (token.members() if token else {})
+
+
 def source() -> Source:
     """Where a run comes from. The request's own id makes a run of an earlier request tell itself apart."""
     return Source("api", g.request_id, g.actor)
@@ -147,7 +153,7 @@ def _triggered(name: str) -> ResponseReturnValue:
     headers = {"Location": f"/api/v1/runs/{run.id}"}
     if run.row.source_id != g.request_id and "debounce" not in options:  # its option idempotency_key found another run
         headers["Idempotency-Replayed"] = "true"
-    return jsonify(documents.started(run.row)), 202, headers
+    return jsonify(acknowledged(run.row)), 202, headers
 
 
 def _ended(answer: Response, wait_seconds: float) -> Response:
