@@ -28,9 +28,9 @@ class Pruner:
         counts = {"runs": self._prune_runs(days, now), "deliveries": self._prune_deliveries(now)}
         schedules.forget_waiting(database)
         counts |= {kind: retention.delete_rows(database, kind, days, now) for kind in retention.ROWS}
-        counts["requests"] = retention.delete_requests(database, self._durable.settings.replay_seconds, now)
         counts["audit"] = retention.delete_audit(database, audit_days, now)
         counts["keys"] = retention.delete_keys(database, audit_days, now)
+        counts["requests"] = retention.delete_requests(database, settings.replay_seconds, now)
         batches = {"audit": retention.AUDIT_BATCH}
         self._has_more = any(count >= batches.get(kind, retention.BATCH) for kind, count in counts.items())
         return counts

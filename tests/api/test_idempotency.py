@@ -37,7 +37,7 @@ class Creating:
 
 
 @pytest.fixture
-def creating(client: FlaskClient, start: Callable[..., str], worker: Any, request: Any) -> Creating:
+def creating(client: FlaskClient, start: Callable[..., str], worker: Any, request: Any) -> Creating:  # noqa: PLR0912  (a case for each)
     """The POST that the parameter names, with all that it needs."""
     match request.param:
         case "trigger":
