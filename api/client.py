@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 from urllib.parse import quote
 
-from . import shapes
+from . import client_stream, shapes
 from .client_run import RUNS, Run, RunFailed, listed, moment, pages
 from .transport import ApiError, Retries, Transport, Unreachable
 
@@ -161,6 +161,12 @@ class Runs:
         several = status if isinstance(status, str) or status is None else ",".join(status)
         moments = {"created_from": moment(created_from), "created_to": moment(created_to)}
         return listed(self._transport, RUNS, {"status": several, **moments, **filters})
+
+    def stream(self, *, after: str | None = None, **filters: str) -> Iterator[shapes.runs.RunChange]:
+        """The moves of the runs that fit, as they come, without end; filters as of `list`. `after` is the cursor of an
+        earlier stream."""
+        for each in client_stream.follow(self._transport, f"{RUNS}/stream", filters, after):
+            yield each.data
 
 
 class Schedules:

@@ -63,6 +63,7 @@ PYTHON: dict[str, str] = {
     "runs.show_attempts": f"{CALLER}.attempts()",
     "runs.show_children": f"{CALLER}.children()",
     "logs.of_run": f"{CALLER}.logs(level='WARNING')",
+    "stream.of_runs": "client.runs.stream(status='failed')",
     "stream.of_run": f"{CALLER}.stream()",
     "logs.stream": f"{CALLER}.follow_logs()",
     "moves.cancel": f"{CALLER}.cancel(terminate=True)",
