@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 __all__ = ["create_app"]
 
+if __name__ != "celeriac.api":
+    raise ImportError("import celeriac.api, not api: its modules know each other by their places in celeriac")
+
 if not TYPE_CHECKING:  # a type checker would take every name that is asked for as one that there is
 
     def __getattr__(name: str) -> object:
