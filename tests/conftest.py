@@ -2,20 +2,19 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg2
 import pytest
 import redis
 from celery import Celery
+from databases import Databases
 
 from celeriac import Celeriac
 from celeriac.deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from celeriac.state.database import Database
-from celeriac.state.migrate import migrate
 
-TEMPLATE = "celeriac_template"
 # Taken out of the environment, where every CELERIAC_* is a setting.
 GIVEN_DATABASE_URL = os.environ.pop("CELERIAC_TEST_DATABASE_URL", "")
 GIVEN_REDIS_URL = os.environ.pop("CELERIAC_TEST_REDIS_URL", "")
@@ -29,25 +28,40 @@ def no_settings_of_the_developer() -> None:
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the migrated database `celeriac_template`."""
-    server = None if GIVEN_DATABASE_URL else EmbeddedPostgres(tmp_path_factory.mktemp("postgres")).start()
-    url = server.url if server else GIVEN_DATABASE_URL
-    _admin(url, f"drop database if exists {TEMPLATE}", f"create database {TEMPLATE}")
-    template = Database(_sibling(url, TEMPLATE))
-    migrate(template)
-    template.close()
-    yield url
-    if server:
-        server.stop()
+    """A server that keeps no promise to the disk: no test reads it after a power failure."""
+    if GIVEN_DATABASE_URL:
+        yield GIVEN_DATABASE_URL
+        return
+    with (
+        EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server,
+        closing(psycopg2.connect(server.url)) as admin,
+    ):
+        admin.autocommit = True
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            admin.cursor().execute(f"alter system set {setting} = off")
+        admin.cursor().execute("select pg_reload_conf()")
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_url: str) -> Iterator[Databases]:
+    databases = Databases(postgres_url)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture
-def database_url(postgres_url: str) -> Iterator[str]:
-    """A fresh, migrated database."""
-    name = f"t_{uuid4().hex}"
-    _admin(postgres_url, f"create database {name} template {TEMPLATE}")
-    yield _sibling(postgres_url, name)
-    _admin(postgres_url, f"drop database {name} with (force)")
+def database_url(databases: Databases) -> str:
+    """A migrated database without rows, for what happens in this process: emptied for each test."""
+    return databases.emptied()
+
+
+@pytest.fixture
+def new_database_url(databases: Databases) -> Iterator[str]:
+    """A migrated database of the test's own, for processes: one that outlives its test harms no other."""
+    url = databases.new()
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture
@@ -100,16 +114,3 @@ def journal(tmp_path: Path) -> Path:
     file = tmp_path / "journal"
     file.touch()
     return file
-
-
-def _admin(url: str, *statements: str) -> None:
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-    connection.close()
-
-
-def _sibling(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}"

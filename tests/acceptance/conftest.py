@@ -14,6 +14,11 @@ SHOP = Path(__file__).with_name("acceptance_shop.py")
 
 
 @pytest.fixture
+def database_url(new_database_url: str) -> str:
+    return new_database_url
+
+
+@pytest.fixture
 def make_shop(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Callable[[Celeriac], Shop]]:
     made: list[Shop] = []
 

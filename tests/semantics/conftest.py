@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import psycopg2
 import pytest
 from celery import Celery
+from databases import Databases
 from processes import Process, Shop, wait_until
 
 from celeriac import Celeriac, Run
@@ -95,15 +94,13 @@ MakeStage = Callable[..., Stage]
 
 
 @pytest.fixture(scope="session")
-def make_stage(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStage]:
+def make_stage(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStage]:
     """Makes a stage with a database, a Redis and a client of its own; keywords are its environment."""
     made: list[tuple[Stage, EmbeddedRedis, str]] = []
 
     def make(**environ: str) -> Stage:
         folder = tmp_path_factory.mktemp("stage")
-        name = f"semantics_{uuid4().hex}"
-        _admin(postgres_url, f"create database {name} template celeriac_template")
-        url = f"{postgres_url.rpartition('/')[0]}/{name}"
+        url = databases.new()
         database = Database(url)
         database.all(LEDGER)
         database.close()
@@ -113,14 +110,14 @@ def make_stage(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> I
         durable = Celeriac(app)
         registry.unbind(durable)  # a client: what other rings define is none of its business
         stage = Stage(durable, HERE / "semantics_shop.py", folder, environ)
-        made.append((stage, redis, name))
+        made.append((stage, redis, url))
         return stage
 
-    def end(stage: Stage, redis: EmbeddedRedis, name: str) -> None:
+    def end(stage: Stage, redis: EmbeddedRedis, url: str) -> None:
         stage.end()
         stage.durable.close()
         redis.stop()
-        _admin(postgres_url, f"drop database {name} with (force)")
+        databases.drop(url)
 
     make.end = lambda stage: end(*made.pop(next(i for i, each in enumerate(made) if each[0] is stage)))  # type: ignore[attr-defined]
     yield make
@@ -154,10 +151,3 @@ def needs_processes(pool: str) -> None:
     """For what only a pool of processes can do."""
     if pool != "prefork":
         pytest.skip("a thread cannot be killed")
-
-
-def _admin(url: str, statement: str) -> None:
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    connection.cursor().execute(statement)
-    connection.close()
