@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests at once. Each process of pytest has servers of its own, and a file of tests is told by one of them.
+TESTERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 .PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-waits check dev clean
 
@@ -10,7 +13,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 chaos: $(READY)
 	$(BIN)/python -m pytest -m chaos

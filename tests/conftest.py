@@ -10,6 +10,7 @@ import pytest
 import redis
 from celery import Celery
 from databases import Databases
+from nursery import Nursery
 
 from celeriac import Celeriac
 from celeriac.deploy.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -18,6 +19,14 @@ from celeriac.state.database import Database
 # Taken out of the environment, where every CELERIAC_* is a setting.
 GIVEN_DATABASE_URL = os.environ.pop("CELERIAC_TEST_DATABASE_URL", "")
 GIVEN_REDIS_URL = os.environ.pop("CELERIAC_TEST_REDIS_URL", "")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if (GIVEN_DATABASE_URL or GIVEN_REDIS_URL) and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "several processes of pytest would empty the server of CELERIAC_TEST_*_URL under each other: "
+            "run one (TESTERS=0 for make), or let each start servers of its own"
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -106,6 +115,14 @@ def make_durable(database_url: str, redis_url: str) -> Iterator[Callable[..., Ce
 @pytest.fixture
 def durable(make_durable: Callable[..., Celeriac]) -> Celeriac:
     return make_durable()
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Starts workers and beats."""
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import psycopg2
 from celeriac.state.database import Database
 from celeriac.state.migrate import migrate
 
-# Changes with every change of a table, a column, a constraint, a trigger or a function, and with what `analyze` taught the
-# planner. From 16384 on are the objects of users.
+# Changes with every change of a table, a column, a constraint, a trigger or a function, and with what `analyze` taught
+# the planner; false at its end where very many rows were left. From 16384 on are the objects of users.
 STRUCTURE = """
     select (select sum(xmin::text::bigint) from pg_class where oid >= 16384),
         (select sum(reltuples::bigint) from pg_class where oid >= 16384),

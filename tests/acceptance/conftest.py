@@ -6,6 +6,7 @@ from typing import Any
 
 import processes
 import pytest
+from nursery import Nursery
 from processes import Shop
 
 from celeriac import Celeriac
@@ -19,13 +20,13 @@ def database_url(new_database_url: str) -> str:
 
 
 @pytest.fixture
-def make_shop(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Callable[[Celeriac], Shop]]:
+def make_shop(tmp_path: Path, nursery: Nursery) -> Iterator[Callable[[Celeriac], Shop]]:
     made: list[Shop] = []
 
     def make(durable: Celeriac) -> Shop:
         folder = tmp_path / f"shop{len(made)}"
         folder.mkdir()
-        made.append(Shop(durable, SHOP, folder))
+        made.append(Shop(durable, nursery, SHOP, folder))
         return made[-1]
 
     yield make
