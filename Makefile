@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Tests at once. Each process of pytest has servers of its own, and a file of tests is told by one of them.
+# Processes of pytest, each with servers of its own, that share the files of tests. 0: one after the other.
 TESTERS ?= 2
-PYTEST := $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-waits check dev clean
 
@@ -13,10 +13,11 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(PYTEST)
+	$(PYTEST) --numprocesses $(TESTERS) --dist loadfile -m "not (alone or chaos or browser)"
+	$(PYTEST) -m alone
 
 chaos: $(READY)
-	$(BIN)/python -m pytest -m chaos
+	$(PYTEST) -m chaos
 
 bench: $(READY)
 	$(BIN)/python bench/backlog.py

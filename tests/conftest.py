@@ -1,6 +1,7 @@
 """Real servers for every ring: Postgres and Redis from the wheels, or those that CELERIAC_TEST_*_URL name."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from celeriac import Celeriac
 from celeriac.deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from celeriac.state.database import Database
 
+RANDOM = re.compile(r"[0-9a-f]{32}")
 # Taken out of the environment, where every CELERIAC_* is a setting.
 GIVEN_DATABASE_URL = os.environ.pop("CELERIAC_TEST_DATABASE_URL", "")
 GIVEN_REDIS_URL = os.environ.pop("CELERIAC_TEST_REDIS_URL", "")
@@ -27,6 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
             "several processes of pytest would empty the server of CELERIAC_TEST_*_URL under each other: "
             "run one (TESTERS=0 for make), or let each start servers of its own"
         )
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Several processes of pytest have to agree on the names of tests: of new ids in them only the kind is shown."""
+    return RANDOM.sub("...", val) if isinstance(val, str) and RANDOM.search(val) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

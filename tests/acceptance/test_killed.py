@@ -5,9 +5,12 @@ import signal
 import time
 from collections import Counter
 
+import pytest
+
 from celeriac.state import runs
 
 
+@pytest.mark.alone
 def test_a_killed_child_resumes_from_the_last_checkpoint_within_two_seconds(shop, wait_until):
     shop.worker()
     run = shop.durable.trigger("five-steps")
@@ -23,6 +26,7 @@ def test_a_killed_child_resumes_from_the_last_checkpoint_within_two_seconds(shop
     assert (1, 1) == (run.row.attempt, run.row.crashes)
 
 
+@pytest.mark.alone
 def test_a_killed_worker_resumes_on_another_within_two_seconds(shop, wait_until):
     shop.beat()
     first = shop.worker()

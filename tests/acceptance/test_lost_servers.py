@@ -116,6 +116,7 @@ def test_a_postgres_that_is_killed_and_restarted_under_load_loses_nothing(
         assert 1 == len(ends)
 
 
+@pytest.mark.alone
 def test_beat_takes_over_from_a_killed_beat(shop, wait_until):
     first, _second = shop.beat(), shop.beat()
     shop.worker()

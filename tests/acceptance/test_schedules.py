@@ -19,6 +19,7 @@ def sent(shop) -> list[str]:
     return [line.split()[1] for line in shop.lines() if line.startswith("plain")]
 
 
+@pytest.mark.alone
 def test_celery_beat_with_our_scheduler_sends_plain_tasks_and_starts_workflows_once_a_tick(shop, wait_until):
     first, second = shop.run(CELERY_BEAT), shop.run(CELERY_BEAT)
     shop.worker()

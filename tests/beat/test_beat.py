@@ -42,6 +42,7 @@ def late_seconds(shop, key: str) -> float:
     return (tick["fired_at"] - tick["due_at"]).total_seconds()
 
 
+@pytest.mark.alone
 def test_a_schedule_that_is_made_while_beat_sleeps_fires_on_time(shop):
     with running(shop):
         until(lambda: services.every(shop.database))
@@ -51,6 +52,7 @@ def test_a_schedule_that_is_made_while_beat_sleeps_fires_on_time(shop):
         assert late_seconds(shop, "soon") < 0.5
 
 
+@pytest.mark.alone
 def test_a_sleep_shorter_than_its_look_is_on_time(shop, start):
     with running(shop):
         until(lambda: services.every(shop.database))
@@ -60,6 +62,7 @@ def test_a_sleep_shorter_than_its_look_is_on_time(shop, start):
         assert (woken.queued_at - run.run_at).total_seconds() < 0.5
 
 
+@pytest.mark.alone
 def test_without_redis_it_is_late_by_one_look_at_most(make_durable, shop):
     deaf = make_durable(celeriac_redis_url="redis://127.0.0.1:9/0")
     with running(deaf):
