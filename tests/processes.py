@@ -110,6 +110,14 @@ class Shop:
         """The numbers of the `numbered` steps whose bodies began, in order."""
         return [int(line.split()[0]) for line in self.lines() if line[0].isdigit()]
 
+    def most_at_once(self) -> int:
+        """How many bodies that note their `begin` and `end` ran at the same time, at most."""
+        running = most = 0
+        for line in self.lines():
+            running += {"begin": 1, "end": -1}.get(line, 0)
+            most = max(most, running)
+        return most
+
     def pid_in_step(self, n: int) -> int:
         """The process that is in step n, once it is there."""
         line = wait_until(lambda: next((each for each in reversed(self.lines()) if each.startswith(f"{n} ")), None))

@@ -10,6 +10,7 @@ from nursery import Nursery
 from processes import Shop
 
 from celeriac import Celeriac
+from celeriac.deploy.embedded import EmbeddedRedis
 
 SHOP = Path(__file__).with_name("acceptance_shop.py")
 
@@ -39,6 +40,13 @@ def make_shop(tmp_path: Path, nursery: Nursery) -> Iterator[Callable[[Celeriac],
 def shop(make_shop: Callable[[Celeriac], Shop], durable: Celeriac) -> Shop:
     """A shop on the servers of the test session; workers and beats are started by the test."""
     return make_shop(durable)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """One to be killed."""
+    with EmbeddedRedis(tmp_path / "redis", appendonly=False) as server:
+        yield server
 
 
 @pytest.fixture(name="wait_until")

@@ -3,28 +3,11 @@
 import signal
 from datetime import timedelta
 
-import pytest
 import redis
 
-from celeriac.deploy.embedded import EmbeddedRedis
 from celeriac.state import lines
 
 LIMIT = 3  # of queue "limited"
-
-
-@pytest.fixture
-def own_redis(tmp_path):
-    with EmbeddedRedis(tmp_path / "redis", appendonly=False) as server:
-        yield server
-
-
-def most_at_once(lines):
-    """How many step bodies of `limited` ran at the same time, at most."""
-    running = most = 0
-    for line in lines:
-        running += {"begin": 1, "end": -1}.get(line, 0)
-        most = max(most, running)
-    return most
 
 
 def use_both_processes(shop, wait_until):
@@ -103,7 +86,7 @@ def test_a_redis_that_comes_back_from_an_old_snapshot_runs_nothing_twice_and_kee
     own_redis.start()
     assert list(range(60)) == [run.result(timeout=60) for run in started]
     assert 120 == shop.lines().count("begin")
-    assert LIMIT >= most_at_once(shop.lines())
+    assert LIMIT >= shop.most_at_once()
     wait_until(lambda: not shop.durable.buckets.holding("limited").slots, seconds=10)
     assert 0 == shop.durable.buckets.holding("limited").waiting
 
