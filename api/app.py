@@ -5,7 +5,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
-from . import guard, problems
+from . import audit, guard, problems
 from .bulk import blueprint as bulk
 from .bulk_page import blueprint as bulk_page
 from .callbacks import blueprint as callbacks
@@ -17,6 +17,7 @@ from .error_page import blueprint as error_page
 from .errors import blueprint as errors
 from .health import blueprint as health
 from .hooks import blueprint as hooks
+from .keys import blueprint as keys
 from .logs import blueprint as logs
 from .metrics import blueprint as metrics
 from .moves import blueprint as moves
@@ -28,6 +29,7 @@ from .run_page import blueprint as run_page
 from .runs import blueprint as runs
 from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
+from .settings_page import blueprint as settings_page
 from .signals import blueprint as signals
 from .webhook_page import blueprint as webhook_page
 
@@ -48,8 +50,10 @@ PROGRAMS = (  # what answers programs
     logs,
     metrics,
     errors,
+    keys,
+    audit.blueprint,
 )
-PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page)
+PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page, settings_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -84,7 +88,8 @@ def create_app(durable: Celeriac) -> Flask:
     app.url_map.strict_slashes = False
     bind(app, durable)
     app.before_request(_name_request)
-    guard.install(app, durable.settings)
+    guard.install(app)
+    audit.install(app)
     problems.install(app)
     for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)

@@ -14,13 +14,14 @@ from ..workflows import Run, registry
 from ..workflows.errors import NotSerializable, PayloadInvalid, StateUnavailable
 from ..workflows.trigger import Source
 from ..workflows.why import Why
-from . import documents
+from . import documents, run_tokens
 from .attempts import attempts
 from .body import invalid, read_object
 from .current import database, durable
 from .listing import listed
 from .options import parsed
 from .problems import Fault, Problem, faults_of, problem_of
+from .scopes import TRIGGER, needs
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ WAIT_LIMIT_SECONDS = 60.0
 
 
 @blueprint.post("/workflows/<name>/trigger")
+@needs(TRIGGER, of="name")
 def trigger(name: str) -> ResponseReturnValue:
     """Starts a run: 202. With `?wait=20`: 200 and the whole run, if it ends within so many seconds."""
     wait_seconds = _wait_seconds()
@@ -45,10 +47,11 @@ def trigger(name: str) -> ResponseReturnValue:
         headers["Idempotency-Replayed"] = "true"
     if wait_seconds and _ended(run, wait_seconds):
         return jsonify(documents.run(run.row)), 200, headers
-    return jsonify(documents.started(run.row)), 202, headers
+    return jsonify(_acknowledged(run.row)), 202, headers
 
 
 @blueprint.post("/workflows/<name>/batch")
+@needs(TRIGGER, of="name")
 def batch(name: str) -> ResponseReturnValue:
     """Starts a run for each payload, all of them or none: 202."""
     limit_bytes = BATCH_LIMIT_PAYLOADS * durable().settings.payload_limit_bytes + BODY_SLACK_BYTES
@@ -61,10 +64,11 @@ def batch(name: str) -> ResponseReturnValue:
         started = durable().start_many(name, payloads, parsed(body.get("options", {})), _source())
     except (PayloadInvalid, NotSerializable) as error:
         raise _batch_problem(name, payloads, error) from None
-    return jsonify(runs=[documents.started(run.row) for run in started]), 202
+    return jsonify(runs=[_acknowledged(run.row) for run in started]), 202
 
 
 @blueprint.get("/runs")
+@needs("runs:read")
 def find() -> ResponseReturnValue:
     """A page of runs, newest first, and the cursor of the next one."""
     found = listed(database(), request.args)
@@ -72,27 +76,32 @@ def find() -> ResponseReturnValue:
 
 
 @blueprint.get("/runs/<id>")
+@needs("runs:read", run_token=True)
 def show(id: str) -> ResponseReturnValue:
     return jsonify(documents.run(run_of(id)))
 
 
 @blueprint.get("/runs/<id>/steps")
+@needs("runs:read", run_token=True)
 def show_steps(id: str) -> ResponseReturnValue:
     return jsonify(steps=[documents.step(row) for row in steps.of_run(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/history")
+@needs("runs:read", run_token=True)
 def show_history(id: str) -> ResponseReturnValue:
     return jsonify(history=[documents.move(row) for row in runs.history(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/why")
+@needs("runs:read", run_token=True)
 def show_why(id: str) -> ResponseReturnValue:
     """What it waits for now, gate by gate."""
     return jsonify(documents.why(why_of(id)))
 
 
 @blueprint.get("/runs/<id>/attempts")
+@needs("runs:read", run_token=True)
 def show_attempts(id: str) -> ResponseReturnValue:
     """Each attempt with its executions, and the error that ended it."""
     row = run_of(id)
@@ -100,6 +109,7 @@ def show_attempts(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/runs/<id>/children")
+@needs("runs:read")
 def show_children(id: str) -> ResponseReturnValue:
     """A page of the runs that it started, newest first, with the filters of the list."""
     found = listed(
@@ -129,6 +139,12 @@ def _known(found: T | None, text: str) -> T:
     if found is None:
         raise Problem(404, f"there is no run {text}: it never was, or its retention is over", "unknown-run")
     return found
+
+
+def _acknowledged(row: RunRow) -> documents.Document:
+    """The short form of a run, with a token to look at it, where there is a secret_key to sign one with."""
+    token = run_tokens.made_if_possible(durable().settings, row.id)
+    return documents.started(row) | (token.members() if token else {})
 
 
 def _source() -> Source:

@@ -9,6 +9,7 @@ from typing import Any
 from .errors import UsageError
 
 PREFIX = "celeriac_"
+SHORTEST_SECRET_KEY = 16  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,8 @@ class Settings:
     redis_url: str = ""  # ready queues and buckets; default: the Celery broker, where that is Redis
     public_url: str = ""  # of the API, as others reach it: https://runs.example.org; for the addresses of tokens
     api_key: str = ""  # Bearer key of the API; without one it serves the loopback interface only
-    secret_key: str = (
-        ""  # encrypts the webhook secrets that are added at run time; several, by commas: the first is new
-    )
+    # encrypts the webhook secrets that are added at run time, signs run tokens; several, by commas: the first is new
+    secret_key: str = ""
     spool_dir: str = ""  # a folder that outlives the process, for webhook deliveries while Postgres is away
     spool_limit_bytes: int = 268_435_456  # of the spool of one API process
     payload_limit_bytes: int = 1_048_576  # JSON of one payload
@@ -39,6 +39,7 @@ class Settings:
     tail_call_seconds: float = 0.25  # how long a worker slot goes on with admitted runs of one message; 0: never
     retention_days: float = 30.0  # finished runs, ticks, events, stopped workers; a workflow may differ; 0: for ever
     delivery_retention_days: float = 30.0  # webhook deliveries; 0: for ever
+    audit_retention_days: float = 90.0  # what the audit says, keys that are over; 0: for ever
     archive_folder: str = ""  # where runs and deliveries are written as JSON lines before they are deleted
     redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
     log_level: str = "INFO"  # what logging says in a run from this level on is kept as the run's log; OFF: nothing
@@ -69,6 +70,15 @@ class Settings:
                 f"app.conf.{PREFIX}{name}; `celeriac -A shop dev` starts servers of its own."
             )
         return str(value)
+
+    def secret_keys(self) -> list[str]:
+        """What the setting secret_key has, the newest first. Raises UsageError where it is missing, or one is short."""
+        keys = [key.strip() for key in self.need("secret_key").split(",") if key.strip()]
+        if not keys or any(len(key) < SHORTEST_SECRET_KEY for key in keys):
+            raise UsageError(
+                f"celeriac_secret_key is short: give {SHORTEST_SECRET_KEY} random characters or more for each key"
+            )
+        return keys
 
 
 _KINDS: dict[str, Any] = {field.name: field.type for field in fields(Settings)}
