@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Processes of pytest, each with servers of its own, that share the files of tests. 0: one after the other.
-TESTERS ?= 2
 PYTEST := $(BIN)/python -m pytest
+# Processes of pytest, each with servers of its own, that share the files of tests in their order: the files that take
+# longest come first. 0: one file after the other.
+TESTERS ?= 2
+SHARED := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-waits check dev clean
 
@@ -13,7 +15,7 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(PYTEST) --numprocesses $(TESTERS) --dist loadfile -m "not (alone or chaos or browser)"
+	$(PYTEST) $(SHARED) -m "not (alone or chaos or browser)"
 	$(PYTEST) -m alone
 
 chaos: $(READY)
