@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 TESTERS ?= 2
 SHARED := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-waits check dev clean
+.PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-streams bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -33,6 +33,9 @@ bench-queue: $(READY)
 
 bench-signals: $(READY)
 	$(BIN)/python bench/signals
+
+bench-streams: $(READY)
+	$(BIN)/python bench/streams
 
 bench-waits: $(READY)
 	$(BIN)/python bench/waits

@@ -5,7 +5,8 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
-from . import audit, guard, problems
+from . import audit, cors, guard, idempotency, limits, problems
+from .batch import blueprint as batch
 from .bulk import blueprint as bulk
 from .bulk_page import blueprint as bulk_page
 from .callbacks import blueprint as callbacks
@@ -31,10 +32,12 @@ from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .settings_page import blueprint as settings_page
 from .signals import blueprint as signals
+from .stream import blueprint as stream
 from .webhook_page import blueprint as webhook_page
 
 PROGRAMS = (  # what answers programs
     runs,
+    batch,
     moves,
     bulk,
     signals,
@@ -48,6 +51,7 @@ PROGRAMS = (  # what answers programs
     callbacks,
     health,
     logs,
+    stream,
     metrics,
     errors,
     keys,
@@ -88,11 +92,15 @@ def create_app(durable: Celeriac) -> Flask:
     app.url_map.strict_slashes = False
     bind(app, durable)
     app.before_request(_name_request)
+    limits.install_load(app, durable.settings.api_threads)
+    cors.install(app, durable.settings)
     guard.install(app)
+    limits.install_rate(app, durable)
     audit.install(app)
     problems.install(app)
     for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)
+    idempotency.install(app)
     app.after_request(_secure)
     return app
 
@@ -105,5 +113,5 @@ def _secure(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     response.headers["X-Request-Id"] = g.get("request_id", "")
     if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -60,3 +60,8 @@ def delete_rows(db: Executor, kind: str, days: float, now: datetime | None = Non
     """Deletes old rows of one of ROWS, and returns how many."""
     values: dict[str, Any] = {} if kind == "services" else {"days": days, "limit": BATCH}
     return len(db.all(ROWS[kind], now=now, **values))
+
+
+def delete_requests(db: Executor, seconds: float, now: datetime | None = None) -> int:
+    """Deletes the answers to requests that are older than that, and returns how many."""
+    return len(db.all(SQL.delete_requests, seconds=seconds, now=now, limit=BATCH))
