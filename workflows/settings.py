@@ -22,6 +22,8 @@ class Settings:
     secret_key: str = (
         ""  # encrypts the webhook secrets that are added at run time; several, by commas: the first is new
     )
+    outbound_allow: str = ""  # hosts and networks, by commas, that webhooks are sent to though they are not public
+    outbound_http: bool = False  # whether webhooks are sent to public addresses without TLS, too
     spool_dir: str = ""  # a folder that outlives the process, for webhook deliveries while Postgres is away
     spool_limit_bytes: int = 268_435_456  # of the spool of one API process
     payload_limit_bytes: int = 1_048_576  # JSON of one payload

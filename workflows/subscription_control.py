@@ -1,0 +1,194 @@
+"""What people and programs do with subscriptions: make, change, pause and try them, and rotate their secrets."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..state import outbound
+from ..state.database import Row
+from ..state.ids import new_id, public
+from .address_guard import Guard
+from .cipher import cipher
+from .errors import SubscriptionConflict, UnknownSubscription, UsageError
+from .options import is_word
+from .outbound import DOCUMENTS, EVENTS, OUTBOUND, TEST
+from .run import Run
+from .signing import key_of, new_secret
+from .step import checked_name
+from .trigger import Source
+
+if TYPE_CHECKING:
+    from .application import Celeriac
+
+OVERLAP_SECONDS = 86_400.0  # for which the secrets before a new one sign beside it
+WORKFLOWS_LIMIT = 100  # that one subscription can name
+NAME_LIMIT = 200  # characters
+
+
+class Secreted(NamedTuple):
+    """A subscription, and its new secret, which nobody is shown again."""
+
+    row: Row
+    secret: str
+
+
+class SubscriptionControl:
+    """One subscription, by its name: `durable.subscription("crm").create("https://crm.example/hook", ["run.failed"])`.
+
+    All raise StateUnavailable; all but `create` raise UnknownSubscription. `actor` is who did it, for those who look.
+    """
+
+    def __init__(self, durable: "Celeriac", name: str):
+        if len(name) > NAME_LIMIT:
+            raise UsageError(f"the name of a subscription: give 1 to {NAME_LIMIT} characters")
+        self._durable, self.name = durable, checked_name(name, "a subscription")
+
+    def __repr__(self) -> str:
+        return f"<subscription {self.name}>"
+
+    @property
+    def row(self) -> Row:
+        """The subscription as it is."""
+        return self._known(outbound.get(self._durable.database, self.name))
+
+    def create(
+        self,
+        url: str,
+        events: Sequence[str] = EVENTS,
+        *,
+        workflows: Sequence[str] = (),
+        include: Sequence[str] = ("output",),
+        secret: str | None = None,
+        actor: str | None = None,
+    ) -> Secreted:
+        """Makes it: from now on `url` gets a signed POST for each of these events.
+
+        - workflows: of whose runs; default of all.
+        - include: documents of a run that are told: "payload", "output", "metadata". Default its output.
+        - secret: `whsec_...`; default a new one, in what this returns.
+
+        Raises SubscriptionConflict where there is one of this name; AddressRefused, UsageError before anything is
+        stored.
+        """
+        text = self._checked_secret(secret)
+        self._check(url, events, workflows, include)
+        with self._durable.database.transaction() as transaction:
+            row = outbound.create(
+                transaction, self.name, url, events, workflows=workflows, include=include, actor=actor
+            )
+            if row is None:
+                raise SubscriptionConflict(
+                    f"subscription {self.name!r} is there already: change it, or choose another name. "
+                    "Nothing was changed."
+                )
+            self._store(transaction, text, actor)
+        return Secreted(row, text)
+
+    def update(
+        self,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        workflows: Sequence[str] | None = None,
+        include: Sequence[str] | None = None,
+    ) -> Row:
+        """Changes what is given, also for messages that are under way. Raises AddressRefused, UsageError."""
+        self._check(url, events, workflows, include)
+        return self._known(
+            outbound.change(
+                self._durable.database, self.name, url=url, events=events, workflows=workflows, include=include
+            )
+        )
+
+    def pause(self, actor: str | None = None, note: str | None = None) -> Row:
+        """What is to be told is kept, and waits."""
+        return self._known(outbound.pause(self._durable.database, self.name, actor, note))
+
+    def resume(self) -> tuple[Row, int]:
+        """Ends a pause, or that it is disabled: the subscription, and how many messages had waited."""
+        resumed = outbound.resume(self._durable.database, self.name)
+        if resumed is None:
+            raise self._unknown()
+        row, released = resumed
+        self._durable.dispatcher.offer(released)
+        return row, len(released)
+
+    def rotate(
+        self, secret: str | None = None, *, overlap_seconds: float = OVERLAP_SECONDS, actor: str | None = None
+    ) -> Secreted:
+        """A new secret takes over; those before it sign beside it for `overlap_seconds`. Raises UsageError."""
+        text, row = self._checked_secret(secret), self.row
+        self._store(self._durable.database, text, actor, overlap_seconds)
+        return Secreted(row, text)
+
+    def remove(self) -> Row:
+        """Nothing more is told; messages that are under way fail with their next attempt."""
+        return self._known(outbound.remove(self._durable.database, self.name))
+
+    def test(self, actor: str | None = None) -> Run:
+        """Sends a signed sample, as all that it is told: by a run. Raises UsageError where it is disabled."""
+        row = self.row
+        if row["disabled_at"] is not None:
+            raise UsageError(f"subscription {self.name!r} is disabled: {row['disabled_reason']}. Resume it first")
+        message = {
+            "id": public("msg", new_id()),
+            "type": TEST,
+            "timestamp": self._durable.database.now().isoformat().replace("+00:00", "Z"),
+            "subscription": self.name,
+            "data": {"subscription": self.name, "events": row["events"]},
+        }
+        return self._durable.start(OUTBOUND, message, {"concurrency_key": self.name}, Source("outbound", None, actor))
+
+    def _check(
+        self,
+        url: str | None,
+        events: Sequence[str] | None,
+        workflows: Sequence[str] | None,
+        include: Sequence[str] | None,
+    ) -> None:
+        if url is not None:
+            Guard.of(self._durable.settings).place(url)
+        _check_words("events", events, EVENTS)
+        if events is not None and not events:
+            raise UsageError(f"events: give at least one of {', '.join(EVENTS)}")
+        _check_words("include", include, DOCUMENTS)
+        if workflows is not None and not _are_words(workflows):
+            raise UsageError(f"workflows: give at most {WORKFLOWS_LIMIT} names; none is all of them")
+
+    def _checked_secret(self, secret: str | None) -> str:
+        """Raises UsageError: it is none, or there is no key to encrypt it with."""
+        cipher(self._durable.settings)
+        text = new_secret() if secret is None else secret
+        key_of(text)
+        return text
+
+    def _store(self, db: Any, text: str, actor: str | None, overlap_seconds: float | None = None) -> None:
+        ciphertext = cipher(self._durable.settings).encrypt(text.encode()).decode()
+        outbound.add_secret(
+            db, self.name, fingerprint(self.name, text), ciphertext, actor=actor, overlap_seconds=overlap_seconds
+        )
+
+    def _known(self, row: Row | None) -> Row:
+        if row is None:
+            raise self._unknown()
+        return row
+
+    def _unknown(self) -> UnknownSubscription:
+        return UnknownSubscription(f"there is no subscription named {self.name!r}")
+
+
+def fingerprint(name: str, secret: str) -> str:
+    """Tells the secrets of one subscription apart, and is too short to find out what they are."""
+    return hashlib.sha256(f"{name}\0{secret}".encode()).hexdigest()[:8]
+
+
+def _check_words(member: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
+    if given is None:
+        return
+    strange = [given] if isinstance(given, str) else [each for each in given if each not in known]
+    if strange:
+        raise UsageError(f"{member}: {strange[0]!r} is none: give a list of {', '.join(known)}")
+
+
+def _are_words(names: Sequence[str]) -> bool:
+    return not isinstance(names, str) and len(names) <= WORKFLOWS_LIMIT and all(is_word(each, 500) for each in names)
