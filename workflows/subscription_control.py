@@ -1,20 +1,21 @@
 """What people and programs do with subscriptions: make, change, pause and try them, and rotate their secrets."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..state import outbound
 from ..state.database import Row
 from ..state.ids import new_id, public
+from ..state.runs import OUTBOUND
 from .address_guard import Guard
 from .cipher import cipher
 from .errors import SubscriptionConflict, UnknownSubscription, UsageError
 from .options import is_word
-from .outbound import DOCUMENTS, EVENTS, OUTBOUND, TEST
+from .outbound import DOCUMENTS, EVENTS, TEST
 from .run import Run
 from .signing import key_of, new_secret
-from .step import checked_name
 from .trigger import Source
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 OVERLAP_SECONDS = 86_400.0  # for which the secrets before a new one sign beside it
 WORKFLOWS_LIMIT = 100  # that one subscription can name
-NAME_LIMIT = 200  # characters
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # it is the key of its line, too; those of callbacks have a space
 
 
 class Secreted(NamedTuple):
@@ -39,9 +40,9 @@ class SubscriptionControl:
     """
 
     def __init__(self, durable: "Celeriac", name: str):
-        if len(name) > NAME_LIMIT:
-            raise UsageError(f"the name of a subscription: give 1 to {NAME_LIMIT} characters")
-        self._durable, self.name = durable, checked_name(name, "a subscription")
+        if not NAME.fullmatch(name):
+            raise UsageError(f"{name[:100]!r} names no subscription: give 1 to 100 letters, digits, '.', '_' and '-'")
+        self._durable, self.name = durable, name
 
     def __repr__(self) -> str:
         return f"<subscription {self.name}>"

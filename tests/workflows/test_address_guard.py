@@ -69,8 +69,8 @@ def test_one_such_address_among_public_ones_is_enough(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "169.254.169.254", "100.64.0.1", "198.18.0.1",
-     "0.0.0.0", "2130706433", "0x7f000001", "0177.0.0.1", "0x7f.1", "127.1", "0", "localhost", "localhost.", "LOCALHOST",
-     "x.localhost", "[fd00:ec2::254]", "[fe80::1]"],
+     "0.0.0.0", "2130706433", "0x7f000001", "0177.0.0.1", "0x7f.1", "127.1", "0", "localhost", "localhost.",
+     "LOCALHOST", "x.localhost", "[fd00:ec2::254]", "[fe80::1]"],
 )  # fmt: skip
 def test_an_address_in_the_url_itself_is_refused_before_anyone_is_asked(
     monkeypatch: pytest.MonkeyPatch, host: str
