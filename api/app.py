@@ -5,6 +5,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
+from ..workflows.address_guard import Guard
 from . import guard, problems
 from .bulk import blueprint as bulk
 from .bulk_page import blueprint as bulk_page
@@ -29,6 +30,8 @@ from .runs import blueprint as runs
 from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .signals import blueprint as signals
+from .subscription_page import blueprint as subscription_page
+from .subscriptions import blueprint as subscriptions
 from .webhook_page import blueprint as webhook_page
 
 PROGRAMS = (  # what answers programs
@@ -44,12 +47,13 @@ PROGRAMS = (  # what answers programs
     deliveries,
     quarantine,
     callbacks,
+    subscriptions,
     health,
     logs,
     metrics,
     errors,
 )
-PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page)
+PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, subscription_page, error_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -76,6 +80,7 @@ def create_app(durable: Celeriac) -> Flask:
     """
     durable.settings.need("database_url")
     assert durable.dispatcher, "needs the URL of Redis"
+    Guard.of(durable.settings)
     for endpoint in durable.endpoints.values():
         if endpoint.spool:
             durable.settings.need("spool_dir")

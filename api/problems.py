@@ -27,10 +27,12 @@ from ..workflows.errors import (
     QueueFull,
     ScheduleConflict,
     StateUnavailable,
+    SubscriptionConflict,
     Superseded,
     TooLarge,
     UnknownQueue,
     UnknownSchedule,
+    UnknownSubscription,
     UnknownWorkflow,
     UsageError,
 )
@@ -50,6 +52,7 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (UnknownWorkflow, 404, "unknown-workflow"),
     (UnknownQueue, 404, "unknown-queue"),
     (UnknownSchedule, 404, "unknown-schedule"),
+    (UnknownSubscription, 404, "unknown-subscription"),
     (UsageError, 400, "usage"),
     (QueueFull, 429, "queue-full"),
     (QueueDraining, 409, "queue-draining"),
@@ -57,6 +60,7 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (IdempotencyConflict, 409, "idempotency-conflict"),
     (Superseded, 409, "superseded"),
     (ScheduleConflict, 409, "schedule-conflict"),
+    (SubscriptionConflict, 409, "subscription-conflict"),
     (StateUnavailable, 503, "state-unavailable"),
 )
 

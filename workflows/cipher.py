@@ -7,12 +7,10 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from .errors import UsageError
 from .settings import Settings
 
 __all__ = ["InvalidToken", "cipher", "derived"]
 
-SHORTEST_KEY = 16  # characters of each key in the setting secret_key
 AT_REST = b"celeriac webhook secrets"
 
 
@@ -23,7 +21,5 @@ def cipher(settings: Settings) -> MultiFernet:
 
 def derived(settings: Settings, purpose: bytes) -> list[bytes]:
     """32 bytes for this purpose, of each key in secret_key; the first is the new one. Raises UsageError."""
-    keys = [key.strip() for key in settings.need("secret_key").split(",") if key.strip()]
-    if any(len(key) < SHORTEST_KEY for key in keys):
-        raise UsageError(f"celeriac_secret_key is short: give {SHORTEST_KEY} random characters or more")
+    keys = settings.secret_keys()
     return [HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(key.encode()) for key in keys]

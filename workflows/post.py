@@ -57,8 +57,8 @@ def post(url: str, headers: Mapping[str, str], body: bytes, guard: Guard) -> Ans
     finally:
         watch.cancel()
         connection.close()
-    after = _retry_after(answer.headers.get("Retry-After"))
-    return Answer(answer.status, text, str(connection.address), time.monotonic() - began, after)
+    asked_for = _retry_after(answer.headers.get("Retry-After"))
+    return Answer(answer.status, text, str(connection.address), time.monotonic() - began, asked_for)
 
 
 class Connection(http.client.HTTPConnection):

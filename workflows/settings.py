@@ -9,6 +9,7 @@ from typing import Any
 from .errors import UsageError
 
 PREFIX = "celeriac_"
+SHORTEST_SECRET_KEY = 16  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,15 @@ class Settings:
                 f"app.conf.{PREFIX}{name}; `celeriac -A shop dev` starts servers of its own."
             )
         return str(value)
+
+    def secret_keys(self) -> list[str]:
+        """What the setting secret_key has, the newest first. Raises UsageError where it is missing, or one is short."""
+        keys = [key.strip() for key in self.need("secret_key").split(",") if key.strip()]
+        if not keys or any(len(key) < SHORTEST_SECRET_KEY for key in keys):
+            raise UsageError(
+                f"celeriac_secret_key is short: give {SHORTEST_SECRET_KEY} random characters or more for each key"
+            )
+        return keys
 
 
 _KINDS: dict[str, Any] = {field.name: field.type for field in fields(Settings)}

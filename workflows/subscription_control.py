@@ -71,8 +71,8 @@ class SubscriptionControl:
         Raises SubscriptionConflict where there is one of this name; AddressRefused, UsageError before anything is
         stored.
         """
-        text = self._checked_secret(secret)
-        self._check(url, events, workflows, include)
+        self.check(url=url, events=events, workflows=workflows, include=include, secret=secret)
+        text = self._encryptable(secret)
         with self._durable.database.transaction() as transaction:
             row = outbound.create(
                 transaction, self.name, url, events, workflows=workflows, include=include, actor=actor
@@ -94,7 +94,7 @@ class SubscriptionControl:
         include: Sequence[str] | None = None,
     ) -> Row:
         """Changes what is given, also for messages that are under way. Raises AddressRefused, UsageError."""
-        self._check(url, events, workflows, include)
+        self.check(url=url, events=events, workflows=workflows, include=include)
         return self._known(
             outbound.change(
                 self._durable.database, self.name, url=url, events=events, workflows=workflows, include=include
@@ -118,7 +118,8 @@ class SubscriptionControl:
         self, secret: str | None = None, *, overlap_seconds: float = OVERLAP_SECONDS, actor: str | None = None
     ) -> Secreted:
         """A new secret takes over; those before it sign beside it for `overlap_seconds`. Raises UsageError."""
-        text, row = self._checked_secret(secret), self.row
+        self.check(secret=secret)
+        text, row = self._encryptable(secret), self.row
         self._store(self._durable.database, text, actor, overlap_seconds)
         return Secreted(row, text)
 
@@ -140,13 +141,16 @@ class SubscriptionControl:
         }
         return self._durable.start(OUTBOUND, message, {"concurrency_key": self.name}, Source("outbound", None, actor))
 
-    def _check(
+    def check(
         self,
-        url: str | None,
-        events: Sequence[str] | None,
-        workflows: Sequence[str] | None,
-        include: Sequence[str] | None,
+        *,
+        url: str | None = None,
+        events: Sequence[str] | None = None,
+        workflows: Sequence[str] | None = None,
+        include: Sequence[str] | None = None,
+        secret: str | None = None,
     ) -> None:
+        """Raises AddressRefused, UsageError for what cannot be."""
         if url is not None:
             Guard.of(self._durable.settings).place(url)
         _check_words("events", events, EVENTS)
@@ -155,13 +159,13 @@ class SubscriptionControl:
         _check_words("include", include, DOCUMENTS)
         if workflows is not None and not _are_words(workflows):
             raise UsageError(f"workflows: give at most {WORKFLOWS_LIMIT} names; none is all of them")
+        if secret is not None:
+            key_of(secret)
 
-    def _checked_secret(self, secret: str | None) -> str:
-        """Raises UsageError: it is none, or there is no key to encrypt it with."""
+    def _encryptable(self, secret: str | None) -> str:
+        """The secret, or a new one. Raises UsageError where there is no key to encrypt it with."""
         cipher(self._durable.settings)
-        text = new_secret() if secret is None else secret
-        key_of(text)
-        return text
+        return secret or new_secret()
 
     def _store(self, db: Any, text: str, actor: str | None, overlap_seconds: float | None = None) -> None:
         ciphertext = cipher(self._durable.settings).encrypt(text.encode()).decode()
