@@ -1,6 +1,7 @@
 """A third party: an HTTP server in a thread of the test, which notes what it gets and answers what it is told to."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class Receiver:
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """From now on it speaks HTTPS."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
 
     def close(self) -> None:
         self._server.shutdown()

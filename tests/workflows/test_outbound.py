@@ -17,6 +17,7 @@ from celeriac.state.ids import new_id, public
 from celeriac.state.runs import RunRow
 from celeriac.workflows import inbox, repairs
 from celeriac.workflows.errors import AddressRefused, SubscriptionConflict, UnknownSubscription, UsageError
+from celeriac.workflows.failure import error_document
 from celeriac.workflows.outbound import EVENTS, OUTBOUND, PATIENCE
 from celeriac.workflows.signing import callback_secrets
 
@@ -136,6 +137,27 @@ def test_an_error_is_told_without_the_code_that_raised_it(perform, receiver, sec
         "type": error["type"]
     }
     assert "Traceback" not in receiver.received[0].body.decode()
+
+
+@workflow(name="outbound-tests.odd")
+def raises_in_odd_characters(text: str) -> None:
+    raise Abort(text)
+
+
+@pytest.mark.parametrize("text", ["nul \0 and surrogate \ud800", "\\u0000", "x" * 20_000])
+def test_an_error_of_any_text_does_not_keep_its_run_from_ending(perform, receiver, secret, text):
+    run = perform.finish(perform.start(raises_in_odd_characters, "odd"))
+    assert "failed" == run.status
+    odd = perform.start(raises_in_odd_characters, "odd")
+    held, _ = perform.claim(odd)
+    try:
+        raise ValueError(text)
+    except ValueError as error:
+        runs.fail(perform.database, held.id, held.epoch, error_document(error), "it raised")
+    assert "failed" == perform.row(odd.id).status
+    assert "completed" == sent(perform, odd).status
+    error = receiver.received[-1].message["data"]["run"]["error"]
+    assert error is None or len(error["message"]) <= 2000
 
 
 def test_a_subscription_is_told_only_what_it_asked_for(perform, durable, receiver):
