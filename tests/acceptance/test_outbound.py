@@ -34,7 +34,8 @@ def test_a_worker_that_is_killed_in_the_middle_of_a_send_has_it_sent_again(shop,
     shop.worker(**WORDS)
     run = shop.durable.trigger("quick", {"n": 7}, callback_url=f"{receiver.url}/callback")
     wait_until(lambda: receiver.received)
-    sending = next(row for row in told(shop, run) if row.status == "running")
+    id = receiver.received[0].headers["webhook-id"]
+    sending = next(row for row in told(shop, run) if id in row.payload)
     os.kill(sending.worker_pid, signal.SIGKILL)
     assert hung_up.wait(20)
     wait_until(lambda: ["completed"] * 2 == [row.status for row in told(shop, run)])

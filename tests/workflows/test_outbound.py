@@ -181,6 +181,18 @@ def test_a_subscription_made_while_a_run_is_under_way_is_told_of_its_end(perform
     assert ["late"] == [each.concurrency_key for each in told(perform, run)]
 
 
+def test_a_connection_that_found_nobody_to_tell_looks_again_when_a_second_has_passed(perform, durable, receiver):
+    perform(greet, "Ada")
+    (row,) = perform.database.all("select current_setting('celeriac.untold_until')::float8 as until, now() as now")
+    assert row["until"] > 0
+    durable.subscription("crm").create(receiver.url)
+    for until, count in (("9e99", 0), (str(row["now"].timestamp()), 1)):
+        perform.database.all("select set_config('celeriac.untold_until', %(until)s, false)", until=until)
+        assert count == len(told(perform, perform(greet, "Ada")))
+    perform(greet, "Ada")
+    assert perform.database.all("select 1 from celeriac.runs where workflow = 'celeriac.outbound'")
+
+
 def test_a_run_that_is_retried_by_hand_ends_and_is_told_again(perform, durable, receiver, secret):
     run = perform(greet, "Ada", fails=True)
     sent(perform, run)

@@ -97,11 +97,14 @@ begin
         coalesce(root_id, id), 'outbound', source_id, traceparent, now());
 end $$;
 
+-- Where nobody listens the end of a run costs nothing more: a connection that has found no subscription remembers that
+-- for a second (`celeriac.untold_until`, in seconds since 1970), and looks at no table in that time.
 create function celeriac.tell_of_run() returns trigger language plpgsql as $$
 declare
     listener record;
 begin
     if new.callback_url is null and not exists (select from celeriac.outbound_subscriptions) then
+        perform set_config('celeriac.untold_until', (extract(epoch from clock_timestamp()) + 1)::text, false);
         return null;
     end if;
     for listener in
@@ -121,7 +124,9 @@ begin
 end $$;
 create trigger run_ended_for_subscriptions after update of status on celeriac.runs
     for each row when (
-        new.finished_at is not null and old.finished_at is null and new.workflow <> 'celeriac.outbound')
+        new.finished_at is not null and old.finished_at is null and new.workflow <> 'celeriac.outbound'
+        and (new.callback_url is not null or extract(epoch from clock_timestamp())
+            > coalesce(nullif(current_setting('celeriac.untold_until', true), ''), '0')::float8))
     execute function celeriac.tell_of_run();
 
 create function celeriac.tell_of_dead_letter() returns trigger language plpgsql as $$
