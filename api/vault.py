@@ -1,6 +1,5 @@
 """Webhook secrets: encrypted where they are stored, several of them live, each with the time when it was used last."""
 
-import hashlib
 import logging
 import threading
 import time
@@ -12,7 +11,7 @@ from datetime import UTC, datetime
 from ..state import endpoints
 from ..state.database import Row
 from ..workflows import Celeriac
-from ..workflows.cipher import InvalidToken, cipher
+from ..workflows.cipher import InvalidToken, cipher, fingerprint
 from ..workflows.errors import StateUnavailable, UsageError
 from ..workflows.webhook import Endpoint
 from .verify.algorithms import key_of
@@ -116,8 +115,3 @@ class Vault:
             else:
                 found[row["endpoint"]].append(Secret(text, row["fingerprint"], row["expires_at"]))
         return found
-
-
-def fingerprint(endpoint: str, text: str) -> str:
-    """Tells the secrets of one endpoint apart, and is too short to find out what they are."""
-    return hashlib.sha256(f"{endpoint}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -58,7 +58,7 @@ def send(id: str, type: str, timestamp: str, data: dict[str, Any], subscription:
     """One attempt. Raises NotDelivered, RetryAfter, and Abort where another one would be in vain."""
     execution = execution_for(OUTBOUND)
     receiver = _receiver(execution, subscription, data)
-    body = json.dumps(_message(type, timestamp, data, execution.settings), ensure_ascii=False, separators=(",", ":"))
+    body = json.dumps(_message(type, timestamp, data, execution.settings), separators=(",", ":"))
     headers = {"Content-Type": "application/json", "User-Agent": f"Celeriac/{version('celeriac')}"}
     proof = signed(receiver.secrets, id, int(time.time()), body.encode())
     try:

@@ -72,6 +72,8 @@ class Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock = self._first_that_answers()
+        if self.is_over:  # while there was nothing that `give_up` could end
+            raise TimeoutError
         if self._place.is_tls:
             wrapped = _trust().wrap_socket(self.sock, server_hostname=self._place.host, do_handshake_on_connect=False)
             self.sock = wrapped  # where `give_up` finds it

@@ -1,6 +1,5 @@
 """What people and programs do with subscriptions: make, change, pause and try them, and rotate their secrets."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +9,7 @@ from ..state.database import Row
 from ..state.ids import new_id, public
 from ..state.runs import OUTBOUND
 from .address_guard import Guard
-from .cipher import cipher
+from .cipher import cipher, fingerprint
 from .errors import SubscriptionConflict, UnknownSubscription, UsageError
 from .options import is_word
 from .outbound import DOCUMENTS, EVENTS, TEST
@@ -180,11 +179,6 @@ class SubscriptionControl:
 
     def _unknown(self) -> UnknownSubscription:
         return UnknownSubscription(f"there is no subscription named {self.name!r}")
-
-
-def fingerprint(name: str, secret: str) -> str:
-    """Tells the secrets of one subscription apart, and is too short to find out what they are."""
-    return hashlib.sha256(f"{name}\0{secret}".encode()).hexdigest()[:8]
 
 
 def _check_words(member: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
