@@ -51,8 +51,11 @@ def change(
     return db.one(SQL.change, name=name, url=url, **given)
 
 
-def remove(db: Executor, name: str) -> Row | None:
-    return db.one(SQL.remove, name=name)
+def remove(db: Transactional, name: str) -> tuple[Row, list[RunRow]] | None:
+    """Removes it, with its secrets: what it was, and the runs that had waited for it."""
+    with db.transaction() as transaction:
+        row = transaction.one(SQL.remove, name=name)
+        return None if row is None else (row, many(transaction, SQL.release, name=name))
 
 
 def every(db: Executor) -> list[Row]:

@@ -15,7 +15,7 @@ where name = %(name)s
 returning *;
 
 -- name: remove
--- It is told nothing any more. Runs that were to tell it fail with their next attempt.
+-- It is told nothing any more. Runs that were to tell it fail with their next attempt; those that waited are released.
 delete from celeriac.outbound_subscriptions where name = %(name)s returning *;
 
 -- name: all
@@ -63,9 +63,9 @@ where r.id = %(id)s and r.status = 'running' and r.epoch = %(epoch)s
 returning r.id;
 
 -- name: release
--- The runs that waited because their subscription was paused go on.
+-- The runs that waited because their subscription was paused go on; not those that a person has paused.
 update celeriac.runs set paused_at = null, paused_by = null, pause_note = null
-where workflow = 'celeriac.outbound' and concurrency_key = %(name)s and paused_at is not null
+where workflow = 'celeriac.outbound' and concurrency_key = %(name)s and pause_note like 'its subscription is paused%%'
     and status in ('delayed', 'queued', 'running', 'waiting')
 returning *;
 

@@ -124,7 +124,12 @@ class SubscriptionControl:
 
     def remove(self) -> Row:
         """Nothing more is told; messages that are under way fail with their next attempt."""
-        return self._known(outbound.remove(self._durable.database, self.name))
+        removed = outbound.remove(self._durable.database, self.name)
+        if removed is None:
+            raise self._unknown()
+        row, released = removed
+        self._durable.dispatcher.offer(released)
+        return row
 
     def test(self, actor: str | None = None) -> Run:
         """Sends a signed sample, as all that it is told: by a run. Raises UsageError where it is disabled."""

@@ -374,6 +374,21 @@ def test_a_subscription_that_is_removed_is_told_nothing_more(perform, durable, r
         durable.subscription("crm").pause()
 
 
+def test_what_waits_for_a_paused_subscription_ends_with_it(perform, durable, receiver, secret):
+    durable.subscription("crm").pause()
+    (row,) = told(perform, perform(greet, "Ada"))
+    assert not perform.once(row).is_ready
+    durable.subscription("crm").remove()
+    assert "was removed" in json.loads(perform.finish(perform.row(row.id)).error)["message"]
+
+
+def test_what_a_person_has_paused_is_not_released_with_the_subscription(perform, durable, secret):
+    (row,) = told(perform, perform(greet, "Ada"))
+    repairs.pause(durable, row.id, "ada", "look at this one")
+    assert 0 == durable.subscription("crm").resume()[1]
+    assert "ada" == perform.row(row.id).paused_by
+
+
 def test_a_rotated_secret_signs_beside_the_new_one_until_it_expires(perform, durable, receiver, secret):
     new = durable.subscription("crm").rotate(overlap_seconds=3600).secret
     sent(perform, perform(greet, "Ada"))
