@@ -181,6 +181,7 @@ def queue(row: QueueRow) -> Document:
         "paused_at": moment(row.paused_at),
         "paused_by": row.paused_by,
         "pause_note": row.pause_note,
+        "revision": row.revision,
         "is_draining": row.draining_at is not None,
         "draining_at": moment(row.draining_at),
         "draining_by": row.draining_by,
@@ -253,6 +254,7 @@ def schedule(row: ScheduleRow) -> Document:
         "held_until": moment(row.held_until),
         "last_due_at": moment(row.last_due_at),
         "ticks": row.ticks,
+        "revision": row.revision,
         "created_at": moment(row.created_at),
         "created_by": row.created_by,
     }

@@ -89,8 +89,11 @@ class Vault:
             expires_at=expires_at,
             overlap_seconds=overlap_seconds,
         )
-        self._looked_at = None
+        self._durable.database.after_commit(self._forget)
         return row
+
+    def _forget(self) -> None:
+        self._looked_at = None
 
     def _of_postgres(self, may_fail: bool) -> dict[str, list[Secret]]:
         if self._looked_at is None or time.monotonic() - self._looked_at > FRESH_SECONDS:

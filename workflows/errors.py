@@ -12,6 +12,7 @@
      ├─ NotSerializable              a value that JSON cannot hold; names the step and the path
      │   └─ TooLarge                 above its limit (HTTP 413)
      ├─ IdempotencyConflict          the key was used with another payload (HTTP 409)
+     ├─ RevisionConflict             somebody changed it since it was looked at (HTTP 412)
      ├─ ScheduleConflict             the key of a schedule is taken, or the code declares it (HTTP 409)
      ├─ SubscriptionConflict         the name of a subscription is taken (HTTP 409)
      ├─ NotDelivered                 a webhook that was sent was not accepted, it is tried again
@@ -44,6 +45,7 @@ from ..state.errors import (
     QueueDraining,
     QueueFull,
     Refused,
+    RevisionConflict,
     StateUnavailable,
     Superseded,
     TooLarge,
@@ -63,6 +65,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "RetryAfter",
+    "RevisionConflict",
     "RunCancelled",
     "RunCrashed",
     "RunError",

@@ -20,9 +20,11 @@ class Settings:
     redis_url: str = ""  # ready queues and buckets; default: the Celery broker, where that is Redis
     public_url: str = ""  # of the API, as others reach it: https://runs.example.org; for the addresses of tokens
     api_key: str = ""  # Bearer key of the API; without one it serves the loopback interface only
-    secret_key: str = (
-        ""  # encrypts the webhook secrets that are added at run time; several, by commas: the first is new
-    )
+    api_rate: str = ""  # requests that one key, or one address without a key, may send: "100/s", "6000/m"; none
+    api_threads: int = 32  # of one API process: requests that it answers at once, see `celeriac api`
+    cors_origins: str = ""  # pages that may read runs with the token of a run: https://shop.example.org, by commas
+    # encrypts stored webhook secrets, signs run tokens and callbacks of runs; several, by commas: the first is new
+    secret_key: str = ""
     outbound_allow: str = ""  # hosts and networks, by commas, that webhooks are sent to though they are not public
     outbound_http: bool = False  # whether webhooks are sent to public addresses without TLS, too
     spool_dir: str = ""  # a folder that outlives the process, for webhook deliveries while Postgres is away
@@ -32,6 +34,7 @@ class Settings:
     delivery_limit_bytes: int = 1_048_576  # raw body of one webhook delivery
     max_crashes: int = 5  # deaths of its worker without a checkpoint between, after which a run is `crashed`
     idempotency_ttl_seconds: float = 86_400.0 * 30  # how long an idempotency key is remembered
+    replay_seconds: float = 86_400.0  # how long a request with an Idempotency-Key is given its answer again
     in_place_delay_seconds: float = 1.0  # a longer delay before a step's next attempt frees the worker
     heartbeat_seconds: float = 5.0  # between two signs of life of a worker
     heartbeat_timeout_seconds: float = 30.0  # silence after which a worker counts as lost, with its host
@@ -42,6 +45,7 @@ class Settings:
     tail_call_seconds: float = 0.25  # how long a worker slot goes on with admitted runs of one message; 0: never
     retention_days: float = 30.0  # finished runs, ticks, events, stopped workers; a workflow may differ; 0: for ever
     delivery_retention_days: float = 30.0  # webhook deliveries; 0: for ever
+    audit_retention_days: float = 90.0  # what the audit says, keys that are over; 0: for ever
     archive_folder: str = ""  # where runs and deliveries are written as JSON lines before they are deleted
     redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
     log_level: str = "INFO"  # what logging says in a run from this level on is kept as the run's log; OFF: nothing
