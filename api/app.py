@@ -33,6 +33,7 @@ from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .settings_page import blueprint as settings_page
 from .signals import blueprint as signals
+from .stream import blueprint as stream
 from .subscription_page import blueprint as subscription_page
 from .subscriptions import blueprint as subscriptions
 from .webhook_page import blueprint as webhook_page
@@ -54,6 +55,7 @@ PROGRAMS = (  # what answers programs
     subscriptions,
     health,
     logs,
+    stream,
     metrics,
     errors,
     keys,
@@ -126,5 +128,5 @@ def _secure(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     response.headers["X-Request-Id"] = g.get("request_id", "")
     if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     return response

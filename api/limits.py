@@ -30,6 +30,7 @@ RATED = ("/api/", "/callbacks/")
 HEALTH = ("/livez", "/readyz")
 HOOKS = "/hooks/"
 IN_FLIGHT = "celeriac.in_flight"  # in the environ: requests that this process answers now, this one among them
+IS_STREAM = "celeriac.is_stream"  # in the environ: what answers this has a thread of its own from now on, see `feed.py`
 
 
 def install_load(app: Flask, threads: int) -> None:
@@ -77,7 +78,8 @@ def install_rate(app: Flask, durable: Celeriac) -> None:
 
 
 class Counted:
-    """A WSGI application that knows how many requests it has, until the last byte of each answer is sent."""
+    """A WSGI application that knows how many requests it has, until the last byte of each answer is sent. A stream is
+    none from its first byte on."""
 
     def __init__(self, app: "WSGIApplication"):
         self._app = app
@@ -87,10 +89,13 @@ class Counted:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         environ[IN_FLIGHT] = self._add(1)
         try:
-            return ClosingIterator(self._app(environ, start_response), once(lambda: self._add(-1)))
+            answer, answered = self._app(environ, start_response), once(lambda: self._add(-1))
         except BaseException:
             self._add(-1)
             raise
+        if environ.get(IS_STREAM):
+            answered()
+        return ClosingIterator(answer, answered)
 
     def _add(self, difference: int) -> int:
         with self._lock:

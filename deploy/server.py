@@ -2,17 +2,23 @@
 
 What is refused is refused in the application, at once and with a Retry-After (`api/limits.py`), so no queue before it
 needs to be long. A stop loses no request that was begun: see Worker.
+
+A thread answers one request, or holds one stream. There is one for each stream that may be open beside those for
+requests, so that streams never take one from a request. A thread that waits costs its stack. gevent is no choice:
+psycopg2 blocks there.
 """
 
 import os
 import select
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gthread import ThreadWorker
 
 from ..api import create_app
+from ..api.current import end_streams
 from ..workflows import Celeriac
 
 WORKERS = 2  # processes: one may restart while the other answers
@@ -34,8 +40,13 @@ class Worker(ThreadWorker):
 
     gunicorn stops to accept, and closes its listener when the last request has ended, up to half a minute later: who
     connects meanwhile waits in the backlog, and is reset then. This one takes what is in the backlog, and closes at
-    once. Who comes later is refused, which a client and a load balancer understand: it was not begun.
+    once. Who comes later is refused, which a client and a load balancer understand: it was not begun. Streams are
+    ended, so that a deploy does not wait for those who watch: they go on at the next process.
     """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        end_streams(self.wsgi)
+        super().handle_exit(sig, frame)
 
     def set_accept_enabled(self, enabled: bool | None) -> None:
         super().set_accept_enabled(enabled)
@@ -60,9 +71,9 @@ class ApiServer(BaseApplication):
         self._options: dict[str, Any] = {
             "bind": bind,
             "workers": workers,
-            "threads": threads,
+            "threads": threads + durable.settings.stream_limit,
             "worker_class": Worker,
-            "worker_connections": CONNECTIONS,
+            "worker_connections": CONNECTIONS + durable.settings.stream_limit,
             "worker_tmp_dir": HEARTBEATS if os.path.isdir(HEARTBEATS) else None,
             "backlog": BACKLOG,
             "timeout": HUNG_SECONDS,

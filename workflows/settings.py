@@ -46,6 +46,8 @@ class Settings:
     retention_days: float = 30.0  # finished runs, ticks, events, stopped workers; a workflow may differ; 0: for ever
     delivery_retention_days: float = 30.0  # webhook deliveries; 0: for ever
     audit_retention_days: float = 90.0  # what the audit says, keys that are over; 0: for ever
+    stream_limit: int = 200  # streams that one API process serves at once: each holds a thread of it
+    stream_limit_per_client: int = 100  # of those for one key, or one name that came with it
     archive_folder: str = ""  # where runs and deliveries are written as JSON lines before they are deleted
     redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
     log_level: str = "INFO"  # what logging says in a run from this level on is kept as the run's log; OFF: nothing
