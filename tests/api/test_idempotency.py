@@ -23,7 +23,7 @@ GREET = "/api/v1/workflows/api-tests.greet"
 ADA = {"payload": {"name": "Ada"}}
 TABLES = (
     "runs", "run_history", "steps", "messages", "events", "schedules", "ticks", "bulk_operations", "endpoints",
-    "endpoint_secrets", "deliveries", "dispatches", "queue_history",
+    "endpoint_secrets", "deliveries", "dispatches", "queue_history", "api_keys",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ class Creating:
 
 
 @pytest.fixture
-def creating(client: FlaskClient, start: Callable[..., str], worker: Any, request: Any) -> Creating:
+def creating(client: FlaskClient, start: Callable[..., str], worker: Any, request: Any) -> Creating:  # noqa: PLR0912  (a case for each)
     """The POST that the parameter names, with all that it needs."""
     match request.param:
         case "trigger":
@@ -67,6 +67,8 @@ def creating(client: FlaskClient, start: Callable[..., str], worker: Any, reques
             return Creating("/api/v1/endpoints", {"name": "made", "verify": "github"})
         case "secrets":
             return Creating("/api/v1/endpoints/repository/secrets", {"secret": "It's another Secret"})
+        case "keys":
+            return Creating("/api/v1/keys", {"name": "ci", "scopes": ["runs:read"]})
         case "delivery replay":
             signed = client.post("/hooks/open", data=b'{"n": 1}', content_type="application/json")
             return Creating(f"/api/v1/deliveries/{signed.get_json()['delivery']}/replay", {"body": '{"n": 2}'})
@@ -76,7 +78,7 @@ def creating(client: FlaskClient, start: Callable[..., str], worker: Any, reques
 SCHEDULE = {"key": "hourly", "workflow": "api-tests.greet", "payload": {"name": "Ada"}, "cron": "0 * * * *"}
 CREATING = (
     "trigger", "batch", "replay", "messages", "fork", "bulk", "events", "schedules", "schedule run", "backfill",
-    "endpoints", "secrets", "delivery replay",
+    "endpoints", "secrets", "keys", "delivery replay",
 )  # fmt: skip
 
 
