@@ -10,11 +10,11 @@ from ..state.deliveries import DeliveryRow
 from ..state.ids import public
 from ..state.quarantine import QuarantineRow
 from ..workflows import Celeriac
+from ..workflows.cipher import fingerprint
 from ..workflows.declaration import declaration_of
 from ..workflows.webhook import Endpoint
 from . import shapes
 from .documents import identity, moment
-from .vault import fingerprint
 
 
 def endpoint(durable: Celeriac, name: str, row: Row | None, counts: Sequence[Row] = ()) -> shapes.webhooks.Endpoint:

@@ -79,6 +79,8 @@ class Run(TypedDict):
     cancel_children: str
     root_id: RunId
     worker_id: WorkerId | None
+    callback_url: str | None
+    """Where its end is told, without the query"""
     created_at: Moment
     queued_at: Moment | None
     started_at: Moment | None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 from celery import Celery
-from conftest import fresh_database
+from databases import Databases
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -45,13 +45,14 @@ def calls(most: int) -> Any:
 
 
 @pytest.fixture(scope="module")
-def durable(postgres_url: str, redis_server_url: str) -> Iterator[Celeriac]:
-    with fresh_database(postgres_url) as url:
-        celery = Celery("fuzz", broker=redis_server_url)
-        celery.conf.update({"celeriac_database_url": url, "celeriac_redis_url": redis_server_url})
-        durable = hooked(Celeriac(celery))
-        yield durable
-        durable.close()
+def durable(databases: Databases, redis_server_url: str) -> Iterator[Celeriac]:
+    url = databases.new()
+    celery = Celery("fuzz", broker=redis_server_url)
+    celery.conf.update({"celeriac_database_url": url, "celeriac_redis_url": redis_server_url})
+    durable = hooked(Celeriac(celery))
+    yield durable
+    durable.close()
+    databases.drop(url)
 
 
 @pytest.fixture(scope="module")

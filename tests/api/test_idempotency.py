@@ -10,7 +10,6 @@ import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from one_database import empty, one_database
 from sqlalchemy import event
 
 from celeriac import Celeriac
@@ -81,17 +80,6 @@ CREATING = (
     "trigger", "batch", "replay", "messages", "fork", "bulk", "events", "schedules", "schedule run", "backfill",
     "endpoints", "secrets", "keys", "delivery replay",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    """One for all these tests, emptied before each: a new one takes longer than a test."""
-    yield from one_database(postgres_url)
-
-
-@pytest.fixture(autouse=True)
-def emptied(database_url: str) -> None:
-    empty(database_url)
 
 
 @pytest.fixture
