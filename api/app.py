@@ -5,6 +5,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
+from ..workflows.address_guard import Guard
 from . import audit, cors, guard, idempotency, limits, problems
 from .batch import blueprint as batch
 from .bulk import blueprint as bulk
@@ -24,10 +25,12 @@ from .log_page import blueprint as log_page
 from .logs import blueprint as logs
 from .metrics import blueprint as metrics
 from .moves import blueprint as moves
+from .openapi import blueprint as openapi
 from .page import blueprint as page
 from .quarantine import blueprint as quarantine
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
+from .reference_page import blueprint as reference_page
 from .run_page import blueprint as run_page
 from .runs import blueprint as runs
 from .runs_page import blueprint as runs_page
@@ -36,6 +39,8 @@ from .schedules import blueprint as schedules
 from .settings_page import blueprint as settings_page
 from .signals import blueprint as signals
 from .stream import blueprint as stream
+from .subscription_page import blueprint as subscription_page
+from .subscriptions import blueprint as subscriptions
 from .webhook_page import blueprint as webhook_page
 from .workflow_page import blueprint as workflow_page
 
@@ -53,6 +58,7 @@ PROGRAMS = (  # what answers programs
     deliveries,
     quarantine,
     callbacks,
+    subscriptions,
     health,
     logs,
     stream,
@@ -60,6 +66,7 @@ PROGRAMS = (  # what answers programs
     errors,
     keys,
     audit.blueprint,
+    openapi,
 )
 PAGES = (
     page,
@@ -70,10 +77,12 @@ PAGES = (
     queue_page,
     schedule_page,
     webhook_page,
+    subscription_page,
     error_page,
     event_page,
     log_page,
     settings_page,
+    reference_page,
 )
 
 SECURITY_HEADERS = {
@@ -101,6 +110,7 @@ def create_app(durable: Celeriac) -> Flask:
     """
     durable.settings.need("database_url")
     assert durable.dispatcher, "needs the URL of Redis"
+    Guard.of(durable.settings)
     for endpoint in durable.endpoints.values():
         if endpoint.spool:
             durable.settings.need("spool_dir")

@@ -1,8 +1,9 @@
-"""Rows as JSON documents: ids as `run_<hex>`, times as ISO 8601 in UTC, kept JSON texts as what they say."""
+"""Rows as JSON documents, of the types in `shapes`: ids as `run_<hex>`, times as ISO 8601 in UTC, kept JSON texts as
+what they say."""
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast, overload
 from uuid import UUID
 
 from ..state.bulk import BulkRow
@@ -16,13 +17,15 @@ from ..workflows import search
 from ..workflows.bulk import filter_of
 from ..workflows.schedule import NEVER
 from ..workflows.why import Why
+from . import shapes
 from .attempts import Attempt, Execution
 
 Document = dict[str, Any]
 
 
-def run(row: RunRow) -> Document:
-    """`verdict` is how a run will end, or ended, that had to clean up first; None for one that just ends."""
+def run(row: RunRow) -> shapes.runs.Run:
+    """`verdict` is how a run will end, or ended, that had to clean up first; None for one that just ends. A query in
+    `callback_url`, where secrets stand, is not told."""
     return {
         "id": public("run", row.id),
         "workflow": row.workflow,
@@ -44,6 +47,7 @@ def run(row: RunRow) -> Document:
         "idempotency_key": row.idempotency_key,
         "source": row.source,
         "source_id": row.source_id,
+        "callback_url": None if row.callback_url is None else row.callback_url.partition("?")[0],
         "parent_id": identity("run", row.parent_id),
         "parent_step": row.parent_step,
         "cancel_children": row.cancel_children,
@@ -66,12 +70,12 @@ def run(row: RunRow) -> Document:
     }
 
 
-def started(row: RunRow) -> Document:
+def started(row: RunRow) -> shapes.runs.StartedRun:
     """The short form, as a trigger answers."""
     return {"id": public("run", row.id), "status": row.status, "workflow": row.workflow}
 
 
-def step(row: StepRow) -> Document:
+def step(row: StepRow) -> shapes.runs.Step:
     """`duration_ms` is the time until its result, all attempts together; None while it has none. `is_compensable`: it
     can be undone. `is_optional`: code that handled an error asked for it, and another attempt may not."""
     return {
@@ -96,7 +100,7 @@ def step(row: StepRow) -> Document:
     }
 
 
-def move(row: Row) -> Document:
+def move(row: Row) -> shapes.runs.Move:
     """One line of a run's history."""
     return {
         "at": moment(row["at"]),
@@ -157,7 +161,7 @@ def change(row: Row) -> Document:
     }
 
 
-def attempt(made: Attempt) -> Document:
+def attempt(made: Attempt) -> shapes.runs.Attempt:
     """One attempt of a run. `error` is what ended it; each of its executions has a worker of its own."""
     return {
         "attempt": made.number,
@@ -169,7 +173,7 @@ def attempt(made: Attempt) -> Document:
     }
 
 
-def execution(made: Execution) -> Document:
+def execution(made: Execution) -> shapes.runs.Execution:
     """A worker held the run. `to_status` and `cause` are how that ended; None while it goes on."""
     return {
         "epoch": made.epoch,
@@ -183,7 +187,7 @@ def execution(made: Execution) -> Document:
     }
 
 
-def bulk(row: BulkRow) -> Document:
+def bulk(row: BulkRow) -> shapes.runs.BulkOrder:
     """An order to move many runs, and how far it is: `done + skipped + failed` of `matched` runs were looked at."""
     return {
         "id": public("blk", row.id),
@@ -201,10 +205,10 @@ def bulk(row: BulkRow) -> Document:
     }
 
 
-def run_filter(filter: Filter) -> Document:
+def run_filter(filter: Filter) -> shapes.runs.RunFilter:
     """What a Filter narrows, by the names of a list's query string; `q` is what has no name of its own there."""
     beyond = search.told(Filter(terms=filter.terms, ids=filter.ids, id_between=filter.id_between))
-    members = {
+    members: Document = {
         "status": list(filter.status),
         "workflow": filter.workflow,
         "queue": filter.queue,
@@ -216,10 +220,10 @@ def run_filter(filter: Filter) -> Document:
         "created_to": moment(filter.created_to),
         "q": beyond,
     }
-    return {name: given for name, given in members.items() if given}
+    return cast(shapes.runs.RunFilter, {name: given for name, given in members.items() if given})
 
 
-def queue(row: QueueRow) -> Document:
+def queue(row: QueueRow) -> shapes.queues.QueueSettings:
     """`limits` holds: what the code declared, and the overrides over it. `slots` is what live workers offer."""
     return {
         "name": row.name,
@@ -240,7 +244,7 @@ def queue(row: QueueRow) -> Document:
     }
 
 
-def queue_change(row: Row) -> Document:
+def queue_change(row: Row) -> shapes.queues.QueueChange:
     """One line of a queue's history."""
     return {
         "at": moment(row["at"]),
@@ -251,7 +255,7 @@ def queue_change(row: Row) -> Document:
     }
 
 
-def waiting_key(row: Row) -> Document:
+def waiting_key(row: Row) -> shapes.queues.WaitingKey:
     """A concurrency key that has queued runs."""
     return {
         "concurrency_key": row["concurrency_key"] or None,
@@ -260,7 +264,7 @@ def waiting_key(row: Row) -> Document:
     }
 
 
-def worker(row: Row) -> Document:
+def worker(row: Row) -> shapes.catalogue.Worker:
     """`busy` of its `slots` execute a run."""
     return {
         "id": public("wrk", row["id"]),
@@ -276,7 +280,7 @@ def worker(row: Row) -> Document:
     }
 
 
-def schedule(row: ScheduleRow) -> Document:
+def schedule(row: ScheduleRow) -> shapes.schedules.Schedule:
     """`next_due_at` is the time its expression names, `next_fire_at` when beat looks at it; null: never, or paused."""
     return {
         "id": public("sch", row.id),
@@ -312,7 +316,7 @@ def schedule(row: ScheduleRow) -> Document:
     }
 
 
-def tick(row: Row) -> Document:
+def tick(row: Row) -> shapes.schedules.Tick:
     """One due time of a schedule, and what became of it."""
     return {
         "due_at": moment(row["due_at"]),
@@ -327,7 +331,7 @@ def tick(row: Row) -> Document:
     }
 
 
-def service(row: Row) -> Document:
+def service(row: Row) -> shapes.catalogue.Service:
     """A service of one beat. `counts` are of its last pass that did something, `totals` since that beat started."""
     return {
         "beat": row["beat_name"],
@@ -344,9 +348,9 @@ def service(row: Row) -> Document:
     }
 
 
-def why(found: Why) -> Document:
+def why(found: Why) -> shapes.runs.Why:
     """What a run waits for, gate by gate; `values` are the numbers that `detail` tells in words."""
-    gates = [
+    gates: list[shapes.runs.Gate] = [
         {"gate": gate.name, "is_open": gate.is_open, "detail": gate.detail, "values": gate.values}
         for gate in found.gates
     ]
@@ -358,11 +362,23 @@ def value(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
+@overload
+def moment(at: datetime) -> str: ...
+@overload
+def moment(at: None) -> None: ...
+@overload
+def moment(at: datetime | None) -> str | None: ...
 def moment(at: datetime | None) -> str | None:
     """`2026-11-23T03:52:00.123456Z`"""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+@overload
+def identity(prefix: str, id: UUID) -> str: ...
+@overload
+def identity(prefix: str, id: None) -> None: ...
+@overload
+def identity(prefix: str, id: UUID | None) -> str | None: ...
 def identity(prefix: str, id: UUID | None) -> str | None:
     return None if id is None else public(prefix, id)
 

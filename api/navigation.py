@@ -33,12 +33,13 @@ PLACES = (
     Place(0, "Workflows", "workflow_page.index", "f", "workflow", ("workflow_page",)),
     Place(0, "Queues", "queue_page.index", "q", "queue", ("queue_page",)),
     Place(0, "Schedules", "schedule_page.index", "s", "clock", ("schedule_page",)),
-    Place(1, "Webhooks", "webhook_page.index", "w", "hook", ("webhook_page",)),
+    Place(1, "Webhooks", "webhook_page.index", "w", "hook", ("webhook_page", "subscription_page")),
     Place(1, "Events", "event_page.index", "e", "event", ("event_page",)),
     Place(1, "Errors", "error_page.index", "x", "failed", ("error_page",)),
     Place(1, "Logs", "log_page.index", "l", "lines", ("log_page",)),
     Place(2, "Workers", "page.workers", "k", "worker"),
     Place(2, "Bulk actions", "bulk_page.index", "b", "stack", ("bulk_page",)),
+    Place(2, "API", "reference_page.show", "a", "keys", ("reference_page",)),
     Place(2, "Settings", "settings_page.index", "t", "settings", ("settings_page",)),
 )
 

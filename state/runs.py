@@ -19,6 +19,7 @@ from .queries import Queries
 
 SQL = Queries("runs.sql")
 BATCH = 500  # runs that one sweep moves at most
+OUTBOUND = "celeriac.outbound"  # our own workflow, which sends webhooks: see 0011_outbound.sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class RunRow:
     verdict: str | None  # how it will end, once its clean-up is done
     cancel_children: str
     hooks: str | None
+    callback_url: str | None
     paused_at: datetime | None
     paused_by: str | None
     pause_note: str | None
@@ -132,6 +134,7 @@ class NewRun:
     max_duration_seconds: float | None = None  # from its first start
     hooks: str | None = None  # runs that its end starts, as JSON
     cancel_children: str = "on_cancel"
+    callback_url: str | None = None  # where its end is told
     step_is_optional: bool = False  # of a child: its parent asked for it while it handled an error
 
 
@@ -178,7 +181,10 @@ def _pattern(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs a list shows. `after` is the cursor: created_at and id of the last one that was seen."""
+    """Which runs a list shows. `after` is the cursor: created_at and id of the last one that was seen.
+
+    Runs that send webhooks are not the shop's own: a filter has to name their workflow, queue, key, source or parent.
+    """
 
     status: Sequence[str] = ()
     workflow: str | None = None
@@ -220,6 +226,9 @@ class Filter:
             condition, more = term.where(f"term{place}")
             told.append(condition)
             values |= more
+        named = (self.workflow, self.queue, self.concurrency_key, self.source, self.parent_id, self.ids)
+        if not any(named) and not any(term.name in _TELLING for term in self.terms):
+            told.append(f"workflow <> '{OUTBOUND}'")
         return " and ".join(told) or "true", values
 
     @property
@@ -228,6 +237,7 @@ class Filter:
         return self == Filter(created_from=self.created_from, created_to=self.created_to, after=self.after)
 
 
+_TELLING = ("workflow", "queue", "concurrency_key", "source")  # terms that may mean runs of the engine's own
 _FILTERED = (
     "workflow", "queue", "concurrency_key", "source", "tag", "parent_id", "created_from", "created_to",
 )  # fmt: skip

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from contract import check_answer
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.routing import Rule
 
 from celeriac import Celeriac, Event, workflow
 from celeriac.api import create_app
@@ -20,10 +22,13 @@ SECRET = "It's a Secret to Everybody"
 
 
 class Client(FlaskClient):
-    """Reads each answer to its end, as a server does: what is to be done after it is done then."""
+    """Reads each answer to its end, as a server does: what is to be done after it is done then. Fails for one that is
+    not as the OpenAPI document says."""
 
     def open(self, *args: Any, **given: Any) -> Any:
-        return super().open(*args, **{"buffered": True, **given})
+        answer = super().open(*args, **{"buffered": True, **given})
+        check_answer(self.application, answer)
+        return answer
 
 
 def client_of(durable: Celeriac) -> Client:
@@ -33,6 +38,22 @@ def client_of(durable: Celeriac) -> Client:
     client = app.test_client()
     assert isinstance(client, Client)
     return client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def urls_compiled_once() -> Iterator[None]:
+    """Each new application compiles two functions for each of its URLs, which takes longer than most tests do: here
+    those of equal rules are shared."""
+    compiled: dict[tuple[str, str, bool], Any] = {}
+    compile = Rule._compile_builder
+
+    def compile_once(rule: Rule, append_unknown: bool = True) -> Any:
+        key = (rule.rule, str(rule.defaults), append_unknown)
+        return compiled[key] if key in compiled else compiled.setdefault(key, compile(rule, append_unknown))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", compile_once)
+        yield
 
 
 @workflow(name="api-tests.greet")
