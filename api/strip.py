@@ -52,7 +52,7 @@ class Strip:
 def strip(db: Database, filter: Filter, shown: list[RunRow], now: datetime) -> Strip | None:
     """None where there is nothing to draw, or it would take too long."""
     begins, ends = _window(filter, shown, now)
-    if ends - begins < timedelta(milliseconds=BARS):
+    if not shown or ends - begins < timedelta(milliseconds=BARS):
         return None
     edges = [begins + (ends - begins) * place / BARS for place in range(BARS + 1)]
     spans = census.over_time(db, filter, edges)

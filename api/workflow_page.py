@@ -15,7 +15,7 @@ from ..state.runs import Filter
 from ..workflows import registry
 from ..workflows.errors import NotSerializable, PayloadInvalid, TooLarge
 from ..workflows.trigger import Source
-from . import overview, payload_form, wording
+from . import overview, payload_form, shapes, wording
 from .catalogue import known_workflows
 from .current import database, durable
 from .page import EVERY, RANGE, has_key, render, server_url
@@ -76,7 +76,7 @@ def start(name: str) -> ResponseReturnValue:
     return redirect(url_for("run_page.show", id=run.id, notice="run-started"), 303)
 
 
-def _page(workflow: dict[str, Any], payload: dict[str, Any], faults: dict[str, str] | None = None) -> str:
+def _page(workflow: shapes.catalogue.Workflow, payload: dict[str, Any], faults: dict[str, str] | None = None) -> str:
     name, now = workflow["name"], database().now()
     range = request.args.get("range", RANGE)
     if range not in overview.RANGES:
@@ -105,7 +105,7 @@ def _page(workflow: dict[str, Any], payload: dict[str, Any], faults: dict[str, s
     )
 
 
-def _known(name: str) -> dict[str, Any]:
+def _known(name: str) -> shapes.catalogue.Workflow:
     for workflow in known_workflows():
         if workflow["name"] == name:
             return workflow
@@ -123,7 +123,7 @@ def _done(row: dict[str, Any], this_hour: int) -> dict[str, Any]:
     }
 
 
-def _example(workflow: dict[str, Any]) -> dict[str, Any]:
+def _example(workflow: shapes.catalogue.Workflow) -> dict[str, Any]:
     """A payload to start from: each required parameter, with a value of its type."""
     properties = workflow["schema"].get("properties", {})
     samples = {"string": "…", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}

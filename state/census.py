@@ -11,7 +11,7 @@ from .database import Database, Row
 from .runs import Filter
 from .status import STATUSES
 
-PATIENCE_SECONDS = 0.25
+PATIENCE_SECONDS = 0.08
 STATUS_LIMIT = 1000  # runs of one status that are counted
 SEEN_LIMIT = 20_000  # runs that are looked at for the statuses of a narrowed list
 SPAN_LIMIT = 5000  # runs of one span of time that are counted

@@ -238,6 +238,7 @@ class Filter:
 
 
 _TELLING = ("workflow", "queue", "concurrency_key", "source")  # terms that may mean runs of the engine's own
+_NOT_COMPLETED = tuple(each for each in status.STATUSES if each != status.COMPLETED)
 _FILTERED = (
     "workflow", "queue", "concurrency_key", "source", "tag", "parent_id", "created_from", "created_to",
 )  # fmt: skip
@@ -437,7 +438,9 @@ def history(db: Executor, id: UUID) -> list[Row]:
 
 def find(db: Executor, filter: Filter, limit: int) -> list[RunRow]:
     """One page of a list, newest first. Each status has an order of its own in the index: several are merged."""
-    parts = [replace(filter, status=(each,)) for each in filter.status] or [filter]
+    has_error = any(term.name == "error" and not term.is_negated for term in filter.terms)
+    statuses = filter.status or (_NOT_COMPLETED if has_error else ())
+    parts = [replace(filter, status=(each,)) for each in statuses] or [filter]
     _, values = filter.where()
     newest = [
         f"(select id, created_at from celeriac.runs where {_literal(part)} "

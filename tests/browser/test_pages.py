@@ -31,6 +31,7 @@ PAGES = {
     "workers": "/workers",
     "logs": "/logs",
     "events": "/events",
+    "reference": "/docs",
     "settings": "/settings",
     "bulk": "/bulk",
     "bulk order": "/bulk/new?action=retry&q=status:failed",
