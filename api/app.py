@@ -5,7 +5,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
-from . import guard, problems
+from . import continuing, guard, problems
 from .bulk import blueprint as bulk
 from .bulk_page import blueprint as bulk_page
 from .callbacks import blueprint as callbacks
@@ -29,6 +29,7 @@ from .runs import blueprint as runs
 from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .signals import blueprint as signals
+from .traces import blueprint as traces
 from .webhook_page import blueprint as webhook_page
 
 PROGRAMS = (  # what answers programs
@@ -46,6 +47,7 @@ PROGRAMS = (  # what answers programs
     callbacks,
     health,
     logs,
+    traces,
     metrics,
     errors,
 )
@@ -85,6 +87,7 @@ def create_app(durable: Celeriac) -> Flask:
     bind(app, durable)
     app.before_request(_name_request)
     guard.install(app, durable.settings)
+    continuing.install(app)
     problems.install(app)
     for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)

@@ -17,6 +17,7 @@ ROWS = {  # kinds without an archive, and their statements
     "workers": SQL.delete_workers,
     "schedules": SQL.delete_schedules,
     "orders": SQL.delete_orders,
+    "exports": SQL.delete_exports,
     "services": SQL.delete_services,
 }
 
@@ -47,5 +48,6 @@ def delete_deliveries(db: Executor, ids: Sequence[UUID]) -> None:
 
 def delete_rows(db: Executor, kind: str, days: float, now: datetime | None = None) -> int:
     """Deletes old rows of one of ROWS, and returns how many."""
-    values: dict[str, Any] = {} if kind == "services" else {"days": days, "limit": BATCH}
-    return len(db.all(ROWS[kind], now=now, **values))
+    statement = ROWS[kind]
+    values: dict[str, Any] = {"days": days, "limit": BATCH, "now": now}
+    return len(db.all(statement, **{name: values[name] for name in statement.parameters}))
