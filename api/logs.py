@@ -19,6 +19,8 @@ from ..state.logs import LogFilter, LogRow
 from ..state.runs import RunRow
 from ..workflows.errors import UsageError
 from ..workflows.run_log import level_of
+from ..workflows.spans import execution_span, step_span
+from ..workflows.tracing import trace_id_of
 from . import documents
 from .body import nearest
 from .current import database
@@ -53,7 +55,8 @@ def of_run(id: str) -> ResponseReturnValue:
         database(), run.id, limit + 1, since=run.created_at, after_id=cursor, level=_level(), step=_text("step")
     )
     next_cursor = str(found[limit - 1].id) if len(found) > limit else None
-    return jsonify(logs=[line(row) for row in found[:limit]], next_cursor=next_cursor)
+    trace_id = trace_id_of(run.traceparent, run.root_id)
+    return jsonify(logs=[line(row) for row in found[:limit]], next_cursor=next_cursor, trace_id=trace_id)
 
 
 @blueprint.get("/api/v1/logs")
@@ -129,11 +132,19 @@ def line(row: LogRow) -> Document:
         "attempt": row.attempt,
         "step_attempt": row.step_attempt,
         "epoch": row.epoch,
+        "span_id": _span_id(row),
         "level": logging.getLevelName(row.level),
         "logger": row.logger,
         "message": row.message,
         "fields": documents.value(row.fields),
     }
+
+
+def _span_id(row: LogRow) -> str:
+    """The span in which it was said: of the step, or of the execution."""
+    if row.step is not None:
+        return step_span(row.run_id, row.step, row.attempt)
+    return execution_span(row.run_id, row.epoch)
 
 
 @blueprint.app_context_processor

@@ -5,10 +5,10 @@ from typing import Any
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from ..state.ids import public
 from ..state.runs import RunRow
 from ..workflows.spans import Span
 from ..workflows.traces import Trace, trace_of
+from ..workflows.tracing import trace_id_of
 from . import documents
 from .body import nearest
 from .current import database
@@ -71,14 +71,12 @@ def span(depth: int, made: Span) -> Document:
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
     """What the page of a run can say of its trace."""
-    return {"trace_of": _shown}
+    return {"trace_of": _shown, "trace_id_of": lambda run: trace_id_of(run.traceparent, run.root_id)}
 
 
-def _shown(run: RunRow) -> Document:
+def _shown(run: RunRow) -> Document | None:
     trace = trace_of(database(), run.id, SHOWN)
-    if trace is None:
-        return {"spans": [], "trace_id": "", "truncated": False, "own": ""}
-    return document(trace) | {"own": public("run", run.id)}
+    return document(trace) if trace else None
 
 
 def _nested(made: list[Document]) -> list[Document]:
