@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from ..state import status
 from ..state.database import Row
@@ -96,24 +97,24 @@ def arranged(spans: Sequence[Span]) -> list[tuple[int, Span]]:
     return placed
 
 
-def run_span(id: object) -> str:
+def run_span(id: UUID) -> str:
     return span_id("run", id)
 
 
-def execution_span(id: object, epoch: int) -> str:
+def execution_span(id: UUID, epoch: int) -> str:
     return span_id("execution", id, epoch)
 
 
-def step_span(id: object, key: str, attempt: int) -> str:
+def step_span(id: UUID, key: str, attempt: int) -> str:
     """Of a step with a body. `attempt` is that of the run: another one may try a failed step anew."""
     return span_id("step", id, key, attempt)
 
 
-def delivery_span(id: object) -> str:
+def delivery_span(id: UUID) -> str:
     return span_id("delivery", id)
 
 
-def route_span(id: object, item: int, route: str) -> str:
+def route_span(id: UUID, item: int, route: str) -> str:
     return span_id("route", id, item, route)
 
 

@@ -33,9 +33,10 @@ def trace_id_of(traceparent: str | None, root: UUID) -> str:
     return f"{given.trace_id:032x}" if given else blake2b(root.bytes, digest_size=16).hexdigest()
 
 
-def span_id(*of: object) -> str:
+def span_id(kind: str, id: UUID, *of: object) -> str:
     """16 hex digits, the same for the same things: `span_id("step", run.id, "charge", 1)`."""
-    return blake2b("\0".join(map(str, of)).encode(), digest_size=8).hexdigest()
+    named = "\0".join((kind, *map(str, of)))
+    return blake2b(id.bytes + named.encode(), digest_size=8).hexdigest()
 
 
 def parent_of(traceparent: str | None) -> SpanContext | None:
@@ -70,8 +71,11 @@ class Lineage:
     def inside(self, span_id: str) -> Iterator[None]:
         """Within: spans that code makes, and runs that it starts, belong to this one of our spans."""
         inner = SpanContext(self._trace_id, int(span_id, 16), is_remote=True, trace_flags=self._flags)
-        with _attached(trace.set_span_in_context(NonRecordingSpan(inner))):
+        token = context.attach(trace.set_span_in_context(NonRecordingSpan(inner)))
+        try:  # not by _attached: this is on the way of each step
             yield
+        finally:
+            context.detach(token)
 
 
 @contextmanager
