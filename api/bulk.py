@@ -20,6 +20,7 @@ from .documents import Document
 from .listing import filter_in
 from .options import idempotency_key
 from .problems import Problem
+from .scopes import needs
 
 blueprint = Blueprint("bulk", __name__, url_prefix="/api/v1/bulk")
 
@@ -30,6 +31,7 @@ KEYS = UUID("0c9a5e0e-6f5b-4c0e-9a55-7d1f4f0b6e21")  # the name space in which a
 
 
 @blueprint.post("")
+@needs("runs:write")
 def order() -> ResponseReturnValue:
     """202: the order is written down, beat works it off. 200: this Idempotency-Key has ordered it before; or with
     `dry_run` how many runs it would be for.
@@ -56,17 +58,20 @@ def order() -> ResponseReturnValue:
 
 
 @blueprint.get("")
+@needs("runs:read")
 def list_orders() -> ResponseReturnValue:
     """The newest orders."""
     return jsonify(orders=[documents.bulk(row) for row in orders.newest(database(), NEWEST)])
 
 
 @blueprint.get("/<id>")
+@needs("runs:read")
 def show(id: str) -> ResponseReturnValue:
     return jsonify(documents.bulk(order_of(id)))
 
 
 @blueprint.post("/<id>/abort")
+@needs("runs:write")
 def abort(id: str) -> ResponseReturnValue:
     """200: it goes no further; what is done stays done. 409: it has ended."""
     return jsonify(documents.bulk(aborted(id)))

@@ -18,6 +18,7 @@ from .documents import Document
 from .listing import FILTERS, filter_of, query_of
 from .page import render
 from .problems import Problem
+from .scopes import needs
 
 blueprint = Blueprint("bulk_page", __name__, url_prefix="/bulk")
 
@@ -25,11 +26,13 @@ SAMPLE = 5  # runs that are shown before an order is given
 
 
 @blueprint.get("")
+@needs("runs:read")
 def index() -> ResponseReturnValue:
     return render("bulk.html", database().now(), orders=[_shown(row) for row in orders.newest(database(), NEWEST)])
 
 
 @blueprint.get("/new")
+@needs("runs:write")
 def confirm() -> ResponseReturnValue:
     """The dry run: how many runs an order would be for, and the newest of them."""
     action, filter = action_of(request.args.get("action")), _filter(request.args)
@@ -46,6 +49,7 @@ def confirm() -> ResponseReturnValue:
 
 
 @blueprint.post("")
+@needs("runs:write")
 def order() -> ResponseReturnValue:
     """The form has the id of the order to be: sent twice it is one order."""
     ordered(action_of(request.form.get("action")), _filter(request.form), id_of(request.form.get("id", "")))
@@ -53,6 +57,7 @@ def order() -> ResponseReturnValue:
 
 
 @blueprint.post("/<id>/abort")
+@needs("runs:write")
 def abort(id: str) -> ResponseReturnValue:
     try:
         aborted(id)

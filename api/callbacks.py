@@ -12,11 +12,13 @@ from ..workflows.waits import finish_token
 from .body import read_value, refuse_what_postgres_refuses
 from .current import durable
 from .problems import Problem
+from .scopes import PUBLIC, needs
 
 blueprint = Blueprint("callbacks", __name__, url_prefix="/callbacks")
 
 
 @blueprint.post("/<token_id>")
+@needs(PUBLIC)
 def complete(token_id: str) -> ResponseReturnValue:
     """Completes a token with the body, any JSON value; an empty one is null: 200. 404: there is no such token. 409: it
     was completed before, or its time is over."""

@@ -8,21 +8,25 @@ from ..state.database import Row
 from . import documents
 from .current import database, durable
 from .documents import Document, moment, value
+from .scopes import needs
 
 blueprint = Blueprint("catalogue", __name__, url_prefix="/api/v1")
 
 
 @blueprint.get("/workflows")
+@needs("workflows:read")
 def list_workflows() -> ResponseReturnValue:
     return jsonify(workflows=known_workflows())
 
 
 @blueprint.get("/workers")
+@needs("workers:read")
 def list_workers() -> ResponseReturnValue:
     return jsonify(workers=live_workers())
 
 
 @blueprint.get("/services")
+@needs("workers:read")
 def list_services() -> ResponseReturnValue:
     return jsonify(services=live_services())
 

@@ -22,6 +22,7 @@ from .current import database, durable
 from .listing import LIMIT, limit_of, pack, unpack
 from .options import moment
 from .problems import Problem
+from .scopes import needs
 
 blueprint = Blueprint("deliveries", __name__, url_prefix="/api/v1/deliveries")
 
@@ -32,6 +33,7 @@ PARAMETERS = (*FILTERS, "limit", "cursor")
 
 
 @blueprint.get("")
+@needs("webhooks:read")
 def index() -> ResponseReturnValue:
     """One page, newest first."""
     found, following = listed(request.args)
@@ -39,12 +41,14 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/dead")
+@needs("webhooks:read")
 def dead() -> ResponseReturnValue:
     """The dead letters, grouped by endpoint and reason."""
     return jsonify(groups=[documents.dead(row) for row in deliveries.dead(database())])
 
 
 @blueprint.get("/<id>")
+@needs("webhooks:read")
 def show(id: str) -> ResponseReturnValue:
     """One delivery with its headers, its body, and what each route did."""
     row = delivery_of(id)
@@ -52,6 +56,7 @@ def show(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/<id>/raw")
+@needs("webhooks:read")
 def raw(id: str) -> ResponseReturnValue:
     """The body as it was signed, to be saved: a browser never shows it, whatever it is."""
     row = delivery_of(id)
@@ -60,6 +65,7 @@ def raw(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<id>/replay")
+@needs("webhooks:write")
 def replay(id: str) -> ResponseReturnValue:
     """Routes it again: 200 for the same delivery, 201 for a copy, which has another body or was routed before."""
     given = read_object(_body_limit(), ("body",))
@@ -79,6 +85,7 @@ def replay(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<id>/discard")
+@needs("webhooks:write")
 def discard(id: str) -> ResponseReturnValue:
     """Throws it away, with a reason."""
     reason = _reason(read_object(_body_limit(), ("reason",)))
@@ -87,6 +94,7 @@ def discard(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/replay")
+@needs("webhooks:write")
 def replay_many() -> ResponseReturnValue:
     """Routes all dead letters of a filter again; with `dry_run` it is only told how many there are."""
     given = read_object(_body_limit(), ("filter", "dry_run"))
@@ -96,6 +104,7 @@ def replay_many() -> ResponseReturnValue:
 
 
 @blueprint.post("/discard")
+@needs("webhooks:write")
 def discard_many() -> ResponseReturnValue:
     """Throws away all dead letters of a filter, with a reason; with `dry_run` it is only told how many there are."""
     given = read_object(_body_limit(), ("filter", "reason", "dry_run"))

@@ -19,6 +19,7 @@ from .documents import Document
 from .options import coming, seconds
 from .problems import Problem
 from .queues import note_of
+from .scopes import needs
 
 blueprint = Blueprint("endpoints", __name__, url_prefix="/api/v1/endpoints")
 
@@ -27,11 +28,13 @@ OVERLAP_SECONDS = 86_400.0  # for which the secrets before a new one are accepte
 
 
 @blueprint.get("")
+@needs("webhooks:read")
 def index() -> ResponseReturnValue:
     return jsonify(endpoints=documents.known_endpoints(durable(), endpoints.every(database())))
 
 
 @blueprint.post("")
+@needs("webhooks:write")
 def create() -> ResponseReturnValue:
     """Makes an endpoint without code: 201. One that code declares is changed there: 409."""
     body = read_object(BODY_LIMIT_BYTES, ("name", "verify", "routes", *OPTIONS))
@@ -50,12 +53,14 @@ def create() -> ResponseReturnValue:
 
 
 @blueprint.get("/<name>")
+@needs("webhooks:read")
 def show(name: str) -> ResponseReturnValue:
     """One endpoint, with its secrets (never what they are), and how many deliveries it has of each status."""
     return jsonify(whole_endpoint(name))
 
 
 @blueprint.delete("/<name>")
+@needs("webhooks:write")
 def remove(name: str) -> ResponseReturnValue:
     """Removes an endpoint that was made at run time; its deliveries stay."""
     whole_endpoint(name)
@@ -67,6 +72,7 @@ def remove(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<name>/pause")
+@needs("webhooks:write")
 def pause(name: str) -> ResponseReturnValue:
     """Its deliveries are accepted, and held."""
     whole_endpoint(name)
@@ -75,6 +81,7 @@ def pause(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<name>/resume")
+@needs("webhooks:write")
 def resume(name: str) -> ResponseReturnValue:
     """What was held is routed, in its order."""
     whole_endpoint(name)
@@ -83,11 +90,13 @@ def resume(name: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/<name>/secrets")
+@needs("webhooks:read")
 def list_secrets(name: str) -> ResponseReturnValue:
     return jsonify(secrets=whole_endpoint(name)["secrets"])
 
 
 @blueprint.post("/<name>/secrets")
+@needs("webhooks:write")
 def add_secret(name: str) -> ResponseReturnValue:
     """Adds a secret beside the others: 201."""
     body = read_object(BODY_LIMIT_BYTES, ("secret", "expires_at"))
@@ -97,6 +106,7 @@ def add_secret(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<name>/secrets/rotate")
+@needs("webhooks:write")
 def rotate(name: str) -> ResponseReturnValue:
     """A new secret takes over: those stored before are accepted for `overlap_seconds` more, by default a day."""
     body = read_object(BODY_LIMIT_BYTES, ("secret", "overlap_seconds"))
@@ -105,6 +115,7 @@ def rotate(name: str) -> ResponseReturnValue:
 
 
 @blueprint.delete("/<name>/secrets/<id>")
+@needs("webhooks:write")
 def remove_secret(name: str, id: str) -> ResponseReturnValue:
     """It is accepted no more, within seconds."""
     try:

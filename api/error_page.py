@@ -7,6 +7,7 @@ from ..state import error_groups
 from .current import database
 from .errors import MOVES, moved, state_asked
 from .page import render
+from .scopes import needs
 
 blueprint = Blueprint("error_page", __name__, url_prefix="/errors")
 
@@ -14,6 +15,7 @@ SHOWN = 100
 
 
 @blueprint.get("")
+@needs("runs:read")
 def index() -> ResponseReturnValue:
     """The open groups, or those of the state that the URL names."""
     state = state_asked() or "open"
@@ -22,6 +24,7 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.post("/<id>/<any(resolve, ignore, reopen):verb>")
+@needs("runs:write")
 def move(id: str, verb: str) -> ResponseReturnValue:
     moved(id, verb)
     return redirect(url_for("error_page.index", notice=f"error-{MOVES[verb]}"), 303)

@@ -13,6 +13,7 @@ from .body import nearest
 from .current import database
 from .documents import Document
 from .problems import Problem
+from .scopes import needs
 
 blueprint = Blueprint("errors", __name__, url_prefix="/api/v1/errors")
 
@@ -23,6 +24,7 @@ MOVES = {"resolve": "resolved", "ignore": "ignored", "reopen": "open"}
 
 
 @blueprint.get("")
+@needs("runs:read")
 def find() -> ResponseReturnValue:
     """A page of the groups, those that were seen last first."""
     for name in request.args:
@@ -38,11 +40,13 @@ def find() -> ResponseReturnValue:
 
 
 @blueprint.get("/<id>")
+@needs("runs:read")
 def show(id: str) -> ResponseReturnValue:
     return jsonify(document(_known(error_groups.get(database(), id_of(id)), id)))
 
 
 @blueprint.post("/<id>/<any(resolve, ignore, reopen):verb>")
+@needs("runs:write")
 def move(id: str, verb: str) -> ResponseReturnValue:
     """resolve: it is open again when it is seen in another version of the workflow. ignore: whatever comes."""
     return jsonify(document(moved(id, verb)))

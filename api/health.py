@@ -7,17 +7,20 @@ from ..state import migrate
 from ..state.errors import StateUnavailable
 from ..workflows.buckets import RedisUnavailable
 from .current import database, durable
+from .scopes import PUBLIC, needs
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/livez")
+@needs(PUBLIC)
 def live() -> ResponseReturnValue:
     """No I/O: a server whose database is away must not be killed for it."""
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
+@needs(PUBLIC)
 def ready() -> ResponseReturnValue:
     """200 while triggers and webhooks can be stored: `ready`, or `degraded` without Redis; `spooling` while Postgres is
     away and endpoints have a spool, which must then get their deliveries. 503: `unavailable`."""

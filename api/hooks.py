@@ -24,6 +24,7 @@ from .current import durable, inbox
 from .handshakes import acknowledgement, handshake, subscription
 from .inbox import kept_headers
 from .problems import Problem
+from .scopes import PUBLIC, needs
 from .vault import Secret
 from .verify import Request, Verdict, verify
 
@@ -35,6 +36,7 @@ OUR_FAULTS = ("no_secret", "bad_secret")  # of the endpoint's declaration
 
 
 @blueprint.get("/<name>")
+@needs(PUBLIC)
 def ask(name: str) -> ResponseReturnValue:
     """Meta asks whether it may send. No other sender asks by GET."""
     endpoint = _endpoint(name)
@@ -46,6 +48,7 @@ def ask(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<name>")
+@needs(PUBLIC)
 def receive(name: str) -> ResponseReturnValue:
     """202 for a delivery that is new, 200 for one that was received before, 401 for one that is not signed right; or
     what its sender expects instead."""

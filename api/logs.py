@@ -28,6 +28,7 @@ from .documents import Document
 from .options import moment
 from .problems import Problem
 from .runs import run_of
+from .scopes import needs
 
 blueprint = Blueprint("logs", __name__)
 
@@ -46,6 +47,7 @@ _streams = threading.BoundedSemaphore(STREAMS)
 
 
 @blueprint.get("/api/v1/runs/<id>/logs")
+@needs("runs:read", run_token=True)
 def of_run(id: str) -> ResponseReturnValue:
     """A page of the lines of a run, in their order. The id of a line is the cursor of what comes after it."""
     _check_names(PARAMETERS_OF_RUN)
@@ -60,6 +62,7 @@ def of_run(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/api/v1/logs")
+@needs("runs:read")
 def of_all() -> ResponseReturnValue:
     """A page of the lines of all runs, the newest first: of the last day, unless `from` says otherwise."""
     _check_names(PARAMETERS)
@@ -81,6 +84,7 @@ def of_all() -> ResponseReturnValue:
 
 
 @blueprint.get("/api/v1/runs/<id>/logs/stream")
+@needs("runs:read", run_token=True)
 def stream(id: str) -> ResponseReturnValue:
     """The lines of a run as they come, as server-sent events: `line` for each, `end` when the run has ended.
 

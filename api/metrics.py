@@ -21,6 +21,7 @@ from ..workflows.buckets import RedisUnavailable
 from ..workflows.queue import Limits
 from .current import durable
 from .documents import value
+from .scopes import needs
 
 Samples = Sequence[tuple[tuple[Any, ...], float]]  # values of the labels, and the value
 
@@ -67,6 +68,7 @@ HISTOGRAMS = (
 
 
 @blueprint.get("/metrics")
+@needs("metrics:read")
 def show() -> Response:
     """200 with all that is known; what only Redis knows is left out where it is away. 503: Postgres is."""
     registry = CollectorRegistry()

@@ -24,6 +24,7 @@ from .options import coming, idempotency_key, seconds
 from .problems import Problem
 from .queues import note_of
 from .runs import BODY_SLACK_BYTES, run_id_of, run_of
+from .scopes import needs
 
 blueprint = Blueprint("moves", __name__, url_prefix="/api/v1/runs/<id>")
 
@@ -32,6 +33,7 @@ NOTHING: Any = object()
 
 
 @blueprint.post("/cancel")
+@needs("runs:write")
 def cancel(id: str) -> ResponseReturnValue:
     """200: it is cancelled. 202: it ends at its next step, or when it has cleaned up.
 
@@ -45,6 +47,7 @@ def cancel(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/pause")
+@needs("runs:write")
 def pause(id: str) -> ResponseReturnValue:
     """200: nothing of it starts any more. 202: it is running, and stops before its next step. Again: the note is the
     new one, it is paused since the first time."""
@@ -53,18 +56,21 @@ def pause(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/resume")
+@needs("runs:write")
 def resume(id: str) -> ResponseReturnValue:
     """200: its pause is over."""
     return jsonify(documents.run(resumed(id)))
 
 
 @blueprint.post("/retry")
+@needs("runs:write")
 def retry(id: str) -> ResponseReturnValue:
     """202: the same run goes on from its failed step."""
     return jsonify(documents.run(retried(id))), 202
 
 
 @blueprint.post("/reschedule")
+@needs("runs:write")
 def reschedule(id: str) -> ResponseReturnValue:
     """200: a delayed run has another time; one that is past starts it now."""
     given = read_object(BODY_SLACK_BYTES, ("countdown", "eta"))
@@ -79,6 +85,7 @@ def reschedule(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/replay")
+@needs("runs:write")
 def replay(id: str) -> ResponseReturnValue:
     """201: a new run with the same payload, or another one. 200: this Idempotency-Key has made it before."""
     body = read_object(_payload_limit_bytes(), ("payload",))
@@ -86,6 +93,7 @@ def replay(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/fork")
+@needs("runs:write")
 def fork(id: str) -> ResponseReturnValue:
     """201: a new run that keeps the checkpoints before the step `from_step`. 200: this Idempotency-Key has made it
     before."""
@@ -98,6 +106,7 @@ def fork(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/steps/<path:key>/supply")
+@needs("runs:write")
 def supply(id: str, key: str) -> ResponseReturnValue:
     """200: the step has this result in place of what did not come, and the run goes on."""
     body = read_object(durable().settings.output_limit_bytes + BODY_SLACK_BYTES, ("output",))

@@ -15,6 +15,7 @@ from . import wording
 from .catalogue import known_workflows, live_workers
 from .current import database, durable
 from .listing import FILTERS, listed, statuses
+from .scopes import needs
 
 blueprint = Blueprint("page", __name__)
 
@@ -64,6 +65,7 @@ def words() -> dict[str, Any]:
 
 
 @blueprint.get("/")
+@needs("runs:read")
 def home() -> ResponseReturnValue:
     """The runs, newest first; the URL is the whole state of the page."""
     if wanted := request.args.get("id", "").strip():
@@ -88,6 +90,7 @@ def home() -> ResponseReturnValue:
 
 
 @blueprint.get("/workflows")
+@needs("workflows:read")
 def workflows() -> ResponseReturnValue:
     known = known_workflows()
     curls = {each["name"]: wording.curl(server_url(), quote(each["name"]), _example(each), has_key()) for each in known}
@@ -96,6 +99,7 @@ def workflows() -> ResponseReturnValue:
 
 
 @blueprint.get("/workers")
+@needs("workers:read")
 def workers() -> ResponseReturnValue:
     return render("workers.html", database().now(), workers=live_workers())
 

@@ -17,6 +17,7 @@ from .hooks import new_delivery
 from .inbox import Inbox
 from .listing import LIMIT, limit_of
 from .problems import Problem
+from .scopes import needs
 from .verify import Request, verify
 
 blueprint = Blueprint("quarantine", __name__, url_prefix="/api/v1/quarantine")
@@ -26,6 +27,7 @@ PAGE = 200  # requests that are verified again in one look
 
 
 @blueprint.get("")
+@needs("webhooks:read")
 def index() -> ResponseReturnValue:
     """One page, newest first."""
     limit, endpoint = limit_of(request.args.get("limit", str(LIMIT)), "limit"), request.args.get("endpoint")
@@ -35,11 +37,13 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/<id>")
+@needs("webhooks:read")
 def show(id: str) -> ResponseReturnValue:
     return jsonify(documents.refused(refused_request(id), is_whole=True))
 
 
 @blueprint.post("/<id>/verify")
+@needs("webhooks:write")
 def verify_one(id: str) -> ResponseReturnValue:
     """Verifies it with the secrets of today: a delivery, or 409 with the reason why not."""
     delivery = verify_again(inbox(), refused_request(id))
@@ -49,6 +53,7 @@ def verify_one(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/verify")
+@needs("webhooks:write")
 def verify_many() -> ResponseReturnValue:
     """Verifies all of an endpoint again: how many became deliveries, and how many did not."""
     name = read_object(BODY_LIMIT_BYTES, ("endpoint",)).get("endpoint")
@@ -59,6 +64,7 @@ def verify_many() -> ResponseReturnValue:
 
 
 @blueprint.delete("/<id>")
+@needs("webhooks:write")
 def remove(id: str) -> ResponseReturnValue:
     quarantine.remove(database(), refused_request(id).id)
     return "", 204

@@ -12,6 +12,7 @@ from .current import database, durable
 from .documents import Document
 from .page import render
 from .queues import check_members, control_of, faults_of_limits, known_queues, limit_of, note_of, whole_queue
+from .scopes import needs
 
 blueprint = Blueprint("queue_page", __name__, url_prefix="/queues")
 
@@ -30,11 +31,13 @@ HINTS = {
 
 
 @blueprint.get("")
+@needs("queues:read")
 def index() -> ResponseReturnValue:
     return render("queues.html", database().now(), queues=known_queues(durable()))
 
 
 @blueprint.get("/<path:name>")
+@needs("queues:read")
 def show(name: str) -> ResponseReturnValue:
     """One queue. Limits in the query string are what was entered and cannot be: they are shown with their faults."""
     queue = whole_queue(durable(), control_of(name))
@@ -47,12 +50,14 @@ def show(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<path:name>/<any(pause, resume, drain):verb>")
+@needs("queues:write")
 def move(name: str, verb: str) -> ResponseReturnValue:
     getattr(control_of(name), verb)(g.actor, _note())
     return _back(name, WORKED_OFF[verb])
 
 
 @blueprint.post("/<path:name>/limit")
+@needs("queues:write")
 def limit(name: str) -> ResponseReturnValue:
     """Overrides those limits that are no longer what the form showed."""
     entered = {
@@ -69,6 +74,7 @@ def limit(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<path:name>/reset")
+@needs("queues:write")
 def reset(name: str) -> ResponseReturnValue:
     """What the code says holds again, for one limit or for all."""
     members = request.form.getlist("member")

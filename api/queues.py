@@ -18,6 +18,7 @@ from .body import escaped, faulty, invalid, read_object, refuse_what_postgres_re
 from .current import database, durable
 from .documents import Document
 from .problems import Fault
+from .scopes import needs
 
 blueprint = Blueprint("queues", __name__, url_prefix="/api/v1/queues")
 
@@ -27,35 +28,41 @@ KEYS_LIMIT = 20  # concurrency keys that one queue shows
 
 
 @blueprint.get("")
+@needs("queues:read")
 def list_queues() -> ResponseReturnValue:
     return jsonify(queues=known_queues(durable()))
 
 
 @blueprint.get("/<path:name>")
+@needs("queues:read")
 def show(name: str) -> ResponseReturnValue:
     """One queue, with the keys that have most waiting runs, and its newest changes."""
     return jsonify(whole_queue(durable(), control_of(name)))
 
 
 @blueprint.post("/<path:name>/pause")
+@needs("queues:write")
 def pause(name: str) -> ResponseReturnValue:
     """Nothing of it starts any more. Again: the note is the new one, it is paused since the first time."""
     return _changed(control_of(name).pause(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/resume")
+@needs("queues:write")
 def resume(name: str) -> ResponseReturnValue:
     """Ends a pause, and a drain."""
     return _changed(control_of(name).resume(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/drain")
+@needs("queues:write")
 def drain(name: str) -> ResponseReturnValue:
     """It takes no new runs, and works off those it has."""
     return _changed(control_of(name).drain(g.actor, _note()))
 
 
 @blueprint.patch("/<path:name>")
+@needs("queues:write")
 def limit(name: str) -> ResponseReturnValue:
     """Overrides limits of the code; null is no limit. They survive deploys."""
     body = read_object(BODY_LIMIT_BYTES, ("limits", "note"))
@@ -68,6 +75,7 @@ def limit(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<path:name>/reset")
+@needs("queues:write")
 def reset(name: str) -> ResponseReturnValue:
     """What the code says holds again: for these members, or for all."""
     body = read_object(BODY_LIMIT_BYTES, ("members", "note"))

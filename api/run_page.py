@@ -22,6 +22,7 @@ from .page import has_key, render, server_url
 from .problems import Problem, problem_of
 from .queues import note_of
 from .runs import run_of
+from .scopes import needs
 from .timeline import timeline
 
 blueprint = Blueprint("run_page", __name__, url_prefix="/runs/<id>")
@@ -42,36 +43,43 @@ class Entered(NamedTuple):
 
 
 @blueprint.get("")
+@needs("runs:read")
 def show(id: str) -> ResponseReturnValue:
     return _page(run_of(id))
 
 
 @blueprint.post("/cancel")
+@needs("runs:write")
 def cancel(id: str) -> ResponseReturnValue:
     return _moved(id, lambda: "cancelled" if cancelled(id).is_final else "cancelling")
 
 
 @blueprint.post("/terminate")
+@needs("runs:write")
 def terminate(id: str) -> ResponseReturnValue:
     return _moved(id, lambda: "cancelled" if cancelled(id, terminate=True).is_final else "terminating")
 
 
 @blueprint.post("/pause")
+@needs("runs:write")
 def pause(id: str) -> ResponseReturnValue:
     return _moved(id, lambda: paused(id, note_of(request.form.get("note"))) and "run-paused")
 
 
 @blueprint.post("/resume")
+@needs("runs:write")
 def resume(id: str) -> ResponseReturnValue:
     return _moved(id, lambda: resumed(id) and "resumed")
 
 
 @blueprint.post("/retry")
+@needs("runs:write")
 def retry(id: str) -> ResponseReturnValue:
     return _moved(id, lambda: retried(id) and "retried")
 
 
 @blueprint.post("/reschedule")
+@needs("runs:write")
 def reschedule(id: str) -> ResponseReturnValue:
     """At a moment in UTC, as the form has it; without one: now."""
     if not (at := request.form.get("at", "").strip()):
@@ -80,18 +88,21 @@ def reschedule(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/replay")
+@needs("runs:write")
 def replay(id: str) -> ResponseReturnValue:
     """With the payload of the form; without one: with that of the run. It leads to the new run."""
     return _with_json(id, "edit", "payload", lambda payload: _to(replayed(id, payload)[0], "replayed"))
 
 
 @blueprint.post("/fork")
+@needs("runs:write")
 def fork(id: str) -> ResponseReturnValue:
     """It leads to the new run."""
     return _to(forked(id, request.form.get("step", ""), None)[0], "forked")
 
 
 @blueprint.post("/supply")
+@needs("runs:write")
 def supply(id: str) -> ResponseReturnValue:
     key = request.form.get("step", "")
     return _with_json(

@@ -21,6 +21,7 @@ from .current import database, durable
 from .listing import listed
 from .options import parsed
 from .problems import Fault, Problem, faults_of, problem_of
+from .scopes import TRIGGER, needs
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ WAIT_LIMIT_SECONDS = 60.0
 
 
 @blueprint.post("/workflows/<name>/trigger")
+@needs(TRIGGER, of="name")
 def trigger(name: str) -> ResponseReturnValue:
     """Starts a run: 202. With `?wait=20`: 200 and the whole run, if it ends within so many seconds."""
     wait_seconds = _wait_seconds()
@@ -49,6 +51,7 @@ def trigger(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/workflows/<name>/batch")
+@needs(TRIGGER, of="name")
 def batch(name: str) -> ResponseReturnValue:
     """Starts a run for each payload, all of them or none: 202."""
     limit_bytes = BATCH_LIMIT_PAYLOADS * durable().settings.payload_limit_bytes + BODY_SLACK_BYTES
@@ -65,6 +68,7 @@ def batch(name: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/runs")
+@needs("runs:read")
 def find() -> ResponseReturnValue:
     """A page of runs, newest first, and the cursor of the next one."""
     found = listed(database(), request.args)
@@ -72,27 +76,32 @@ def find() -> ResponseReturnValue:
 
 
 @blueprint.get("/runs/<id>")
+@needs("runs:read", run_token=True)
 def show(id: str) -> ResponseReturnValue:
     return jsonify(documents.run(run_of(id)))
 
 
 @blueprint.get("/runs/<id>/steps")
+@needs("runs:read", run_token=True)
 def show_steps(id: str) -> ResponseReturnValue:
     return jsonify(steps=[documents.step(row) for row in steps.of_run(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/history")
+@needs("runs:read", run_token=True)
 def show_history(id: str) -> ResponseReturnValue:
     return jsonify(history=[documents.move(row) for row in runs.history(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/why")
+@needs("runs:read", run_token=True)
 def show_why(id: str) -> ResponseReturnValue:
     """What it waits for now, gate by gate."""
     return jsonify(documents.why(why_of(id)))
 
 
 @blueprint.get("/runs/<id>/attempts")
+@needs("runs:read", run_token=True)
 def show_attempts(id: str) -> ResponseReturnValue:
     """Each attempt with its executions, and the error that ended it."""
     row = run_of(id)
@@ -100,6 +109,7 @@ def show_attempts(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/runs/<id>/children")
+@needs("runs:read")
 def show_children(id: str) -> ResponseReturnValue:
     """A page of the runs that it started, newest first, with the filters of the list."""
     found = listed(

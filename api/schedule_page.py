@@ -12,6 +12,7 @@ from .documents import schedule as schedule_document
 from .page import render
 from .queues import note_of
 from .schedules import control_of, listed, whole_schedule
+from .scopes import needs
 
 blueprint = Blueprint("schedule_page", __name__, url_prefix="/schedules")
 
@@ -19,6 +20,7 @@ CONTROLS = ("workflow", "prefix", "external_id")
 
 
 @blueprint.get("")
+@needs("schedules:read")
 def index() -> ResponseReturnValue:
     """The next to fire first."""
     query = {name: value for name, value in request.args.items() if value and name != "notice"}
@@ -38,24 +40,28 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/<path:key>")
+@needs("schedules:read")
 def show(key: str) -> ResponseReturnValue:
     """One schedule: its next times and its newest ticks."""
     return render("schedule.html", database().now(), schedule=whole_schedule(control_of(key)))
 
 
 @blueprint.post("/<path:key>/pause")
+@needs("schedules:write")
 def pause(key: str) -> ResponseReturnValue:
     control_of(key).pause(g.actor, note_of(request.form.get("note")))
     return _back(key, "schedule-paused")
 
 
 @blueprint.post("/<path:key>/resume")
+@needs("schedules:write")
 def resume(key: str) -> ResponseReturnValue:
     control_of(key).resume()
     return _back(key, "resumed")
 
 
 @blueprint.post("/<path:key>/run")
+@needs("schedules:write")
 def run(key: str) -> ResponseReturnValue:
     """Fires it by hand, and shows the run."""
     try:
@@ -70,6 +76,7 @@ def run(key: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<path:key>/delete")
+@needs("schedules:write")
 def delete(key: str) -> ResponseReturnValue:
     control_of(key).delete()
     return redirect(url_for("schedule_page.index", notice="deleted"), 303)

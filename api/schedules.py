@@ -21,6 +21,7 @@ from .listing import limit_of, pack, unpack
 from .options import moment
 from .problems import Problem
 from .queues import note_of
+from .scopes import needs
 
 blueprint = Blueprint("schedules", __name__, url_prefix="/api/v1/schedules")
 
@@ -35,6 +36,7 @@ OVERHEAD_BYTES = 65_536  # of a body, besides its payload
 
 
 @blueprint.get("")
+@needs("schedules:read")
 def list_schedules() -> ResponseReturnValue:
     """The next to fire first; paused ones last."""
     rows, next_cursor = listed(request.args)
@@ -42,6 +44,7 @@ def list_schedules() -> ResponseReturnValue:
 
 
 @blueprint.post("")
+@needs("schedules:write")
 def create() -> ResponseReturnValue:
     """201; made again in the same words: the same answer. 409: the key is taken by another."""
     body = _body("key", *WHAT, *SPEC)
@@ -51,12 +54,14 @@ def create() -> ResponseReturnValue:
 
 
 @blueprint.get("/<path:key>")
+@needs("schedules:read")
 def show(key: str) -> ResponseReturnValue:
     """One schedule, its next times, and its newest ticks."""
     return jsonify(whole_schedule(control_of(key)))
 
 
 @blueprint.put("/<path:key>")
+@needs("schedules:write")
 def put(key: str) -> ResponseReturnValue:
     """Makes it, or makes it what the body says: what is left out has its default."""
     body, control = _body(*WHAT, *SPEC), control_of(key)
@@ -77,6 +82,7 @@ def put(key: str) -> ResponseReturnValue:
 
 
 @blueprint.patch("/<path:key>")
+@needs("schedules:write")
 def change(key: str) -> ResponseReturnValue:
     """Changes what is given, and leaves the rest."""
     body = _body(*WHAT, *SPEC)
@@ -84,22 +90,26 @@ def change(key: str) -> ResponseReturnValue:
 
 
 @blueprint.delete("/<path:key>")
+@needs("schedules:write")
 def delete(key: str) -> ResponseReturnValue:
     return jsonify(documents.schedule(control_of(key).delete()))
 
 
 @blueprint.post("/<path:key>/pause")
+@needs("schedules:write")
 def pause(key: str) -> ResponseReturnValue:
     note = note_of(read_object(OVERHEAD_BYTES, ("note",)).get("note"))
     return jsonify(documents.schedule(control_of(key).pause(g.actor, note)))
 
 
 @blueprint.post("/<path:key>/resume")
+@needs("schedules:write")
 def resume(key: str) -> ResponseReturnValue:
     return jsonify(documents.schedule(control_of(key).resume()))
 
 
 @blueprint.post("/<path:key>/run")
+@needs("schedules:write")
 def run(key: str) -> ResponseReturnValue:
     """Fires it by hand; its next time stays. `run` is null where it sends a plain Celery task."""
     started = control_of(key).run_now(g.actor)
@@ -107,6 +117,7 @@ def run(key: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/<path:key>/backfill")
+@needs("schedules:write")
 def backfill(key: str) -> ResponseReturnValue:
     """Fires the ticks of a range that have not started. Again, or with `dry_run`: only what is missing is told."""
     body = read_object(OVERHEAD_BYTES, ("start", "end", "dry_run"))
@@ -124,6 +135,7 @@ def backfill(key: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/<path:key>/next")
+@needs("schedules:read")
 def next_times(key: str) -> ResponseReturnValue:
     """`n` times (default 5), in the schedule's own time zone or in `timezone`."""
     n = limit_of(request.args.get("n", str(NEXT)), "n")
@@ -131,6 +143,7 @@ def next_times(key: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/<path:key>/ticks")
+@needs("schedules:read")
 def list_ticks(key: str) -> ResponseReturnValue:
     found = control_of(key).ticks(limit_of(request.args.get("limit", str(TICKS)), "limit"))
     return jsonify(ticks=[documents.tick(row) for row in found])

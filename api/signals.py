@@ -14,6 +14,7 @@ from .body import invalid, read_object, refuse_what_postgres_refuses
 from .current import durable
 from .problems import Problem
 from .runs import run_of
+from .scopes import needs
 
 blueprint = Blueprint("signals", __name__, url_prefix="/api/v1")
 
@@ -22,6 +23,7 @@ NOTHING: Any = object()
 
 
 @blueprint.post("/events")
+@needs("events:write")
 def send_event() -> ResponseReturnValue:
     """Sends an event to every run that waits for it, now or later: 202, or 200 where one with its key was sent before.
 
@@ -41,6 +43,7 @@ def send_event() -> ResponseReturnValue:
 
 
 @blueprint.post("/runs/<id>/messages")
+@needs("events:write")
 def send_message(id: str) -> ResponseReturnValue:
     """Sends a message to a run: 202, also where it does not wait for one yet. 409: it has ended."""
     body = read_object(_limit_bytes(), ("payload", "topic"))
@@ -55,6 +58,7 @@ def send_message(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/tokens/<id>/complete")
+@needs("events:write")
 def complete_token(id: str) -> ResponseReturnValue:
     """Completes a token with a result, or with an error: 200. 409: it was completed, or timed out, before."""
     body = read_object(_limit_bytes(), ("result", "error"))

@@ -15,6 +15,7 @@ from .current import database
 from .documents import Document
 from .problems import Problem
 from .runs import run_of
+from .scopes import needs
 
 blueprint = Blueprint("traces", __name__)
 
@@ -25,6 +26,7 @@ PARAMETERS = ("limit", "form")
 
 
 @blueprint.get("/api/v1/runs/<id>/trace")
+@needs("runs:read")
 def of_run(id: str) -> ResponseReturnValue:
     """The spans, parents before children, each with its depth; with `form=tree` each with those below it."""
     for name in request.args:

@@ -23,6 +23,7 @@ from .endpoints import whole_endpoint
 from .page import render
 from .quarantine import refused_request, verify_again, verify_all
 from .queues import note_of
+from .scopes import needs
 
 blueprint = Blueprint("webhook_page", __name__, url_prefix="/webhooks")
 
@@ -37,6 +38,7 @@ def links() -> dict[str, Any]:
 
 
 @blueprint.get("")
+@needs("webhooks:read")
 def index() -> ResponseReturnValue:
     """Endpoints, dead letters, and one page of deliveries; the URL is the whole state of the page."""
     query = _query()
@@ -59,6 +61,7 @@ def index() -> ResponseReturnValue:
 
 
 @blueprint.get("/endpoints/<name>")
+@needs("webhooks:read")
 def endpoint(name: str) -> ResponseReturnValue:
     """One endpoint: where it is, how it is verified and routed, its secrets, and what it refused."""
     found, _ = listed(MultiDict({"endpoint": name, "limit": "20"}))
@@ -75,6 +78,7 @@ def endpoint(name: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/deliveries/<id>")
+@needs("webhooks:read")
 def delivery(id: str) -> ResponseReturnValue:
     """One delivery: what came, and what each route did with it."""
     row = delivery_of(id)
@@ -94,6 +98,7 @@ def delivery(id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/quarantine/<id>")
+@needs("webhooks:read")
 def refused(id: str) -> ResponseReturnValue:
     """One request that was not signed right."""
     row = refused_request(id)
@@ -109,6 +114,7 @@ def refused(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/endpoints/<name>/<any(pause, resume):verb>")
+@needs("webhooks:write")
 def move(name: str, verb: str) -> ResponseReturnValue:
     whole_endpoint(name)
     if verb == "pause":
@@ -119,6 +125,7 @@ def move(name: str, verb: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/endpoints/<name>/verify")
+@needs("webhooks:write")
 def reverify(name: str) -> ResponseReturnValue:
     """Verifies all that it refused again, with the secrets of today."""
     whole_endpoint(name)
@@ -128,6 +135,7 @@ def reverify(name: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/quarantine/<id>/verify")
+@needs("webhooks:write")
 def reverify_one(id: str) -> ResponseReturnValue:
     outcome = verify_again(inbox(), refused_request(id))
     if isinstance(outcome, str):
@@ -136,6 +144,7 @@ def reverify_one(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/deliveries/<id>/replay")
+@needs("webhooks:write")
 def replay(id: str) -> ResponseReturnValue:
     """Routes it again; with `body`, as a copy that has that one."""
     row = delivery_of(id)
@@ -149,6 +158,7 @@ def replay(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/deliveries/<id>/discard")
+@needs("webhooks:write")
 def discard(id: str) -> ResponseReturnValue:
     row = delivery_of(id)
     try:
@@ -159,6 +169,7 @@ def discard(id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/dead/replay")
+@needs("webhooks:write")
 def replay_dead() -> ResponseReturnValue:
     """Routes a group of dead letters again."""
     count = letters.replay_all(durable(), _group(), actor=g.actor)
@@ -166,6 +177,7 @@ def replay_dead() -> ResponseReturnValue:
 
 
 @blueprint.post("/dead/discard")
+@needs("webhooks:write")
 def discard_dead() -> ResponseReturnValue:
     """Throws a group of dead letters away."""
     try:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 BUSY_LOOK_SECONDS = 0.5  # between two looks while runs are queued or running
 OUTAGE_SECONDS = 0.5  # between two tries while Postgres or Redis is away
 NUDGE_SECONDS = 0.5  # after so long without a nudge it is looked whether beat stops
-REPORT_SECONDS = 20.0  # between two reports of what the services did
+REPORT_SECONDS = 30.0  # between two reports of what the services did
 
 
 def services(durable: Celeriac) -> list[Service]:

@@ -19,6 +19,7 @@ from .service import Counts
 log = logging.getLogger(__name__)
 
 BATCH = 100  # ends of executions, runs and deliveries in one pass
+WANT_SECONDS = 600.0  # between two notes that there is an exporter
 PAUSE_SECONDS, PAUSE_LIMIT_SECONDS = 1.0, 60.0  # after a failure, doubled up to the limit
 
 
@@ -30,17 +31,19 @@ class Exporter:
     """
 
     name: ClassVar[str] = "exporter"
-    interval_seconds: ClassVar[float] = 3.0
+    interval_seconds: ClassVar[float] = 5.0
 
     def __init__(self, durable: Celeriac, collector: Collector):
         self._durable, self._collector = durable, collector
         self._is_behind = False
         self._pause_seconds = 0.0
-        self._resumes_at = 0.0  # monotonic
+        self._resumes_at = self._wants_at = 0.0  # monotonic
 
     def run_once(self, now: datetime | None = None) -> Counts:
         database = self._durable.database
-        traces.want(database)
+        if time.monotonic() >= self._wants_at:
+            traces.want(database)
+            self._wants_at = time.monotonic() + WANT_SECONDS
         if time.monotonic() < self._resumes_at:
             return {"spans": 0}
         exports = traces.take(database, BATCH, now)

@@ -13,7 +13,7 @@ class Meter:
     """One batch of runs and one of deliveries a pass; a full one is followed by the next at once."""
 
     name: ClassVar[str] = "meter"
-    interval_seconds: ClassVar[float] = 15.0
+    interval_seconds: ClassVar[float] = 20.0
 
     def __init__(self, durable: Celeriac):
         self._durable = durable

@@ -8,7 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from . import cron, registry
 from .application import Celeriac
 from .errors import CeleriacError, UsageError
 from .options import Options
-from .schedule import Cron, Every, Schedule
+from .schedule import Cron, Every, Schedule, zone_of
 from .schedule_row import Said, new_row
 from .trigger import Source
 
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0  # after which `celery beat` looks whether beat still runs
 STOP_SECONDS = 10.0  # that its end waits for passes under way
 CLEANUP = "celery.backend_cleanup"  # Celery's own entry, for result backends that do not expire by themselves
+UNITS = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1))  # of a relative interval
+MONDAY = datetime(2001, 1, 1)  # noqa: DTZ001  (its zone is the app's) from where relative intervals count
 STEP = re.compile(r"\*/\d{1,2}")
 ENTRY = ("task", "schedule", "args", "kwargs", "options", "relative", "enabled")
 
@@ -93,21 +95,31 @@ def declare(durable: Celeriac, found: Mapping[str, Mapping[str, Any]]) -> None:
     log.info("%d entries of beat_schedule are durable schedules", len(rows))
 
 
-def schedule_of(name: str, given: Any, app: Celery) -> Schedule:
+def schedule_of(name: str, given: Any, app: Celery, is_relative: bool = False) -> Schedule:
     """The schedule of an entry: crontab, timedelta, or seconds. Raises UsageError for others, such as solar."""
-    found: Any = maybe_schedule(given, app=app)
+    found: Any = maybe_schedule(given, is_relative, app=app)
     deadline = app.conf.beat_cron_starting_deadline
     if isinstance(found, crontab):
         window = max(1.0, float(deadline)) if deadline else None
         return Cron(expression_of(found), timezone=_zone(app), catch_up_window=window)
     kind: type = type(found)
     if kind is Interval:
-        return Every(found.run_every.total_seconds())
+        return by_the_clock(found.run_every, _zone(app)) if found.relative else Every(found.run_every.total_seconds())
     raise UsageError(
         f"beat_schedule[{name!r}] is {kind.__name__}: only crontab, timedelta and seconds can be taken over. "
         "Write it as one of these, or leave it out and start it from elsewhere (a sunrise by a workflow that sleeps "
         "until it)."
     )
+
+
+def by_the_clock(every: timedelta, timezone: str) -> Schedule:
+    """An interval of an entry that is `relative`: whole days, hours, minutes or seconds, each begun by the clock of the
+    app's time zone, as in Celery, where 90 minutes are rounded down to an hour."""
+    unit = next(unit for unit in UNITS if every >= unit or unit == UNITS[-1])
+    if every // unit == 1 and unit == timedelta(days=1):
+        return Cron("0 0 * * *", timezone=timezone)
+    first = MONDAY.replace(tzinfo=zone_of(timezone))
+    return Every((every // unit * unit).total_seconds(), start=first)
 
 
 def expression_of(found: Any) -> str:
@@ -141,7 +153,7 @@ def _row(durable: Celeriac, name: str, entry: Mapping[str, Any], now: Any) -> Ne
         for member in entry:
             if member not in ENTRY:
                 raise UsageError(f"{member!r} is no member of an entry: known are {', '.join(ENTRY)}")
-        schedule = schedule_of(name, entry["schedule"], durable.app)
+        schedule = schedule_of(name, entry["schedule"], durable.app, bool(entry.get("relative")))
         return new_row(name, BEAT_SCHEDULE, schedule, _said(durable, entry), now, None)
     except (CeleriacError, KeyError) as error:
         if str(error).startswith("beat_schedule["):

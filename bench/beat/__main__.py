@@ -114,10 +114,13 @@ def start(stage_of: Callable[[], Stage], options: argparse.Namespace) -> None:
                 time.sleep(0.2)
         late = [float(text) * 1000 for text in file.read_text().split()][WARM_UP:]
         decided = stage.database.all(
-            "select extract(epoch from fired_at - due_at)::float8 * 1000 as ms from celeriac.ticks order by due_at"
-        )
+            "select extract(epoch from t.fired_at - t.due_at)::float8 * 1000 as decided, "
+            "extract(epoch from r.started_at - t.due_at)::float8 * 1000 as claimed "
+            "from celeriac.ticks as t join celeriac.runs as r on r.id = t.run_id order by t.due_at"
+        )[WARM_UP:]
     rows = [
-        ["due -> decided in Postgres", *_percentiles([row["ms"] for row in decided][WARM_UP:])],
+        ["due -> decided in Postgres", *_percentiles([row["decided"] for row in decided])],
+        ["due -> claimed by a worker", *_percentiles([row["claimed"] for row in decided if row["claimed"]])],
         ["due -> code of the workflow", *_percentiles(late)],
     ]
     show("Celeriac, a workflow each second, one idle worker: ms", ["", "ticks", "p50", "p99", "most"], rows)

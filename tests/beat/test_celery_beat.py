@@ -1,11 +1,13 @@
 """The `beat_schedule` of a shop, taken over: plain Celery tasks and workflows alike."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
 
 import pytest
 import redis
-from celery.schedules import crontab, solar
+from celery.schedules import crontab, maybe_schedule, solar
+from celery.utils.time import remaining
 
 from celeriac import Cron, Every
 from celeriac.beat.celery_scheduler import Scheduler as CeleryScheduler
@@ -13,6 +15,7 @@ from celeriac.beat.scheduler import Scheduler
 from celeriac.state import runs, schedules
 from celeriac.workflows.celery_beat import declare, entries, expression_of, schedule_of
 from celeriac.workflows.errors import UsageError
+from celeriac.workflows.schedule import upcoming
 
 HOUR = timedelta(hours=1)
 TASK = {"task": "shop.mail", "schedule": 3600.0, "args": ["a"], "kwargs": {"b": 1}}
@@ -57,6 +60,26 @@ def test_a_crontab_is_a_cron_of_the_same_times(given, expression):
 def test_a_timedelta_and_seconds_are_intervals(app):
     assert Every(90) == schedule_of("x", timedelta(seconds=90), app)
     assert Every(30.0) == schedule_of("x", 30.0, app)
+
+
+@pytest.mark.parametrize("seconds", [7, 60, 90, 900, 3600, 5400, 86_400, 129_600])
+def test_a_relative_interval_goes_by_the_clock_as_celery_s_own_does(app, seconds):
+    app.conf.timezone = "Europe/Berlin"
+    every = timedelta(seconds=seconds)
+    ours = schedule_of("x", every, app, is_relative=True)
+    ticks = list(islice(upcoming(ours, datetime(2026, 1, 15, 9, 41, tzinfo=UTC), ours.start), 20))
+    celery_s = maybe_schedule(every, relative=True, app=app)
+    for last, tick in pairwise(ticks):
+        last = last.astimezone(app.timezone)  # noqa: PLW2901
+        assert tick == last + remaining(last, celery_s.run_every, last, relative=True)
+
+
+def test_a_relative_interval_of_an_entry_is_kept_when_it_is_declared_again(shop, app):
+    entry = TASK | {"schedule": timedelta(hours=2), "relative": True}
+    for _ in range(2):
+        declare(shop, {"mail": entry})
+    (row,) = rows(shop).values()
+    assert (0, 0, 0) == (row.next_due_at.minute, row.next_due_at.second, row.next_due_at.hour % 2)
 
 
 def test_a_crontab_is_in_the_time_zone_of_the_app(app):
