@@ -1,11 +1,15 @@
 """What the traces of runs are made of, and what of them is still to be exported."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
+import psycopg2
+
+from . import logs
 from .database import Executor, Row
 from .queries import Queries
 
@@ -60,6 +64,23 @@ class Window(NamedTuple):
     until: datetime = NEVER
 
 
+class CodeSpan(NamedTuple):
+    """A span that code made inside a run. `attributes` and `events` are JSON text."""
+
+    run_id: UUID
+    at: datetime
+    span_id: str
+    parent_id: str | None
+    trace_id: str
+    name: str
+    kind: str
+    ended_at: datetime
+    status: str
+    message: str
+    attributes: str
+    events: str
+
+
 class Export(NamedTuple):
     """Something that ended and is to be exported: of a run what ended in its window, or a delivery."""
 
@@ -97,6 +118,24 @@ def deliveries(db: Executor, ids: Sequence[UUID]) -> dict[UUID, list[Row]]:
     for row in db.all(SQL.deliveries, ids=list(ids)) if ids else []:
         found.setdefault(row["id"], []).append(row)
     return found
+
+
+def keep(db: Executor, spans: Sequence[CodeSpan]) -> None:
+    """Stores what code made. Makes the partition of its day where beat has not."""
+    document = json.dumps([span._asdict() for span in spans], default=str)
+    try:
+        db.all(SQL.keep, spans=document)
+    except psycopg2.errors.CheckViolation:  # no partition of relation "spans" found for row
+        for day in {span.at for span in spans}:
+            logs.make_days(db, day, "spans")
+        db.all(SQL.keep, spans=document)
+
+
+def kept(db: Executor, runs: Sequence[TracedRun], limit: int) -> list[CodeSpan]:
+    """What the code of these runs made, of each at most `limit`."""
+    ids, since = [run.id for run in runs], [run.created_at for run in runs]
+    rows = db.all(SQL.kept, runs=ids, since=since, limit=limit)
+    return [CodeSpan(**{name: row[name] for name in CodeSpan._fields}) for row in rows]
 
 
 def want(db: Executor) -> None:

@@ -52,6 +52,29 @@ r.id, r.workflow, r.version, r.status, r.cause, r.attempt, r.queue, r.concurrenc
 from celeriac.runs as r left join celeriac.runs as original
     on original.id = case when r.source in ('replay', 'fork') then substr(r.source_id, 5)::uuid end
 
+-- name: keep
+-- Spans that the code of runs made. As with logs, nobody waits for the disk.
+with unhurried as materialized (
+    select set_config('synchronous_commit', 'off', true)
+)
+insert into celeriac.spans (
+    run_id, at, span_id, parent_id, trace_id, name, kind, ended_at, status, message, attributes, events)
+select
+    s.run_id, s.at, s.span_id, s.parent_id, s.trace_id, s.name, s.kind, s.ended_at, s.status, s.message,
+    s.attributes::json, s.events::json
+from unhurried, json_to_recordset(%(spans)s::json) as s (
+    run_id uuid, at timestamptz, span_id text, parent_id text, trace_id text, name text, kind text, ended_at timestamptz,
+    status text, message text, attributes text, events text)
+on conflict do nothing;
+
+-- name: kept
+-- What the code of runs made since they were started; of each run the first ones, up to `limit`.
+select s.* from unnest(%(runs)s::uuid[], %(since)s::timestamptz[]) as w (run_id, since)
+cross join lateral (
+    select * from celeriac.spans where run_id = w.run_id and at >= w.since - interval '1 minute'
+    order by at limit %(limit)s) as s
+order by s.run_id, s.at;
+
 -- name: want
 -- Beat exports what ends from now on, for another day.
 insert into celeriac.exporter (wanted_until)
@@ -81,7 +104,9 @@ left join lateral (
 order by t.id;
 
 -- name: done
+-- The collector has them.
 delete from celeriac.exports where id = any (%(ids)s);
 
 -- name: put_off
+-- The collector did not take them.
 update celeriac.exports set due_at = now() + %(seconds)s * interval '1 second' where id = any (%(ids)s);

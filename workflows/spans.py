@@ -15,7 +15,7 @@ from uuid import UUID
 from ..state import status
 from ..state.database import Row
 from ..state.ids import parse, public
-from ..state.traces import TracedRun
+from ..state.traces import CodeSpan, TracedRun
 from .outcome import HAND_OFFS
 from .tracing import parent_of, span_id, trace_id_of
 
@@ -79,6 +79,17 @@ def spans_of_delivery(rows: Sequence[Row]) -> list[Span]:
         ERROR if first["status"] == "parked" else "", first["reason"] or "",
     )  # fmt: skip
     return [received, *(_route(received, row) for row in rows if row["route"] is not None)]
+
+
+def span_of_code(kept: CodeSpan) -> Span:
+    """What the shop's own instrumentation made inside a run."""
+    events = [
+        Event(each["name"], datetime.fromisoformat(each["at"]), each["attributes"]) for each in json.loads(kept.events)
+    ]
+    return Span(
+        kept.trace_id, kept.span_id, kept.parent_id, kept.name, kept.kind, kept.at, kept.ended_at,
+        json.loads(kept.attributes), kept.status, kept.message, events,
+    )  # fmt: skip
 
 
 def arranged(spans: Sequence[Span]) -> list[tuple[int, Span]]:

@@ -7,7 +7,7 @@ from ..state import traces
 from ..state.database import Executor
 from ..state.ids import parse
 from ..state.traces import TracedRun, Window
-from .spans import Span, arranged, spans_of_delivery, spans_of_run
+from .spans import Span, arranged, span_of_code, spans_of_delivery, spans_of_run
 from .tracing import trace_id_of
 
 RUNS_LIMIT = 500  # of one tree
@@ -34,6 +34,7 @@ def trace_of(db: Executor, id: UUID, limit: int) -> Trace | None:
     each_limit = max(EACH_LIMIT, 2 * limit // len(family))
     moves, steps = traces.moves(db, windows, each_limit), traces.steps(db, windows, each_limit)
     spans = _of_deliveries(db, family)
+    spans += map(span_of_code, traces.kept(db, family, each_limit))
     for each in family:
         spans += spans_of_run(each, moves[each.id], steps[each.id])
     is_cut = len(family) > limit or any(len(rows) == each_limit for rows in [*moves.values(), *steps.values()])

@@ -41,7 +41,13 @@ def test_three_levels_with_a_killed_worker_are_one_whole_trace_on_the_page_and_a
     os.kill(shop.pid_in_step(1), signal.SIGKILL)
     shop.open_gates(1)
     assert 7 == run.result(timeout=30)
-    page = create_app(shop.durable).test_client().get(f"/api/v1/runs/{run.id}/trace").get_json()
+    client = create_app(shop.durable).test_client()
+
+    def whole_page():
+        page = client.get(f"/api/v1/runs/{run.id}/trace").get_json()
+        return page if "the shop's own" in [span["name"] for span in page["spans"]] else None
+
+    page = wait_until(whole_page)  # what code made is written just after the end of its execution
     shown = {span["span_id"]: span["name"] for span in page["spans"]}
     wait_until(lambda: {span.span_id.hex() for span in receiver.spans} >= shown.keys(), 40)
 

@@ -1,7 +1,7 @@
 -- Traces of runs.
 --
--- Spans are not stored: they are made of what stands here anyway, whenever somebody asks (celeriac.workflows.spans). Their
--- ids are hashes of what they stand for, so they are the same each time, whoever makes them.
+-- Spans of the engine are not stored: they are made of what stands here anyway, whenever somebody asks
+-- (celeriac.workflows.spans). Their ids are hashes of what they stand for, so they are the same, whoever makes them.
 --
 -- `exports` has what has ended and is to be told to a collector: an execution of a run, its end, a delivery. A row comes in
 -- the transaction that ends it, so one that commits late is not missed, and goes when the collector has it. It comes only
@@ -44,3 +44,62 @@ create trigger delivery_to_be_told after update of status on celeriac.deliveries
 
 -- The runs of one tree.
 create index runs_by_root on celeriac.runs (root_id, created_at, id) where root_id <> id;
+
+-- What the shop's own instrumentation made inside the steps of runs: these nobody could make again. By day, as `logs`.
+create table celeriac.spans (
+    run_id          uuid not null,
+    at              timestamptz not null,          -- when it began
+    span_id         text not null,
+    parent_id       text,
+    trace_id        text not null,
+    name            text not null,
+    kind            text not null,
+    ended_at        timestamptz not null,
+    status          text not null,
+    message         text not null,
+    attributes      json not null,
+    events          json not null,                 -- [{"name", "at", "attributes"}]
+    primary key (run_id, span_id, at)
+) partition by range (at);
+
+create or replace function celeriac.make_day(parent text, day date) returns boolean
+language plpgsql security definer set search_path = celeriac, pg_temp as $$
+declare
+    part text := parent || '_' || to_char(day, 'YYYYMMDD');
+begin
+    if parent not in ('logs', 'spans') then
+        raise invalid_parameter_value using message = format('%s is no table with a partition for each day', parent);
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended('celeriac: ' || part, 0));
+    -- Not to_regclass(): what it remembers may be older than the lock.
+    if exists (select from pg_class where relname = part and relnamespace = 'celeriac'::regnamespace) then
+        return false;
+    end if;
+    execute format('create table celeriac.%I (like celeriac.%I including all)', part, parent);
+    execute format('alter table celeriac.%I attach partition celeriac.%I for values from (%L) to (%L)',
+        parent, part, day::timestamp at time zone 'UTC', (day + 1)::timestamp at time zone 'UTC');
+    return true;
+end $$;
+
+create or replace function celeriac.drop_days(parent text, before date) returns integer
+language plpgsql security definer set search_path = celeriac, pg_temp set lock_timeout = '2s' as $$
+declare
+    part text;
+    dropped integer := 0;
+begin
+    if parent not in ('logs', 'spans') then
+        raise invalid_parameter_value using message = format('%s is no table with a partition for each day', parent);
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended('celeriac: days of ' || parent, 0));
+    for part in
+        select c.relname from pg_inherits as i join pg_class as c on c.oid = i.inhrelid
+        where i.inhparent = format('celeriac.%I', parent)::regclass and c.relname < parent || '_' || to_char(before, 'YYYYMMDD')
+        order by c.relname
+    loop
+        execute format('drop table celeriac.%I', part);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end $$;
+
+select celeriac.make_day('spans', (now() at time zone 'UTC')::date + day) from generate_series(0, 3) as day;
