@@ -1,12 +1,13 @@
 """Our spans as OpenTelemetry's, and the collector that takes them: as the standard OTEL_* variables say.
 
-The only home of the SDK's exporters, which `celeriac[otlp]` installs.
+The only home of the SDK's exporters, which the extra `otlp` installs.
 """
 
 import logging
 import os
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def is_wanted() -> bool:
 class Collector:
     """Where spans go. `service` is its `service.name`, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has one.
 
-    Raises UsageError where `celeriac[otlp]` is not installed, or another protocol than http/protobuf is asked for.
+    Raises UsageError where the extra `otlp` is not installed, or another protocol than http/protobuf is asked for.
     """
 
     def __init__(self, service: str):
@@ -55,7 +56,9 @@ class Collector:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource
         except ImportError as error:
-            raise UsageError(f"to export traces, pip install 'celeriac[otlp]' ({error})") from None
+            raise UsageError(
+                f"to export traces, pip install opentelemetry-exporter-otlp-proto-http ({error})"
+            ) from None
         is_given = any(os.environ.get(name) for name in TIMEOUTS)
         self._exporter = OTLPSpanExporter(timeout=None if is_given else TIMEOUT_SECONDS)
         # What the environment says wins over what stands here.
@@ -76,7 +79,6 @@ class Collector:
 def readable(span: Span, resource: "Resource") -> "ReadableSpan":
     """One of our spans, which has ended, as the SDK knows them."""
     from opentelemetry.sdk.trace import ReadableSpan
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
     assert span.end is not None, f"{span.name} has not ended"
     return ReadableSpan(
@@ -91,8 +93,15 @@ def readable(span: Span, resource: "Resource") -> "ReadableSpan":
         status=Status(StatusCode.ERROR, span.message) if span.status == ERROR else Status(StatusCode.UNSET),
         start_time=_nanoseconds(span.start),
         end_time=_nanoseconds(span.end),
-        instrumentation_scope=InstrumentationScope("celeriac", version("celeriac")),
+        instrumentation_scope=_scope(),
     )
+
+
+@cache
+def _scope() -> Any:
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+    return InstrumentationScope("celeriac", version("celeriac"))
 
 
 def _event(event: Event) -> Any:

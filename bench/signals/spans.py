@@ -20,11 +20,12 @@ from celeriac.state import runs, traces
 from celeriac.state.ids import new_id
 from celeriac.state.traces import Window
 from celeriac.workflows.executor import execute, settle
-from celeriac.workflows.spans import spans_of_run
+from celeriac.workflows.spans import spans_of_run, step_span
 from celeriac.workflows.traces import trace_of
 from celeriac.workflows.tracing import Lineage
 
 ENDS = 50  # runs that end in a round
+CALLS = 5000
 
 
 def measure(shop: Any, rounds: int) -> None:
@@ -34,6 +35,11 @@ def measure(shop: Any, rounds: int) -> None:
             steps["without"].append(seconds_per_step(shop, 0)[1] * 1e6)
         steps["with"].append(seconds_per_step(shop, 0)[1] * 1e6)
     _show(f"3a. One step in its trace ({rounds} rounds of {shop.STEPS} steps)", "µs of CPU", steps)
+    show(
+        "3b. Entering and leaving the span of a step",
+        ["", "µs of CPU"],
+        [["by the code of the step", f"{context_us():.1f}"]],
+    )
     ends: dict[str, list[float]] = defaultdict(list)
     database = shop.durable.database
     for _ in range(rounds):
@@ -41,8 +47,21 @@ def measure(shop: Any, rounds: int) -> None:
         ends["without"].append(seconds_per_end(shop) * 1e6)
         traces.want(database)
         ends["with"].append(seconds_per_end(shop) * 1e6)
-    _show(f"3b. The end of a run, exported ({rounds} rounds of {ENDS} runs)", "µs", ends)
+    _show(f"3c. The end of a run, exported ({rounds} rounds of {ENDS} runs)", "µs", ends)
     _show_making(shop, rounds)
+
+
+def context_us() -> float:
+    """What stands around the body of each step."""
+    id, figures = new_id(), []
+    lineage = Lineage(None, id, "run speaking")
+    for _ in range(7):
+        began = time.thread_time()
+        for _ in range(CALLS):
+            with lineage.inside(step_span(id, "speaks", 1)):
+                pass
+        figures.append((time.thread_time() - began) / CALLS)
+    return statistics.median(figures) * 1e6
 
 
 def seconds_per_end(shop: Any) -> float:
@@ -75,7 +94,7 @@ def _show_making(shop: Any, rounds: int) -> None:
         ["made of the rows", figure(_times(rounds, lambda: spans_of_run(run, moves, steps)))],
         ["read, made and arranged, as the API does", figure(_times(rounds, lambda: trace_of(database, row.id, 1000)))],
     ]
-    show(f"3c. The {count} spans of a run of {shop.STEPS} steps", ["", "ms"], rows)
+    show(f"3d. The {count} spans of a run of {shop.STEPS} steps", ["", "ms"], rows)
 
 
 def _times(rounds: int, act: Callable[[], Any]) -> list[float]:
