@@ -18,7 +18,7 @@ from .service import Counts
 
 log = logging.getLogger(__name__)
 
-BATCH = 100  # ends of executions, runs and deliveries in one pass
+BATCH = 100  # ends of executions, runs and deliveries in one pass; half as many after each failure
 WANT_SECONDS = 600.0  # between two notes that there is an exporter
 PAUSE_SECONDS, PAUSE_LIMIT_SECONDS = 1.0, 60.0  # after a failure, doubled up to the limit
 
@@ -35,6 +35,7 @@ class Exporter:
 
     def __init__(self, durable: Celeriac, collector: Collector):
         self._durable, self._collector = durable, collector
+        self._batch = BATCH
         self._is_behind = False
         self._pause_seconds = 0.0
         self._resumes_at = self._wants_at = 0.0  # monotonic
@@ -46,17 +47,19 @@ class Exporter:
             self._wants_at = time.monotonic() + WANT_SECONDS
         if time.monotonic() < self._resumes_at:
             return {"spans": 0}
-        exports = traces.take(database, BATCH, now)
+        exports = traces.take(database, self._batch, now)
         spans = self._spans(exports)
         if spans and not self._collector.send(spans):
             self._rest(exports)
             return {"spans": 0, "put_off": len(exports)}
+        if exports:
+            traces.done(database, exports)
+        self._is_behind = len(exports) >= self._batch
         if self._pause_seconds and spans:
             log.warning("the collector takes spans again")
             self._pause_seconds = 0.0
-        if exports:
-            traces.done(database, exports)
-        self._is_behind = len(exports) >= BATCH
+        if spans:
+            self._batch = min(BATCH, 2 * self._batch)
         return {"spans": len(spans)}
 
     def due_in_seconds(self, outlook: Outlook) -> float | None:
@@ -69,6 +72,7 @@ class Exporter:
             log.warning("the collector did not take the spans of %d things that ended: they are kept", len(exports))
         self._pause_seconds = min(PAUSE_LIMIT_SECONDS, 2 * self._pause_seconds or PAUSE_SECONDS)
         self._resumes_at = time.monotonic() + self._pause_seconds
+        self._batch = max(1, len(exports) // 2)
         traces.put_off(self._durable.database, exports, self._pause_seconds)
 
     def _spans(self, exports: Sequence[Export]) -> list[Span]:

@@ -159,7 +159,7 @@ def done(db: Executor, exports: Sequence[Export]) -> None:
 
 
 def put_off(db: Executor, exports: Sequence[Export], seconds: float) -> None:
-    """The collector did not take them: they are due again in so many seconds."""
+    """The collector did not take them: they are due again in so many seconds; one by itself later each time."""
     db.all(SQL.put_off, ids=[each.id for each in exports], seconds=seconds)
 
 

@@ -108,5 +108,10 @@ order by t.id;
 delete from celeriac.exports where id = any (%(ids)s);
 
 -- name: put_off
--- The collector did not take them.
-update celeriac.exports set due_at = now() + %(seconds)s * interval '1 second' where id = any (%(ids)s);
+-- The collector did not take them. One that was sent by itself waits twice as long each time, up to ten minutes, so that
+-- one which is never taken does not hold up the others.
+update celeriac.exports set
+    refusals = refusals + (cardinality(%(ids)s::bigint[]) = 1)::int,
+    due_at = now() + greatest(%(seconds)s, case when cardinality(%(ids)s::bigint[]) = 1
+        then least(600, 2 ^ least(refusals, 10)) else 0 end) * interval '1 second'
+where id = any (%(ids)s);

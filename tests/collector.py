@@ -16,6 +16,7 @@ class Receiver:
         self.spans: list[Any] = []
         self.resources: list[dict[str, str]] = []
         self.is_away = False
+        self.refuses = ""  # a request with a span of this name
         self.requests = 0
         receiver = self
 
@@ -23,11 +24,8 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.requests += 1
-                if receiver.is_away:
-                    self.send_response(400)  # an answer that is not worth another try at once
-                else:
-                    receiver.take(ExportTraceServiceRequest.FromString(body))
-                    self.send_response(200)
+                is_taken = not receiver.is_away and receiver.take(ExportTraceServiceRequest.FromString(body))
+                self.send_response(200 if is_taken else 400)  # which is not worth another try at once
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -36,11 +34,15 @@ class Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def take(self, request: ExportTraceServiceRequest) -> None:
+    def take(self, request: ExportTraceServiceRequest) -> bool:
+        scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
+        if self.refuses in [span.name for scope in scopes for span in scope.spans]:
+            return False
         for resource in request.resource_spans:
             self.resources.append({each.key: each.value.string_value for each in resource.resource.attributes})
-            for scope in resource.scope_spans:
-                self.spans += scope.spans
+        for scope in scopes:
+            self.spans += scope.spans
+        return True
 
     def ids(self) -> list[tuple[str, str]]:
         """Trace and span id of each, in the order in which they came."""

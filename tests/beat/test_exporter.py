@@ -136,8 +136,22 @@ def test_a_collector_that_is_away_gets_everything_later_and_no_run_notices(shop,
     receiver.is_away = False
     exporter._resumes_at = 0.0
     shop.database.all("update celeriac.exports set due_at = now()")
-    exporter.run_once()
+    while exporter.run_once()["spans"]:
+        pass
     assert sorted(made(shop, row)) == sorted(receiver.ids())
+
+
+def test_what_the_collector_refuses_does_not_hold_up_the_rest(shop, receiver, make_exporter, perform):
+    exporter = make_exporter()
+    receiver.refuses = "run beat.failing"
+    perform(failing)
+    rows = [perform(paid, f"o{n}") for n in range(2)]
+    for _ in range(12):
+        exporter._resumes_at = 0.0
+        shop.database.all("update celeriac.exports set due_at = now() where refusals = 0")
+        exporter.run_once()
+    assert sorted(place for row in rows for place in made(shop, row)) == sorted(receiver.ids())
+    assert 1 == waiting(shop)
 
 
 def test_a_collector_that_cannot_be_reached_is_as_one_that_refuses(make_exporter, perform):

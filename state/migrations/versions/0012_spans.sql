@@ -18,6 +18,7 @@ create table celeriac.exports (
     delivery_id     uuid,
     at              timestamptz not null default clock_timestamp(),  -- what ended by then is told
     due_at          timestamptz not null default now(),              -- when it is tried, or tried again
+    refusals        integer not null default 0,                      -- how often it failed by itself
     constraint export_of_one check ((run_id is null) <> (delivery_id is null))
 );
 create index exports_due on celeriac.exports (due_at);
