@@ -29,7 +29,8 @@ def trace_of(db: Executor, id: UUID, limit: int) -> Trace | None:
     if not found:
         return None
     run = found[0]
-    family = traces.family(db, run, min(limit, RUNS_LIMIT) + 1)
+    runs_limit = min(limit, RUNS_LIMIT)
+    family = traces.family(db, run, runs_limit)
     windows = [Window(each.id) for each in family]
     each_limit = max(EACH_LIMIT, 2 * limit // len(family))
     moves, steps = traces.moves(db, windows, each_limit), traces.steps(db, windows, each_limit)
@@ -37,7 +38,7 @@ def trace_of(db: Executor, id: UUID, limit: int) -> Trace | None:
     spans += map(span_of_code, traces.kept(db, family, each_limit))
     for each in family:
         spans += spans_of_run(each, moves[each.id], steps[each.id])
-    is_cut = len(family) > limit or any(len(rows) == each_limit for rows in [*moves.values(), *steps.values()])
+    is_cut = len(family) > runs_limit or any(len(rows) == each_limit for rows in [*moves.values(), *steps.values()])
     placed = arranged(spans)
     return Trace(trace_id_of(run.traceparent, run.root_id), placed[:limit], is_cut or len(placed) > limit)
 

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 from opentelemetry import context, trace
-from opentelemetry.propagate import extract
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -85,7 +84,7 @@ def asked_by(headers: Mapping[str, str]) -> Iterator[None]:
     if trace.get_current_span().get_span_context().is_valid:
         yield
         return
-    with _attached(extract({name.lower(): value for name, value in headers.items()})):
+    with _attached(_w3c.extract({name.lower(): value for name, value in headers.items()})):
         yield
 
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from celeriac import Retry, gather, sleep, step, workflow
+from celeriac import Retry, gather, parallel, sleep, step, workflow
 from celeriac.workflows import repairs, tracing
 from celeriac.workflows.traces import trace_of
 
@@ -200,6 +200,25 @@ def test_code_of_a_run_runs_in_the_spans_that_are_made_of_it_later(perform):
     assert CALLER.split("-")[2] == named(perform, row, "trigger traced.looking")[0].parent_id
     child = perform.database.one("select * from celeriac.runs where workflow = 'traced.leaf'")
     assert trace_id == child["traceparent"].split("-")[1]
+
+
+@step
+async def looks_later() -> None:
+    Seen.parents.append(tracing.traceparent() or "")
+
+
+@workflow(name="traced.looking-later")
+def looking_later() -> None:
+    looks_later()
+    parallel(looks.s(), looks_later.s())
+
+
+def test_the_span_of_a_step_is_that_of_its_code_on_the_event_loop_and_in_branches_too(perform):
+    Seen.parents.clear()
+    row = perform(looking_later)
+    names = ["step looks_later", "step looks", "step looks_later#2"]
+    expected = {named(perform, row, name)[0].span_id for name in names}
+    assert expected == {parent.split("-")[2] for parent in Seen.parents}
 
 
 def test_without_a_caller_code_of_a_run_still_runs_in_its_trace(perform):
