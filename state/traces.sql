@@ -50,7 +50,8 @@ r.id, r.workflow, r.version, r.status, r.cause, r.attempt, r.queue, r.concurrenc
     r.parent_step, r.root_id, r.source, r.source_id, r.traceparent, r.created_at, r.finished_at, r.error,
     original.id as original_id, original.root_id as original_root_id, original.traceparent as original_traceparent
 from celeriac.runs as r left join celeriac.runs as original
-    on original.id = case when r.source in ('replay', 'fork') then substr(r.source_id, 5)::uuid end
+    on original.id = case when r.source in ('replay', 'fork') and r.source_id ~ '^run_[0-9a-f]{32}$'
+        then substr(r.source_id, 5)::uuid end
 
 -- name: keep
 -- Spans that the code of runs made. As with logs, nobody waits for the disk.

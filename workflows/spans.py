@@ -92,22 +92,6 @@ def span_of_code(kept: CodeSpan) -> Span:
     )  # fmt: skip
 
 
-def arranged(spans: Sequence[Span]) -> list[tuple[int, Span]]:
-    """The spans as a tree, each with its depth, children after their parent in the order in which they began. Those
-    whose parent is not there stand at the top."""
-    known = {span.span_id for span in spans}
-    below: dict[str | None, list[Span]] = {}
-    for span in sorted(spans, key=lambda span: span.start):
-        below.setdefault(span.parent_id if span.parent_id in known else None, []).append(span)
-    placed: list[tuple[int, Span]] = []
-    open_ = [(0, span) for span in reversed(below.pop(None, []))]
-    while open_:
-        depth, span = open_.pop()
-        placed.append((depth, span))
-        open_ += [(depth + 1, each) for each in reversed(below.pop(span.span_id, []))]
-    return placed
-
-
 def run_span(id: UUID) -> str:
     return span_id("run", id)
 

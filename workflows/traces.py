@@ -1,13 +1,15 @@
 """The trace of a run: of the whole tree that it stands in, as much of it as somebody wants to look at."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from ..state import traces
 from ..state.database import Executor
-from ..state.ids import parse
+from ..state.ids import parse, public
 from ..state.traces import TracedRun, Window
-from .spans import Span, arranged, span_of_code, spans_of_delivery, spans_of_run
+from .spans import Span, span_of_code, spans_of_delivery, spans_of_run
 from .tracing import trace_id_of
 
 RUNS_LIMIT = 500  # of one tree
@@ -24,7 +26,8 @@ class Trace:
 
 
 def trace_of(db: Executor, id: UUID, limit: int) -> Trace | None:
-    """The trace that a run belongs to, at most `limit` spans of it. None: there is no such run."""
+    """The trace that a run belongs to, at most `limit` spans of it: those of the run and of the runs above it before
+    all others. None: there is no such run."""
     found = traces.runs(db, [id])
     if not found:
         return None
@@ -34,13 +37,52 @@ def trace_of(db: Executor, id: UUID, limit: int) -> Trace | None:
     windows = [Window(each.id) for each in family]
     each_limit = max(EACH_LIMIT, 2 * limit // len(family))
     moves, steps = traces.moves(db, windows, each_limit), traces.steps(db, windows, each_limit)
-    spans = _of_deliveries(db, family)
-    spans += map(span_of_code, traces.kept(db, family, each_limit))
+    made_by_code = traces.kept(db, family, each_limit)
+    spans = [*_of_deliveries(db, family), *map(span_of_code, made_by_code)]
     for each in family:
         spans += spans_of_run(each, moves[each.id], steps[each.id])
-    is_cut = len(family) > runs_limit or any(len(rows) == each_limit for rows in [*moves.values(), *steps.values()])
+    read = [
+        *map(len, moves.values()),
+        *map(len, steps.values()),
+        *Counter(each.run_id for each in made_by_code).values(),
+    ]
     placed = arranged(spans)
-    return Trace(trace_id_of(run.traceparent, run.root_id), placed[:limit], is_cut or len(placed) > limit)
+    is_cut = len(family) > runs_limit or each_limit in read or len(placed) > limit
+    return Trace(trace_id_of(run.traceparent, run.root_id), _first(placed, limit, _line_of(run, family)), is_cut)
+
+
+def arranged(spans: Sequence[Span]) -> list[tuple[int, Span]]:
+    """The spans as a tree, each with its depth, children after their parent in the order in which they began. Those
+    whose parent is not there stand at the top."""
+    known = {span.span_id for span in spans}
+    below: dict[str | None, list[Span]] = {}
+    for span in sorted(spans, key=lambda span: span.start):
+        below.setdefault(span.parent_id if span.parent_id in known else None, []).append(span)
+    placed: list[tuple[int, Span]] = []
+    open_ = [(0, span) for span in reversed(below.pop(None, []))]
+    while open_:
+        depth, span = open_.pop()
+        placed.append((depth, span))
+        open_ += [(depth + 1, each) for each in reversed(below.pop(span.span_id, []))]
+    return placed
+
+
+def _first(placed: list[tuple[int, Span]], limit: int, line: set[str]) -> list[tuple[int, Span]]:
+    """As many as fit: those of the runs in `line` before all others, in the order of the tree."""
+    if len(placed) <= limit:
+        return placed
+    is_own = [span.attributes.get("celeriac.run.id") in line for _, span in placed]
+    chosen = sorted(range(len(placed)), key=lambda index: not is_own[index])[:limit]
+    return [placed[index] for index in sorted(chosen)]
+
+
+def _line_of(run: TracedRun, family: list[TracedRun]) -> set[str]:
+    """The run and those above it."""
+    by_id, line = {each.id: each for each in family}, {public("run", run.id)}
+    while run.parent_id in by_id:
+        run = by_id[run.parent_id]
+        line.add(public("run", run.id))
+    return line
 
 
 def delivery_of(source_id: str) -> UUID:

@@ -169,6 +169,10 @@ def test_a_child_shows_the_trace_of_the_whole_tree_and_a_cut_one_has_the_way_dow
     assert (4, True) == (len(trace.spans), trace.is_truncated)
     assert 0 == trace.spans[0][0]
     assert not trace_of(perform.database, row.id, 1000).is_truncated
+    whole = {span.attributes["celeriac.run.id"]: span.span_id for span in named(perform, child, "run traced.leaf")}
+    cut = [span.span_id for _, span in found(perform, child, 22)]
+    assert 22 == len(cut)
+    assert whole[f"run_{child.id.hex}"] in cut, "though it is the last of the tree"
 
 
 class Seen:
