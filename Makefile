@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-waits check dev clean
+.PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-streams bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -27,6 +27,9 @@ bench-queue: $(READY)
 
 bench-signals: $(READY)
 	$(BIN)/python bench/signals
+
+bench-streams: $(READY)
+	$(BIN)/python bench/streams
 
 bench-waits: $(READY)
 	$(BIN)/python bench/waits

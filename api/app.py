@@ -5,7 +5,8 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
-from . import continuing, guard, problems
+from . import audit, continuing, cors, guard, idempotency, limits, problems
+from .batch import blueprint as batch
 from .bulk import blueprint as bulk
 from .bulk_page import blueprint as bulk_page
 from .callbacks import blueprint as callbacks
@@ -17,6 +18,7 @@ from .error_page import blueprint as error_page
 from .errors import blueprint as errors
 from .health import blueprint as health
 from .hooks import blueprint as hooks
+from .keys import blueprint as keys
 from .logs import blueprint as logs
 from .metrics import blueprint as metrics
 from .moves import blueprint as moves
@@ -28,12 +30,15 @@ from .run_page import blueprint as run_page
 from .runs import blueprint as runs
 from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
+from .settings_page import blueprint as settings_page
 from .signals import blueprint as signals
+from .stream import blueprint as stream
 from .traces import blueprint as traces
 from .webhook_page import blueprint as webhook_page
 
 PROGRAMS = (  # what answers programs
     runs,
+    batch,
     moves,
     bulk,
     signals,
@@ -47,11 +52,14 @@ PROGRAMS = (  # what answers programs
     callbacks,
     health,
     logs,
+    stream,
     traces,
     metrics,
     errors,
+    keys,
+    audit.blueprint,
 )
-PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page)
+PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page, settings_page)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -86,11 +94,16 @@ def create_app(durable: Celeriac) -> Flask:
     app.url_map.strict_slashes = False
     bind(app, durable)
     app.before_request(_name_request)
-    guard.install(app, durable.settings)
+    limits.install_load(app, durable.settings.api_threads)
+    cors.install(app, durable.settings)
+    guard.install(app)
+    limits.install_rate(app, durable)
+    audit.install(app)
     continuing.install(app)
     problems.install(app)
     for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)
+    idempotency.install(app)
     app.after_request(_secure)
     return app
 
@@ -103,5 +116,5 @@ def _secure(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     response.headers["X-Request-Id"] = g.get("request_id", "")
     if request.endpoint != "static":
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -1,11 +1,13 @@
 """Request bodies, read by a loop of our own with a cap: Flask cuts a chunked body off at its limit without a word."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from flask import request
+from flask import g, request
+from werkzeug.exceptions import ClientDisconnected
 
 from .problems import Fault, Problem
 
@@ -29,7 +31,39 @@ def read_body(limit_bytes: int) -> bytes:
             raise _too_large(limit_bytes)
     if size < (request.content_length or 0):
         raise Problem(400, f"the body ended after {size:,} of its {request.content_length:,} bytes")
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    g.body_digest = hashlib.sha256(body).digest()
+    return body
+
+
+def digest(limit_bytes: int) -> bytes:
+    """SHA-256 of the body, which is read now where nothing has read it yet. Raises as `read_body`."""
+    if "body_digest" not in g:
+        read_body(limit_bytes)
+    read: bytes = g.body_digest
+    return read
+
+
+def lines(limit_bytes: int) -> Iterator[bytes | None]:
+    """The lines of the body as they come, without their ends; None for one that is longer than `limit_bytes`, which is
+    read past. Never holds more than one line. It just ends where the client hung up."""
+    stream, rest, is_long = request.stream, b"", False
+    while chunk := _chunk(stream):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield None if is_long or len(line) > limit_bytes else line
+            is_long = False
+        if len(rest) > limit_bytes:
+            is_long, rest = True, b""
+    if rest or is_long:
+        yield None if is_long else rest
+
+
+def _chunk(stream: Any) -> bytes:
+    try:
+        return bytes(stream.read(CHUNK_BYTES))
+    except (ClientDisconnected, OSError):  # gunicorn raises the latter for a chunked body that breaks off
+        return b""
 
 
 def read_value(limit_bytes: int) -> Any:
@@ -41,7 +75,7 @@ def read_value(limit_bytes: int) -> Any:
     if not raw:
         return None
     _check_content_type()
-    return _parse(raw)
+    return parsed(raw)
 
 
 def read_object(limit_bytes: int, members: Sequence[str]) -> dict[str, Any]:
@@ -53,13 +87,31 @@ def read_object(limit_bytes: int, members: Sequence[str]) -> dict[str, Any]:
     if not raw:
         return {}
     _check_content_type()
-    value = _parse(raw)
+    return object_with(parsed(raw), members)
+
+
+def object_with(value: Any, members: Sequence[str]) -> dict[str, Any]:
+    """A JSON value that is an object with none but these members. Raises Problem 422."""
     if not isinstance(value, dict):
         raise invalid("", f"an object with {' and '.join(members)} is expected")
     for name in value:
         if name not in members:
             raise invalid(f"/{escaped(name)}", f"there is no member of this name{nearest(name, members)}")
     return value
+
+
+def parsed(raw: bytes, what: str = "the body") -> Any:
+    """Any JSON value. Raises Problem 400."""
+    try:
+        return json.loads(raw, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        detail = f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise Problem(400, detail, "json-broken", position=error.pos) from None
+    except UnicodeDecodeError as error:
+        detail = f"{what} is not UTF-8: {error.reason} at byte {error.start}"
+        raise Problem(400, detail, "json-broken", position=error.start) from None
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"{what} is not JSON that can be kept: {error}", "json-broken") from None
 
 
 def invalid(pointer: str, detail: str) -> Problem:
@@ -93,19 +145,6 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """What to say after an unknown name: the nearest known one, or all of them."""
     near = get_close_matches(name, known, n=1)
     return f", did you mean {near[0]!r}?" if near else f", known are {', '.join(known)}"
-
-
-def _parse(raw: bytes) -> Any:
-    try:
-        return json.loads(raw, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        detail = f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise Problem(400, detail, "json-broken", position=error.pos) from None
-    except UnicodeDecodeError as error:
-        detail = f"the body is not UTF-8: {error.reason} at byte {error.start}"
-        raise Problem(400, detail, "json-broken", position=error.start) from None
-    except (ValueError, RecursionError) as error:
-        raise Problem(400, f"the body is not JSON that can be kept: {error}", "json-broken") from None
 
 
 def _refuse_constant(constant: str) -> Any:

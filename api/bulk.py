@@ -1,24 +1,21 @@
 """Many runs moved by one order, over HTTP: counted first, written down, worked off by beat."""
 
-from dataclasses import asdict
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from flask import Blueprint, g, jsonify
 from flask.typing import ResponseReturnValue
 
 from ..state import bulk as orders
 from ..state.bulk import BulkRow
-from ..state.ids import new_id, parse, public
+from ..state.ids import parse, public
 from ..state.runs import Filter
 from ..workflows import bulk
-from ..workflows.errors import IdempotencyConflict, UsageError
+from ..workflows.errors import UsageError
 from . import documents
 from .body import invalid, nearest, read_object
 from .current import database, durable
-from .documents import Document
 from .listing import filter_in
-from .options import idempotency_key
 from .problems import Problem
 from .scopes import needs
 
@@ -27,14 +24,12 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/api/v1/bulk")
 BODY_LIMIT_BYTES = 65_536
 NEWEST = 100  # orders that a list shows
 ACTIONS = tuple(bulk.STATUSES)
-KEYS = UUID("0c9a5e0e-6f5b-4c0e-9a55-7d1f4f0b6e21")  # the name space in which an idempotency key is an order's id
 
 
 @blueprint.post("")
 @needs("runs:write")
 def order() -> ResponseReturnValue:
-    """202: the order is written down, beat works it off. 200: this Idempotency-Key has ordered it before; or with
-    `dry_run` how many runs it would be for.
+    """202: the order is written down, beat works it off. 200, with `dry_run`: how many runs it would be for.
 
     `filter` has the members of a list's query string and is needed, so that nobody moves all runs by leaving it out.
     """
@@ -45,16 +40,8 @@ def order() -> ResponseReturnValue:
         raise invalid("/dry_run", "true or false is expected")
     if dry_run:
         return jsonify(action=action, matched=matched(action, filter))
-    key = idempotency_key()
-    id = new_id() if key is None else uuid5(KEYS, key)
-    before = orders.get(database(), id)
-    row = before or ordered(action, filter, id)
-    if before and (before.action, _asked(before)) != (action, _wanted(action, filter)):
-        raise IdempotencyConflict("this Idempotency-Key was sent before, with another order: send another key")
-    headers = {"Location": f"/api/v1/bulk/{public('blk', row.id)}"}
-    if before:
-        headers["Idempotency-Replayed"] = "true"
-    return jsonify(documents.bulk(row)), 200 if before else 202, headers
+    row = ordered(action, filter)
+    return jsonify(documents.bulk(row)), 202, {"Location": f"/api/v1/bulk/{public('blk', row.id)}"}
 
 
 @blueprint.get("")
@@ -93,8 +80,8 @@ def matched(action: str, filter: Filter) -> int:
         raise invalid("/filter/status", str(error)) from None
 
 
-def ordered(action: str, filter: Filter, id: UUID) -> BulkRow:
-    """The order of this id, written down now if it was not before. Raises Problem 422 for statuses that the action is
+def ordered(action: str, filter: Filter, id: UUID | None = None) -> BulkRow:
+    """The order, written down now if one of its id was not before. Raises Problem 422 for statuses that the action is
     not for."""
     try:
         return bulk.order(durable(), action, filter, g.actor, id)
@@ -126,13 +113,3 @@ def id_of(text: str) -> UUID:
         return parse("blk", text)
     except ValueError as error:
         raise Problem(404, str(error), "unknown-order") from None
-
-
-def _asked(order: BulkRow) -> Document:
-    """What an order is for, but for the moment that ends it where its filter names none."""
-    return {name: given for name, given in documents.bulk(order)["filter"].items() if name != "created_to"}
-
-
-def _wanted(action: str, filter: Filter) -> Document:
-    members = documents.run_filter(asdict(bulk.checked(action, filter)))
-    return {name: list(given) if name == "status" else given for name, given in members.items() if name != "created_to"}

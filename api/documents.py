@@ -110,6 +110,52 @@ def move(row: Row) -> Document:
     }
 
 
+def change(row: Row) -> Document:
+    """One event of a run: a move, a step without its output, its metadata, or what was asked of it."""
+    told: Document = {
+        "id": str(row["id"]),
+        "event": row["event"],
+        "run_id": public("run", row["run_id"]),
+        "workflow": row["workflow"],
+        "attempt": row["attempt"],
+        "epoch": row["epoch"],
+    }
+    if row["event"] == "run.metadata":
+        return told | {"metadata": value(row["metadata"])}
+    if row["event"] == "run.asked":
+        return told | {
+            "actor": row["actor"],
+            "paused_at": moment(row["paused_at"]),
+            "paused_by": row["paused_by"],
+            "pause_note": row["pause_note"],
+            "cancel_requested_at": moment(row["cancel_requested_at"]),
+            "terminate_requested_at": moment(row["terminate_requested_at"]),
+        }
+    if row["event"].startswith("step."):
+        return told | {
+            "key": row["key"],
+            "name": row["name"],
+            "kind": row["kind"],
+            "status": row["status"],
+            "error": value(row["error"]),
+            "child_id": identity("run", row["child_id"]),
+            "supplied_by": row["actor"],
+            "wake_at": moment(row["wake_at"]),
+            "started_at": moment(row["started_at"]),
+            "finished_at": moment(row["finished_at"]),
+            "duration_ms": row["finished_at"] and milliseconds(row["started_at"], row["finished_at"]),
+        }
+    return told | {
+        "at": moment(row["at"]),
+        "from_status": row["from_status"],
+        "status": row["to_status"],
+        "cause": row["cause"],
+        "actor": row["actor"],
+        "worker_id": identity("wrk", row["worker_id"]),
+        "error": value(row["error"]),
+    }
+
+
 def attempt(made: Attempt) -> Document:
     """One attempt of a run. `error` is what ended it; each of its executions has a worker of its own."""
     return {
@@ -179,6 +225,7 @@ def queue(row: QueueRow) -> Document:
         "paused_at": moment(row.paused_at),
         "paused_by": row.paused_by,
         "pause_note": row.pause_note,
+        "revision": row.revision,
         "is_draining": row.draining_at is not None,
         "draining_at": moment(row.draining_at),
         "draining_by": row.draining_by,
@@ -251,6 +298,7 @@ def schedule(row: ScheduleRow) -> Document:
         "held_until": moment(row.held_until),
         "last_due_at": moment(row.last_due_at),
         "ticks": row.ticks,
+        "revision": row.revision,
         "created_at": moment(row.created_at),
         "created_by": row.created_by,
     }

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, g, jsonify
+from flask import Blueprint, Response, g, jsonify
 from flask.typing import ResponseReturnValue
 
 from ..state import deliveries, endpoints
@@ -16,6 +16,7 @@ from . import webhook_documents as documents
 from .body import escaped, invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable, inbox
 from .documents import Document
+from .etag import if_match, tagged
 from .options import coming, seconds
 from .problems import Problem
 from .queues import note_of
@@ -36,7 +37,7 @@ def index() -> ResponseReturnValue:
 @blueprint.post("")
 @needs("webhooks:write")
 def create() -> ResponseReturnValue:
-    """Makes an endpoint without code: 201. One that code declares is changed there: 409."""
+    """Makes an endpoint without code, or changes one: 201. One that code declares is changed there: 409."""
     body = read_object(BODY_LIMIT_BYTES, ("name", "verify", "routes", *OPTIONS))
     for member, value in body.items():
         refuse_what_postgres_refuses(value, f"/{escaped(member)}")
@@ -44,19 +45,20 @@ def create() -> ResponseReturnValue:
     routes = _routes(body.pop("routes", []))
     _check_options(body)
     try:
-        durable().inbox.create(name, verify, routes, **{key: body[key] for key in body if body[key] is not None})
+        given = {key: body[key] for key in body if body[key] is not None}
+        durable().inbox.create(name, verify, routes, if_match(), **given)
     except UsageError as error:
         if "declared by code" in str(error):
             raise Problem(409, str(error), "declared-by-code") from None
         raise invalid("", str(error)) from None
-    return jsonify(whole_endpoint(name)), 201, {"Location": f"/api/v1/endpoints/{name}"}
+    return _shown(name), 201, {"Location": f"/api/v1/endpoints/{name}"}
 
 
 @blueprint.get("/<name>")
 @needs("webhooks:read")
 def show(name: str) -> ResponseReturnValue:
     """One endpoint, with its secrets (never what they are), and how many deliveries it has of each status."""
-    return jsonify(whole_endpoint(name))
+    return _shown(name)
 
 
 @blueprint.delete("/<name>")
@@ -65,7 +67,7 @@ def remove(name: str) -> ResponseReturnValue:
     """Removes an endpoint that was made at run time; its deliveries stay."""
     whole_endpoint(name)
     try:
-        durable().inbox.remove(name)
+        durable().inbox.remove(name, if_match())
     except UsageError as error:
         raise Problem(409, str(error), "declared-by-code") from None
     return "", 204
@@ -76,8 +78,8 @@ def remove(name: str) -> ResponseReturnValue:
 def pause(name: str) -> ResponseReturnValue:
     """Its deliveries are accepted, and held."""
     whole_endpoint(name)
-    durable().inbox.pause(name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, ("note",)).get("note")))
-    return jsonify(whole_endpoint(name))
+    durable().inbox.pause(name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, ("note",)).get("note")), if_match())
+    return _shown(name)
 
 
 @blueprint.post("/<name>/resume")
@@ -85,8 +87,8 @@ def pause(name: str) -> ResponseReturnValue:
 def resume(name: str) -> ResponseReturnValue:
     """What was held is routed, in its order."""
     whole_endpoint(name)
-    _, released = durable().inbox.resume(name)
-    return jsonify(whole_endpoint(name) | {"released": released})
+    row, released = durable().inbox.resume(name, if_match())
+    return tagged(whole_endpoint(name) | {"released": released}, row["revision"])
 
 
 @blueprint.get("/<name>/secrets")
@@ -145,6 +147,11 @@ def served_endpoint(name: str) -> Endpoint:
     if served is None:
         raise _unknown(name)
     return served
+
+
+def _shown(name: str) -> Response:
+    endpoint = whole_endpoint(name)
+    return tagged(endpoint, endpoint["revision"])
 
 
 def _added(name: str, secret: Any, expires_at: datetime | None, overlap_seconds: float | None) -> ResponseReturnValue:

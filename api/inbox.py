@@ -18,7 +18,7 @@ from .vault import Vault
 
 log = logging.getLogger(__name__)
 
-WAITERS = 8  # requests that wait for a result at once: a quarter of a process's threads
+WAITERS = 16  # requests that wait for a result at once: half of a process's threads
 KEPT_PER_MINUTE = 20  # refused requests of one endpoint that a process keeps; the others it counts
 KEPT_BODY_BYTES = 65_536
 DRAIN_SECONDS = 1.0  # between two tries to drain the spool

@@ -1,21 +1,19 @@
 """Logs of runs over HTTP: of one run in its order, of all runs the newest first, and as they come."""
 
-import json
 import logging
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from ..state import logs, runs
+from ..state import logs, runs, status
 from ..state.database import Database
-from ..state.errors import StateUnavailable
 from ..state.ids import public
-from ..state.logs import LogFilter, LogRow
+from ..state.logs import LogFilter, LogReader, LogRow
 from ..state.runs import RunRow
 from ..workflows.errors import UsageError
 from ..workflows.run_log import level_of
@@ -23,8 +21,9 @@ from ..workflows.spans import execution_span, step_span
 from ..workflows.tracing import trace_id_of
 from . import documents
 from .body import nearest
-from .current import database
+from .current import database, feed
 from .documents import Document
+from .feed import Answer, end, event
 from .options import moment
 from .problems import Problem
 from .runs import run_of
@@ -36,14 +35,10 @@ LIMIT = 200
 LIMIT_MAX = 1000
 SHOWN = 300  # lines of a run that its page shows
 DAY = timedelta(days=1)  # that a list of all runs looks back, unless it is told from when
-LOOK_SECONDS = 0.4  # between two looks for new lines
-PING_SECONDS = 15.0  # of silence, after which a stream says that it is there
-STREAM_SECONDS = 300.0  # after which a client comes again, and goes on from its last line
-STREAMS = 16  # of one process at once: each holds a thread
+LOOK_SECONDS = 0.4  # between two looks of `follow` for new lines
+LAST_LINES_SECONDS = 0.5  # after its end, in which the last lines of a run are written
 PARAMETERS_OF_RUN = ("level", "step", "cursor", "limit")
 PARAMETERS = ("level", "workflow", "logger", "text", "from", "to", "cursor", "limit")
-
-_streams = threading.BoundedSemaphore(STREAMS)
 
 
 @blueprint.get("/api/v1/runs/<id>/logs")
@@ -93,13 +88,8 @@ def stream(id: str) -> ResponseReturnValue:
     _check_names(("level", "step", "cursor"))
     run = run_of(id)
     last = _id(request.headers.get("Last-Event-ID") or request.args.get("cursor", "0"), "Last-Event-ID")
-    level, step = _level(), _text("step")
-    if not _streams.acquire(blocking=False):
-        detail = f"this process serves {STREAMS} streams already: try again in a moment, or read the pages of /logs"
-        raise Problem(503, detail, "too-many-streams", headers={"Retry-After": "5"})
-    events = _Stream(_events(database(), run, last, level, step))
-    headers = {"X-Accel-Buffering": "no"}  # nginx passes each event on at once
-    return Response(events, mimetype="text/event-stream", headers=headers)
+    question = OfLog(LogReader(run.id, run.created_at, last, _level(), _text("step")))
+    return feed().open(Lines(database()), question)
 
 
 def follow(
@@ -165,41 +155,39 @@ def log_of(run: RunRow) -> Document:
     return {"lines": lines[-SHOWN:], "is_cut": len(lines) > SHOWN, "step": step, "level": level if least else ""}
 
 
-def _events(db: Database, run: RunRow, last: int, level: int, step: str | None) -> Iterator[str]:
-    began = spoke = time.monotonic()
-    yield "retry: 1000\n\n"
-    try:
-        for found in follow(db, run, last, level=level, step=step):
-            if isinstance(found, RunRow):
-                yield f"event: end\ndata: {json.dumps({'id': public('run', found.id), 'status': found.status})}\n\n"
-                return
-            for row in found:
-                yield f"id: {row.id}\nevent: line\ndata: {json.dumps(line(row), ensure_ascii=False)}\n\n"
-            if found:
-                spoke = time.monotonic()
-            elif time.monotonic() - spoke > PING_SECONDS:
-                spoke = time.monotonic()
-                yield ": still here\n\n"
-            if time.monotonic() - began > STREAM_SECONDS:
-                return
-    except StateUnavailable:
-        return  # the client comes again, and goes on from its last line
+@dataclass(frozen=True, slots=True)
+class OfLog:
+    """The lines of a run that come now. `ended_at`: when it was first seen that the run has ended, monotonic."""
+
+    reader: LogReader
+    ended_at: float | None = None
+
+    @property
+    def cursor(self) -> str:
+        return str(self.reader.after_id)
 
 
-class _Stream:
-    """Events, and the place among the streams that they give back: also where the client went before the first one."""
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The source of those streams."""
 
-    def __init__(self, events: Iterator[str]):
-        self._events, self._lock, self._is_open = events, threading.Lock(), True
+    database: Database
 
-    def __iter__(self) -> Iterator[str]:
-        return self._events
+    def look(self, asked: Collection[OfLog]) -> dict[OfLog, Answer]:
+        found = logs.after_each(self.database, [question.reader for question in asked], LIMIT)
+        return {question: _answer(question, *each) for question, each in zip(asked, found, strict=True)}
 
-    def close(self) -> None:
-        with self._lock:
-            if self._is_open:
-                self._is_open = False
-                _streams.release()
+
+def _answer(question: OfLog, rows: list[LogRow], run_status: str | None) -> Answer:
+    reader, is_cut = question.reader, len(rows) == LIMIT
+    text = "".join(event(str(row.id), "line", line(row)) for row in rows)
+    after = replace(reader, after_id=rows[-1].id) if rows else reader
+    if is_cut or run_status in status.LIVE:
+        return Answer(text, OfLog(after), is_cut)
+    ended_at = question.ended_at or time.monotonic()
+    if run_status is not None and time.monotonic() - ended_at < LAST_LINES_SECONDS:
+        return Answer(text, OfLog(after, ended_at))
+    return Answer(text + end({"id": public("run", reader.run_id), "status": run_status}), None)
 
 
 def _check_names(known: tuple[str, ...]) -> None:

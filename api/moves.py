@@ -11,16 +11,16 @@ from typing import Any, NoReturn
 from flask import Blueprint, g, jsonify
 from flask.typing import ResponseReturnValue
 
-from ..state import runs, status, steps
+from ..state import status, steps
 from ..state.runs import RunRow
 from ..state.steps import StepRow
 from ..workflows import repairs
 from ..workflows.bulk import RETRIABLE
-from ..workflows.errors import IdempotencyConflict, UsageError
+from ..workflows.errors import UsageError
 from . import documents
 from .body import invalid, read_object, refuse_what_postgres_refuses
 from .current import database, durable
-from .options import coming, idempotency_key, seconds
+from .options import coming, seconds
 from .problems import Problem
 from .queues import note_of
 from .runs import BODY_SLACK_BYTES, run_id_of, run_of
@@ -28,7 +28,6 @@ from .scopes import needs
 
 blueprint = Blueprint("moves", __name__, url_prefix="/api/v1/runs/<id>")
 
-COPIES = "copy"  # the scope of the idempotency keys of replays and forks
 NOTHING: Any = object()
 
 
@@ -87,22 +86,21 @@ def reschedule(id: str) -> ResponseReturnValue:
 @blueprint.post("/replay")
 @needs("runs:write")
 def replay(id: str) -> ResponseReturnValue:
-    """201: a new run with the same payload, or another one. 200: this Idempotency-Key has made it before."""
+    """201: a new run with the same payload, or another one."""
     body = read_object(_payload_limit_bytes(), ("payload",))
-    return _created(*replayed(id, _payload(body), idempotency_key()))
+    return _created(replayed(id, _payload(body)))
 
 
 @blueprint.post("/fork")
 @needs("runs:write")
 def fork(id: str) -> ResponseReturnValue:
-    """201: a new run that keeps the checkpoints before the step `from_step`. 200: this Idempotency-Key has made it
-    before."""
+    """201: a new run that keeps the checkpoints before the step `from_step`."""
     body = read_object(_payload_limit_bytes(), ("from_step", "payload"))
     from_step = body.get("from_step")
     if not isinstance(from_step, str) or not from_step:
         raise invalid("/from_step", "the key of a step is expected, as charge#2")
     refuse_what_postgres_refuses(from_step, "/from_step")
-    return _created(*forked(id, from_step, _payload(body), idempotency_key()))
+    return _created(forked(id, from_step, _payload(body)))
 
 
 @blueprint.post("/steps/<path:key>/supply")
@@ -148,27 +146,20 @@ def rescheduled(text: str, *, countdown: float | None = None, eta: datetime | No
     return row or _refuse(text, "rescheduled", ", not delayed")
 
 
-def replayed(text: str, payload: Mapping[str, Any] | None, key: str | None = None) -> tuple[RunRow, bool]:
-    """A new run like this one; False: the key had made it before.
-
-    Raises PayloadInvalid, NotSerializable, TooLarge, IdempotencyConflict.
-    """
-    id, once = run_id_of(text), _once(text, "replay", key)
-    row = repairs.replay(durable(), id, payload, g.actor, once)
-    return (row, True) if row else (_made_before(text, once, payload), False)
+def replayed(text: str, payload: Mapping[str, Any] | None) -> RunRow:
+    """A new run like this one. Raises PayloadInvalid, NotSerializable, TooLarge."""
+    return _copied(repairs.replay(durable(), run_id_of(text), payload, g.actor), text)
 
 
-def forked(text: str, from_step: str, payload: Mapping[str, Any] | None, key: str | None = None) -> tuple[RunRow, bool]:
-    """A new run that goes on from a step of this one; False: the key had made it before.
+def forked(text: str, from_step: str, payload: Mapping[str, Any] | None) -> RunRow:
+    """A new run that goes on from a step of this one.
 
     Raises Problem 422 where no such step was recorded; and as `replayed`.
     """
-    id, once = run_id_of(text), _once(text, f"fork:{from_step}", key)
     try:
-        row = repairs.fork(durable(), id, from_step, payload, g.actor, once)
+        return _copied(repairs.fork(durable(), run_id_of(text), from_step, payload, g.actor), text)
     except UsageError as error:
         raise invalid("/from_step", str(error)) from None
-    return (row, True) if row else (_made_before(text, once, payload), False)
 
 
 def supplied(text: str, key: str, output: Any) -> StepRow:
@@ -190,27 +181,14 @@ def _refuse(text: str, done: str, why: str) -> NoReturn:
     raise Problem(409, detail, "wrong-status", run_status=kept.status)
 
 
-def _once(text: str, verb: str, key: str | None) -> str | None:
-    return None if key is None else f"{run_id_of(text).hex}:{verb}:{key}"
-
-
-def _made_before(text: str, once: str | None, payload: Mapping[str, Any] | None) -> RunRow:
-    """The copy that holds this idempotency key."""
-    original = run_of(text)
-    found = runs.of_idempotency_key(database(), COPIES, once) if once else None
-    if found is None:
+def _copied(row: RunRow | None, text: str) -> RunRow:
+    if row is None:
         raise Problem(404, f"there is no run {text} any more", "unknown-run")
-    made = found[0]
-    if documents.value(made.payload) != (documents.value(original.payload) if payload is None else payload):
-        raise IdempotencyConflict("this Idempotency-Key was sent before, with another payload: send another key")
-    return made
+    return row
 
 
-def _created(row: RunRow, is_new: bool) -> ResponseReturnValue:
-    headers = {"Location": f"/api/v1/runs/{documents.identity('run', row.id)}"}
-    if not is_new:
-        headers["Idempotency-Replayed"] = "true"
-    return jsonify(documents.run(row)), 201 if is_new else 200, headers
+def _created(row: RunRow) -> ResponseReturnValue:
+    return jsonify(documents.run(row)), 201, {"Location": f"/api/v1/runs/{documents.identity('run', row.id)}"}
 
 
 def _payload(body: Mapping[str, Any]) -> dict[str, Any] | None:

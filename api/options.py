@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import request
-
 from ..workflows.options import SCOPES, is_word
 from ..workflows.queue import KEY_LIMIT as CONCURRENCY_KEY_LIMIT
 from .body import escaped, invalid, nearest, refuse_what_postgres_refuses
-from .problems import Problem
 
 SECONDS_LIMIT = 100 * 366 * 86_400  # a hundred years
 INTEGER_LIMIT = 1_000_000_000
-KEY_LIMIT = 255  # characters of an Idempotency-Key header
 
 MOMENTS = ("eta", "expires")
 SECONDS = ("countdown", "expires", "idempotency_ttl")
@@ -25,9 +21,9 @@ SHORTEST_DEBOUNCE_SECONDS = 0.001
 
 
 def parsed(given: Any) -> dict[str, Any]:
-    """What `Celeriac.start` takes: moments as datetimes, the Idempotency-Key header as an option.
+    """What `Celeriac.start` takes: moments as datetimes. Raises Problem 422 with a pointer.
 
-    Raises Problem 422 with a pointer, or 400 for the header. Names that are no option are left to `Options.of`.
+    Names that are no option are left to `Options.of`.
     """
     if not isinstance(given, dict):
         raise invalid("/options", "an object is expected")
@@ -43,9 +39,6 @@ def parsed(given: Any) -> dict[str, Any]:
     _check_keys(options)
     if "debounce" in options:
         options["debounce"] = _debounce(options["debounce"])
-    key = idempotency_key()
-    if key is not None and options.setdefault("idempotency_key", key) != key:
-        raise Problem(400, "the Idempotency-Key header and options.idempotency_key differ: send one of them")
     return options
 
 
@@ -64,18 +57,6 @@ def coming(text: str, pointer: str) -> datetime:
     if (parsed - datetime.now(UTC)).total_seconds() > SECONDS_LIMIT:
         raise invalid(pointer, f"{text[:100]!r} is out of range: a hundred years from now at most")
     return parsed
-
-
-def idempotency_key() -> str | None:
-    """The Idempotency-Key header. Quoted, as the IETF draft has it, or bare, as most send it. Raises Problem 400."""
-    text = request.headers.get("Idempotency-Key")
-    if text is None:
-        return None
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        text = text[1:-1]
-    if not 0 < len(text) <= KEY_LIMIT or not (text.isascii() and text.isprintable()):
-        raise Problem(400, f"Idempotency-Key: send 1 to {KEY_LIMIT} printable ASCII characters")
-    return text
 
 
 def seconds(value: Any, pointer: str, least: float = 0) -> float:

@@ -37,6 +37,7 @@ NOTICES = {
     "resumed": "Resumed.",
     "draining": "Draining: it takes no new runs, and works off those it has.",
     "limited": "These limits hold from now on, until they are reset.",
+    "changed-meanwhile": "Not saved: somebody changed it since you opened this page. What you entered stands below.",
     "unchanged": "Nothing was changed.",
     "reset": "What the code says holds again.",
     "error-resolved": "Resolved: it is open again when it is seen in another version.",
@@ -54,6 +55,7 @@ NOTICES = {
     "routed-again": "Replayed: it is routed again.",
     "discarded": "Discarded.",
     "say-why": "Nothing was discarded: say why, it stands beside the delivery.",
+    "key-revoked": "Revoked: the next request with it is refused.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
 

@@ -25,6 +25,7 @@ from ..workflows.errors import (
     PayloadInvalid,
     QueueDraining,
     QueueFull,
+    RevisionConflict,
     ScheduleConflict,
     StateUnavailable,
     Superseded,
@@ -57,6 +58,7 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (IdempotencyConflict, 409, "idempotency-conflict"),
     (Superseded, 409, "superseded"),
     (ScheduleConflict, 409, "schedule-conflict"),
+    (RevisionConflict, 412, "revision-conflict"),
     (StateUnavailable, 503, "state-unavailable"),
 )
 
@@ -136,6 +138,8 @@ def _of_ours(error: CeleriacError) -> Problem:
         detail = f"{str(error).partition(':')[0]}. Nothing was acknowledged: try again in a moment."
         return Problem(status, detail, name, headers={"Retry-After": "1"})
     headers = {"Retry-After": "1"} if isinstance(error, QueueFull) else {}
+    if isinstance(error, RevisionConflict):
+        headers = {"ETag": f'"{error.revision}"'}  # as If-Match takes it, see etag.py
     return Problem(status, str(error), name, errors=faults_of(error, "/payload"), headers=headers)
 
 

@@ -7,9 +7,11 @@ from urllib.parse import urlencode
 from flask import Blueprint, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
+from ..workflows.errors import RevisionConflict
 from ..workflows.queue import MEMBERS
 from .current import database, durable
 from .documents import Document
+from .etag import revision_of_form
 from .page import render
 from .queues import check_members, control_of, faults_of_limits, known_queues, limit_of, note_of, whole_queue
 from .scopes import needs
@@ -69,7 +71,11 @@ def limit(name: str) -> ResponseReturnValue:
     if faults_of_limits(limits):
         return redirect(f"{url_for('queue_page.show', name=name)}?{urlencode(entered)}#limits", 303)
     if limits:
-        control_of(name).limit(g.actor, _note(), **limits)
+        try:
+            control_of(name, revision_of_form()).limit(g.actor, _note(), **limits)
+        except RevisionConflict:
+            entered["notice"] = "changed-meanwhile"
+            return redirect(f"{url_for('queue_page.show', name=name)}?{urlencode(entered)}#limits", 303)
     return _back(name, "limited" if limits else "unchanged")
 
 

@@ -7,6 +7,7 @@ from flask import Blueprint, g, jsonify
 from flask.typing import ResponseReturnValue
 
 from ..state import lines, queues
+from ..state.database import Revisions
 from ..state.queues import QueueRow
 from ..workflows import Celeriac
 from ..workflows.buckets import RedisUnavailable
@@ -17,6 +18,7 @@ from . import documents
 from .body import escaped, faulty, invalid, read_object, refuse_what_postgres_refuses
 from .current import database, durable
 from .documents import Document
+from .etag import if_match, tagged
 from .problems import Fault
 from .scopes import needs
 
@@ -37,28 +39,29 @@ def list_queues() -> ResponseReturnValue:
 @needs("queues:read")
 def show(name: str) -> ResponseReturnValue:
     """One queue, with the keys that have most waiting runs, and its newest changes."""
-    return jsonify(whole_queue(durable(), control_of(name)))
+    queue = whole_queue(durable(), control_of(name))
+    return tagged(queue, queue["revision"])
 
 
 @blueprint.post("/<path:name>/pause")
 @needs("queues:write")
 def pause(name: str) -> ResponseReturnValue:
     """Nothing of it starts any more. Again: the note is the new one, it is paused since the first time."""
-    return _changed(control_of(name).pause(g.actor, _note()))
+    return _changed(control_of(name, if_match()).pause(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/resume")
 @needs("queues:write")
 def resume(name: str) -> ResponseReturnValue:
     """Ends a pause, and a drain."""
-    return _changed(control_of(name).resume(g.actor, _note()))
+    return _changed(control_of(name, if_match()).resume(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/drain")
 @needs("queues:write")
 def drain(name: str) -> ResponseReturnValue:
     """It takes no new runs, and works off those it has."""
-    return _changed(control_of(name).drain(g.actor, _note()))
+    return _changed(control_of(name, if_match()).drain(g.actor, _note()))
 
 
 @blueprint.patch("/<path:name>")
@@ -71,7 +74,7 @@ def limit(name: str) -> ResponseReturnValue:
         raise invalid("/limits", 'an object with the limits to change is expected, as {"concurrency": 20}')
     if faults := faults_of_limits(limits):
         raise faulty(faults)
-    return _changed(control_of(name).limit(g.actor, note_of(body.get("note")), **limits))
+    return _changed(control_of(name, if_match()).limit(g.actor, note_of(body.get("note")), **limits))
 
 
 @blueprint.post("/<path:name>/reset")
@@ -82,7 +85,7 @@ def reset(name: str) -> ResponseReturnValue:
     members = body.get("members")
     if members is not None:
         check_members(members)
-    return _changed(control_of(name).reset(*members or (), actor=g.actor, note=note_of(body.get("note"))))
+    return _changed(control_of(name, if_match()).reset(*members or (), actor=g.actor, note=note_of(body.get("note"))))
 
 
 def known_queues(durable: Celeriac) -> list[Document]:
@@ -118,11 +121,12 @@ def whole_queue(durable: Celeriac, control: QueueControl) -> Document:
     }
 
 
-def control_of(name: str) -> QueueControl:
-    """The queue of a name in a URL. Raises UnknownQueue where no queue could have it."""
+def control_of(name: str, revisions: Revisions = None) -> QueueControl:
+    """The queue of a name in a URL, to be changed while it is at one of these revisions. Raises UnknownQueue where no
+    queue could have it."""
     if "\0" in name:
         raise UnknownQueue("there is no queue of this name: a name has no NUL character")
-    return durable().queue(name)
+    return durable().queue(name, revisions)
 
 
 def note_of(given: Any) -> str | None:
@@ -181,4 +185,5 @@ def _note() -> str | None:
 def _changed(row: QueueRow) -> ResponseReturnValue:
     """The queue as it is after its change, with what the change itself does not tell."""
     queued = lines.depths(database()).get(row.name, 0)
-    return jsonify(queue_document(durable(), durable().queue(row.name).row, queued))
+    whole = durable().queue(row.name).row
+    return tagged(queue_document(durable(), whole, queued), whole.revision)

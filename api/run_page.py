@@ -91,14 +91,14 @@ def reschedule(id: str) -> ResponseReturnValue:
 @needs("runs:write")
 def replay(id: str) -> ResponseReturnValue:
     """With the payload of the form; without one: with that of the run. It leads to the new run."""
-    return _with_json(id, "edit", "payload", lambda payload: _to(replayed(id, payload)[0], "replayed"))
+    return _with_json(id, "edit", "payload", lambda payload: _to(replayed(id, payload), "replayed"))
 
 
 @blueprint.post("/fork")
 @needs("runs:write")
 def fork(id: str) -> ResponseReturnValue:
     """It leads to the new run."""
-    return _to(forked(id, request.form.get("step", ""), None)[0], "forked")
+    return _to(forked(id, request.form.get("step", ""), None), "forked")
 
 
 @blueprint.post("/supply")

@@ -1,26 +1,28 @@
 """Runs over HTTP: start them, find them, look at them. What people do with one is in moves.py."""
 
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from ..state import ids, payload, runs, steps
+from ..state import ids, runs, steps
 from ..state.ids import public
 from ..state.runs import RunRow
-from ..workflows import Run, registry
-from ..workflows.errors import NotSerializable, PayloadInvalid, StateUnavailable
+from ..workflows.errors import StateUnavailable
 from ..workflows.trigger import Source
 from ..workflows.why import Why
-from . import documents
+from . import documents, run_tokens
 from .attempts import attempts
 from .body import invalid, read_object
-from .current import database, durable
+from .current import database, durable, inbox
+from .etag import tagged
+from .idempotency import answered_once, answers_once
 from .listing import listed
 from .options import parsed
-from .problems import Fault, Problem, faults_of, problem_of
+from .problems import Problem
 from .scopes import TRIGGER, needs
 
 T = TypeVar("T")
@@ -28,43 +30,17 @@ T = TypeVar("T")
 blueprint = Blueprint("runs", __name__, url_prefix="/api/v1")
 
 BODY_SLACK_BYTES = 65_536  # what options and brackets may add to a payload
-BATCH_LIMIT = 1000  # payloads in one request
-BATCH_LIMIT_PAYLOADS = 8  # a batch's body may be as large as so many payloads of the largest size
 WAIT_LIMIT_SECONDS = 60.0
 
 
 @blueprint.post("/workflows/<name>/trigger")
 @needs(TRIGGER, of="name")
+@answers_once  # who waits for a run has committed it
 def trigger(name: str) -> ResponseReturnValue:
     """Starts a run: 202. With `?wait=20`: 200 and the whole run, if it ends within so many seconds."""
     wait_seconds = _wait_seconds()
-    body = read_object(durable().settings.payload_limit_bytes + BODY_SLACK_BYTES, ("payload", "options"))
-    given = _object(body.get("payload", {}), "/payload")
-    options = parsed(body.get("options", {}))
-    run = durable().start(name, given, options, _source())
-    headers = {"Location": f"/api/v1/runs/{run.id}"}
-    if run.row.source_id != g.request_id and "debounce" not in options:
-        headers["Idempotency-Replayed"] = "true"
-    if wait_seconds and _ended(run, wait_seconds):
-        return jsonify(documents.run(run.row)), 200, headers
-    return jsonify(documents.started(run.row)), 202, headers
-
-
-@blueprint.post("/workflows/<name>/batch")
-@needs(TRIGGER, of="name")
-def batch(name: str) -> ResponseReturnValue:
-    """Starts a run for each payload, all of them or none: 202."""
-    limit_bytes = BATCH_LIMIT_PAYLOADS * durable().settings.payload_limit_bytes + BODY_SLACK_BYTES
-    body = read_object(limit_bytes, ("payloads", "options"))
-    payloads = body.get("payloads", [])
-    if not isinstance(payloads, list) or len(payloads) > BATCH_LIMIT:
-        raise invalid("/payloads", f"a list of at most {BATCH_LIMIT} objects is expected")
-    payloads = [_object(each, f"/payloads/{index}") for index, each in enumerate(payloads)]
-    try:
-        started = durable().start_many(name, payloads, parsed(body.get("options", {})), _source())
-    except (PayloadInvalid, NotSerializable) as error:
-        raise _batch_problem(name, payloads, error) from None
-    return jsonify(runs=[documents.started(run.row) for run in started]), 202
+    answer = answered_once(partial(_triggered, name))
+    return _ended(answer, wait_seconds) if wait_seconds else answer
 
 
 @blueprint.get("/runs")
@@ -78,7 +54,7 @@ def find() -> ResponseReturnValue:
 @blueprint.get("/runs/<id>")
 @needs("runs:read", run_token=True)
 def show(id: str) -> ResponseReturnValue:
-    return jsonify(documents.run(run_of(id)))
+    return tagged(documents.run(run_of(id)))
 
 
 @blueprint.get("/runs/<id>/steps")
@@ -141,12 +117,18 @@ def _known(found: T | None, text: str) -> T:
     return found
 
 
-def _source() -> Source:
-    """The request's own id makes a run that was started by an earlier request tell itself apart."""
+def acknowledged(row: RunRow) -> documents.Document:
+    """The short form of a run, with a token to look at it, where there is a secret_key to sign one with."""
+    token = run_tokens.made_if_possible(durable().settings, row.id)
+    return documents.started(row) | (token.members() if token else {})
+
+
+def source() -> Source:
+    """Where a run comes from. The request's own id makes a run of an earlier request tell itself apart."""
     return Source("api", g.request_id, g.actor)
 
 
-def _object(value: Any, pointer: str) -> dict[str, Any]:
+def payload_of(value: Any, pointer: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise invalid(pointer, "an object is expected, with a member for each parameter of the workflow")
     return value
@@ -163,25 +145,30 @@ def _wait_seconds() -> float:
     return min(seconds, WAIT_LIMIT_SECONDS)
 
 
-def _ended(run: Run, wait_seconds: float) -> bool:
+def _triggered(name: str) -> ResponseReturnValue:
+    body = read_object(durable().settings.payload_limit_bytes + BODY_SLACK_BYTES, ("payload", "options"))
+    given = payload_of(body.get("payload", {}), "/payload")
+    options = parsed(body.get("options", {}))
+    run = durable().start(name, given, options, source())
+    headers = {"Location": f"/api/v1/runs/{run.id}"}
+    if run.row.source_id != g.request_id and "debounce" not in options:  # its option idempotency_key found another run
+        headers["Idempotency-Replayed"] = "true"
+    return jsonify(acknowledged(run.row)), 202, headers
+
+
+def _ended(answer: Response, wait_seconds: float) -> Response:
+    """The whole run in place of the short answer, if it ends in time."""
+    id = str(answer.get_json()["id"])
     try:
-        run.wait(wait_seconds)
-    except (TimeoutError, StateUnavailable):
-        return False  # it is acknowledged: an error now would have the client start it again
-    return True
-
-
-def _batch_problem(name: str, payloads: list[dict[str, Any]], first: PayloadInvalid | NotSerializable) -> Problem:
-    """The problem that the first fault is, with the faults of all payloads."""
-    workflow, limit_bytes = registry.workflows().get(name), durable().settings.payload_limit_bytes
-    faults: list[Fault] = []
-    for index, each in enumerate(payloads):
+        run = durable().get(ids.parse("run", id))
+        if run is None or not inbox().waiters.acquire(blocking=False):
+            return answer
         try:
-            text = payload.encode(each, f"the payload of workflow {name!r}", limit_bytes)
-            if workflow is not None:
-                workflow.check(text)
-        except (PayloadInvalid, NotSerializable) as error:
-            faults += faults_of(error, f"/payloads/{index}")
-    problem = problem_of(first)
-    problem.errors = faults
-    return problem
+            run.wait(wait_seconds)
+        finally:
+            inbox().waiters.release()
+    except (TimeoutError, StateUnavailable):
+        return answer  # it is acknowledged: an error now would have the client start it again
+    whole = jsonify(documents.run(run.row))
+    whole.headers.extend({name: value for name, value in answer.headers.items() if not name.startswith("Content-")})
+    return whole

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from flask import Blueprint, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from ..state.database import Revisions
 from ..state.schedules import Filter, ScheduleRow, find
 from ..workflows import Celeriac, Cron, Every
 from ..workflows.errors import UnknownSchedule, UsageError
@@ -17,6 +18,7 @@ from . import documents, wording
 from .body import invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable
 from .documents import Document
+from .etag import if_match, tagged
 from .listing import limit_of, pack, unpack
 from .options import moment
 from .problems import Problem
@@ -57,19 +59,22 @@ def create() -> ResponseReturnValue:
 @needs("schedules:read")
 def show(key: str) -> ResponseReturnValue:
     """One schedule, its next times, and its newest ticks."""
-    return jsonify(whole_schedule(control_of(key)))
+    schedule = whole_schedule(control_of(key))
+    return tagged(schedule, schedule["revision"])
 
 
 @blueprint.put("/<path:key>")
 @needs("schedules:write")
 def put(key: str) -> ResponseReturnValue:
     """Makes it, or makes it what the body says: what is left out has its default."""
-    body, control = _body(*WHAT, *SPEC), control_of(key)
+    body, control = _body(*WHAT, *SPEC), control_of(key, if_match())
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
     try:
         control.row  # noqa: B018  (it raises where there is none)
     except UnknownSchedule:
+        if "If-Match" in request.headers:
+            raise
         return _made(control, body)
     row = control.update(
         schedule_from(body),
@@ -78,7 +83,7 @@ def put(key: str) -> ResponseReturnValue:
         options=body.get("options") or {},
         external_id=body.get("external_id"),
     )
-    return jsonify(documents.schedule(row))
+    return _shown(row)
 
 
 @blueprint.patch("/<path:key>")
@@ -86,26 +91,26 @@ def put(key: str) -> ResponseReturnValue:
 def change(key: str) -> ResponseReturnValue:
     """Changes what is given, and leaves the rest."""
     body = _body(*WHAT, *SPEC)
-    return jsonify(documents.schedule(changed(control_of(key), body)))
+    return _shown(changed(control_of(key, if_match()), body))
 
 
 @blueprint.delete("/<path:key>")
 @needs("schedules:write")
 def delete(key: str) -> ResponseReturnValue:
-    return jsonify(documents.schedule(control_of(key).delete()))
+    return jsonify(documents.schedule(control_of(key, if_match()).delete()))
 
 
 @blueprint.post("/<path:key>/pause")
 @needs("schedules:write")
 def pause(key: str) -> ResponseReturnValue:
     note = note_of(read_object(OVERHEAD_BYTES, ("note",)).get("note"))
-    return jsonify(documents.schedule(control_of(key).pause(g.actor, note)))
+    return _shown(control_of(key, if_match()).pause(g.actor, note))
 
 
 @blueprint.post("/<path:key>/resume")
 @needs("schedules:write")
 def resume(key: str) -> ResponseReturnValue:
-    return jsonify(documents.schedule(control_of(key).resume()))
+    return _shown(control_of(key, if_match()).resume())
 
 
 @blueprint.post("/<path:key>/run")
@@ -172,10 +177,11 @@ def listed(query: Mapping[str, str]) -> tuple[list[ScheduleRow], str | None]:
     return rows[:limit], pack(last.next_fire_at, last.key) if last else None
 
 
-def control_of(key: Any) -> ScheduleControl:
-    """The schedule of a key. Raises UnknownSchedule where no schedule could have it."""
+def control_of(key: Any, revisions: Revisions = None) -> ScheduleControl:
+    """The schedule of a key, to be changed while it is at one of these revisions. Raises UnknownSchedule where no
+    schedule could have it."""
     try:
-        return durable().schedule(key)
+        return durable().schedule(key, revisions)
     except UsageError as error:
         raise invalid("/key", str(error)) from None
 
@@ -253,7 +259,11 @@ def _made(control: ScheduleControl, body: Mapping[str, Any]) -> ResponseReturnVa
         options=body.get("options") or {},
         actor=g.actor,
     )
-    return jsonify(documents.schedule(row)), 201
+    return _shown(row), 201
+
+
+def _shown(row: ScheduleRow) -> Response:
+    return tagged(documents.schedule(row), row.revision)
 
 
 def _body(*members: str) -> dict[str, Any]:

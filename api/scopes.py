@@ -59,8 +59,10 @@ def covers(held: Collection[str], scope: str) -> bool:
     return any(each in (ADMIN, scope) or scope.startswith(f"{each}:") for each in held)
 
 
-def checked(scope: str) -> str:
+def checked(scope: Any) -> str:
     """The scope, if there is such a one. Raises UsageError."""
+    if not isinstance(scope, str):
+        raise UsageError("the name of a scope is expected")
     if scope in SCOPES:
         return scope
     if scope.startswith(f"{TRIGGER}:"):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from ..state.ids import new_id
@@ -25,17 +25,15 @@ NOTHING: Any = object()
 @blueprint.post("/events")
 @needs("events:write")
 def send_event() -> ResponseReturnValue:
-    """Sends an event to every run that waits for it, now or later: 202, or 200 where one with its key was sent before.
-
-    The key is a member, or the header Idempotency-Key.
-    """
+    """Sends an event to every run that waits for it, now or later: 202, or 200 where one with its `key` was sent
+    before."""
     body = read_object(_limit_bytes(), ("name", "payload", "key"))
     name = _named(body.get("name"), "/name")
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
         raise invalid("/payload", "an object is expected")
     refuse_what_postgres_refuses(payload, "/payload")
-    key = body.get("key", request.headers.get("Idempotency-Key"))
+    key = body.get("key")
     if key is not None and not (isinstance(key, str) and 0 < len(key) <= KEY_LIMIT and key.isprintable()):
         raise invalid("/key", f"a string of 1 to {KEY_LIMIT} printable characters is expected")
     is_first = deliver_event(durable(), name, payload, key or new_id().hex)

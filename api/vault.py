@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0  # for so long what was read is believed; while Postgres is away, for as long as that takes
 USE_SECONDS = 60.0  # between two notes that one secret was used
-SHORTEST_KEY = 16  # characters of the setting secret_key
 PURPOSE = b"celeriac webhook secrets"
 
 
@@ -96,8 +95,11 @@ class Vault:
             expires_at=expires_at,
             overlap_seconds=overlap_seconds,
         )
-        self._looked_at = None
+        self._durable.database.after_commit(self._forget)
         return row
+
+    def _forget(self) -> None:
+        self._looked_at = None
 
     def _of_postgres(self, may_fail: bool) -> dict[str, list[Secret]]:
         if self._looked_at is None or time.monotonic() - self._looked_at > FRESH_SECONDS:
@@ -125,9 +127,7 @@ class Vault:
 
     def cipher(self) -> MultiFernet:
         """What encrypts and decrypts. Raises UsageError where the setting secret_key is missing, or short."""
-        keys = [key.strip() for key in self._durable.settings.need("secret_key").split(",") if key.strip()]
-        if any(len(key) < SHORTEST_KEY for key in keys):
-            raise UsageError(f"celeriac_secret_key is short: give {SHORTEST_KEY} random characters or more")
+        keys = self._durable.settings.secret_keys()
         return MultiFernet([Fernet(base64.urlsafe_b64encode(_derived(key))) for key in keys])
 
 

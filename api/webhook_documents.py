@@ -30,6 +30,7 @@ def endpoint(durable: Celeriac, name: str, row: Row | None, counts: Sequence[Row
         **config,
         "is_served": served is not None,
         "is_stored": bool(row.get("is_stored")),
+        "revision": row.get("revision"),
         "is_paused": row.get("paused_at") is not None,
         "paused_at": moment(row.get("paused_at")),
         "paused_by": row.get("paused_by"),

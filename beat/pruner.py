@@ -1,4 +1,4 @@
-"""Deletes what was kept long enough: finished runs and all that belongs to them, deliveries, ticks, events, workers."""
+"""Deletes what was kept long enough: finished runs and all that belongs to them, deliveries, events, the audit."""
 
 import json
 from datetime import datetime
@@ -23,11 +23,16 @@ class Pruner:
         self._has_more = False
 
     def run_once(self, now: datetime | None = None) -> Counts:
-        database, days = self._durable.database, self._durable.settings.retention_days
+        database, settings = self._durable.database, self._durable.settings
+        days, audit_days = settings.retention_days, settings.audit_retention_days
         counts = {"runs": self._prune_runs(days, now), "deliveries": self._prune_deliveries(now)}
         schedules.forget_waiting(database)
         counts |= {kind: retention.delete_rows(database, kind, days, now) for kind in retention.ROWS}
-        self._has_more = any(count >= retention.BATCH for count in counts.values())
+        counts["audit"] = retention.delete_audit(database, audit_days, now)
+        counts["keys"] = retention.delete_keys(database, audit_days, now)
+        counts["requests"] = retention.delete_requests(database, settings.replay_seconds, now)
+        batches = {"audit": retention.AUDIT_BATCH}
+        self._has_more = any(count >= batches.get(kind, retention.BATCH) for kind, count in counts.items())
         return counts
 
     def due_in_seconds(self, outlook: Outlook) -> float | None:

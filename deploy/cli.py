@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 COMMANDS = (
-    "api", "beat", "bulk", "dev", "doctor", "events", "logs", "migrate", "queues", "runs", "schedules", "tokens",
-    "trigger", "webhooks", "worker", "workers",
+    "api", "beat", "bulk", "dev", "doctor", "events", "keys", "logs", "migrate", "queues", "runs", "schedules",
+    "tokens", "trigger", "webhooks", "worker", "workers",
 )  # fmt: skip
 
 

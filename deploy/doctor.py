@@ -44,6 +44,8 @@ def examine(durable: Celeriac) -> list[Finding]:
 
 def _settings(durable: Celeriac) -> tuple[str, str]:
     durable.settings.need("database_url")
+    if durable.settings.secret_key:
+        durable.settings.secret_keys()  # it says where one is short
     return "ok", "every name is known"
 
 

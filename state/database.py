@@ -23,12 +23,14 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from .errors import StateUnavailable
 from .queries import Statement
+from .together import Together, open_for, opened
 
 CONNECT_TIMEOUT_SECONDS = 5
 KEPT = 2  # connections for transactions that are kept open, more are closed after use
 NETWORK_TIMEOUT_MS = 15_000  # unacknowledged data after which a connection counts as cut (TCP_USER_TIMEOUT)
 
 Row = dict[str, Any]
+Revisions = list[int] | None  # of a row, as whoever changes it has seen it; None: whatever it is
 
 # The last one is a server that was the primary: after a failover the next connection finds the new one.
 _AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
@@ -70,6 +72,9 @@ class Database:
 
     def all(self, statement: str, /, **values: Any) -> list[Row]:
         """Runs one statement in a transaction of its own. Raises StateUnavailable when Postgres does not answer."""
+        if (together := open_for(self)) is not None:
+            with _translated():
+                return together.transaction.all(statement, **values)
         with _translated(), self._held() as line:
             return line.all(statement, values)
 
@@ -81,10 +86,31 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator["Transaction"]:
         """Several statements that commit together, or not at all."""
+        if (together := open_for(self)) is not None:
+            with _translated(), together.transaction.savepoint():
+                yield together.transaction
+            return
         if self._pid != os.getpid():
             self._leave_to_the_parent()
         with _translated(), self._kept.connect() as connection, connection.begin():
             yield Transaction(connection)
+
+    @contextmanager
+    def together(self) -> Iterator["Transaction"]:
+        """Within, all that this thread does through this Database commits together at the end, or not at all."""
+        with self.transaction() as transaction:
+            together = Together(self, transaction)
+            with opened(together):
+                yield transaction
+        for act in together.acts:
+            act()
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Does what tells others of a change: now, or where `together` is open when that has committed."""
+        if (together := open_for(self)) is not None:
+            together.acts.append(act)
+        else:
+            act()
 
     @contextmanager
     def unit_of_work(self) -> Iterator[tuple[orm.Session, "Transaction"]]:

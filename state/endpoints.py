@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from .database import Executor, Row, Transactional
+from .database import Executor, Revisions, Row, Transactional
 from .ids import new_id
 from .queries import Queries
 
@@ -28,14 +28,15 @@ def register(db: Executor, endpoints: Sequence[EndpointDeclaration]) -> None:
     db.all(SQL.register, endpoints=json.dumps([asdict(endpoint) for endpoint in endpoints]))
 
 
-def create(db: Executor, new: EndpointDeclaration) -> Row | None:
-    """Makes an endpoint, or changes one. None: the code declares it."""
-    return db.one(SQL.create, name=new.name, preset=new.preset, workflow=new.workflow, config=json.dumps(new.config))
+def create(db: Executor, new: EndpointDeclaration, revisions: Revisions = None) -> Row | None:
+    """Makes an endpoint, or changes one. None: the code declares it, or it is at none of these revisions."""
+    values = {"name": new.name, "preset": new.preset, "workflow": new.workflow, "config": json.dumps(new.config)}
+    return db.one(SQL.create, revisions=revisions, **values)
 
 
-def remove(db: Executor, name: str) -> Row | None:
-    """Removes an endpoint that a person made. None: there is none."""
-    return db.one(SQL.remove, name=name)
+def remove(db: Executor, name: str, revisions: Revisions = None) -> Row | None:
+    """Removes an endpoint that a person made. None: there is none at one of these revisions."""
+    return db.one(SQL.remove, name=name, revisions=revisions)
 
 
 def every(db: Executor) -> list[Row]:
@@ -46,13 +47,13 @@ def get(db: Executor, name: str) -> Row | None:
     return db.one(SQL.get, name=name)
 
 
-def pause(db: Executor, name: str, actor: str | None, note: str | None) -> Row | None:
-    """From now on its deliveries are held. None: it is unknown."""
-    return db.one(SQL.pause, name=name, actor=actor, note=note)
+def pause(db: Executor, name: str, actor: str | None, note: str | None, revisions: Revisions = None) -> Row | None:
+    """From now on its deliveries are held. None: it is unknown, or at none of these revisions."""
+    return db.one(SQL.pause, name=name, actor=actor, note=note, revisions=revisions)
 
 
-def resume(db: Executor, name: str) -> Row | None:
-    return db.one(SQL.resume, name=name)
+def resume(db: Executor, name: str, revisions: Revisions = None) -> Row | None:
+    return db.one(SQL.resume, name=name, revisions=revisions)
 
 
 def add_secret(

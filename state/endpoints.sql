@@ -10,16 +10,17 @@ on conflict (name) do update set
 -- name: create
 -- A person makes an endpoint, or changes one that was made so. What code declares is not changed.
 insert into celeriac.endpoints as e (name, preset, workflow, config, is_stored)
-values (%(name)s, %(preset)s, %(workflow)s, %(config)s::jsonb, true)
+select %(name)s, %(preset)s, %(workflow)s, %(config)s::jsonb, true
+where %(revisions)s::bigint[] is null or exists (select from celeriac.endpoints where name = %(name)s)
 on conflict (name) do update set
     preset = excluded.preset, workflow = excluded.workflow, config = excluded.config, registered_at = now()
-where e.is_stored
+where e.is_stored and (%(revisions)s::bigint[] is null or e.revision = any (%(revisions)s::bigint[]))
 returning *;
 
 -- name: remove
 -- An endpoint that a person made goes, with its secrets. Its deliveries stay.
 with gone as (
-    delete from celeriac.endpoints where name = %(name)s and is_stored returning *
+    delete from celeriac.endpoints where name = %(name)s and is_stored and {{is_as_seen}} returning *
 ), secrets as (
     delete from celeriac.endpoint_secrets as s using gone where s.endpoint = gone.name
 )
@@ -35,13 +36,13 @@ select * from celeriac.endpoints where name = %(name)s;
 -- Deliveries are accepted and held. Again: the note is the new one, it is paused since the first time.
 update celeriac.endpoints set
     paused_at = coalesce(paused_at, now()), paused_by = %(actor)s, pause_note = %(note)s
-where name = %(name)s
+where name = %(name)s and {{is_as_seen}}
 returning *;
 
 -- name: resume
 -- It goes on. What it held is released by `deliveries.release`.
 update celeriac.endpoints set paused_at = null, paused_by = null, pause_note = null
-where name = %(name)s
+where name = %(name)s and {{is_as_seen}}
 returning *;
 
 -- name: add_secret

@@ -65,6 +65,20 @@ class IdempotencyConflict(CeleriacError):
     """This idempotency key was used before with another payload. Send the same payload, or choose a new key."""
 
 
+class RevisionConflict(CeleriacError):
+    """Somebody changed it since it was looked at. Nothing was changed by this: look at it again.
+
+    Attribute: `revision`, at which it is now.
+    """
+
+    def __init__(self, message: str, revision: int):
+        super().__init__(message)
+        self.revision = revision
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (str(self), self.revision)
+
+
 class Refused(CeleriacError):
     """The queue takes no run now. Nothing was stored. Attribute: `queue`."""
 

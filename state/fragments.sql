@@ -82,3 +82,7 @@ reopened as (
         on failed.run_id = moved.id and failed.key = moved.error ->> 'step' and failed.status = 'failed'
     where s.run_id = moved.id and s.seq > failed.seq
 )
+
+-- fragment: is_as_seen
+-- The row is at one of the revisions that whoever changes it has seen; null: whatever it is.
+(%(revisions)s::bigint[] is null or revision = any (%(revisions)s::bigint[]))

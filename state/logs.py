@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
@@ -63,6 +64,18 @@ _COLUMNS = tuple(column.name for column in fields(LogRow))
 
 
 @dataclass(frozen=True, slots=True)
+class LogReader:
+    """What a reader of the log of one run has not seen: its lines after `after_id`, of this level and step. `since`:
+    when the run was created, no partition before is looked into."""
+
+    run_id: UUID
+    since: datetime
+    after_id: int = 0
+    level: int = 0
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LogFilter:
     """Which lines of all runs a list shows. `level` is the least; `text` is looked for in the message, in either case;
     `after` is the cursor: moment and id of the last line that was seen."""
@@ -119,6 +132,21 @@ def after(
     """Lines of a run in their order. `since`: when the run was created, no partition before is looked into."""
     rows = db.all(SQL.after, run_id=run_id, since=since, after_id=after_id, level=level, step=step, limit=limit)
     return [LogRow.of(row) for row in rows]
+
+
+def after_each(db: Executor, readers: Sequence[LogReader], limit: int) -> list[tuple[list[LogRow], str | None]]:
+    """For each reader its lines, at most `limit`, and the status of the run now (None: it is gone). One statement."""
+    rows = db.all(
+        SQL.after_each,
+        run_ids=[reader.run_id for reader in readers],
+        sinces=[reader.since for reader in readers],
+        after_ids=[reader.after_id for reader in readers],
+        levels=[reader.level for reader in readers],
+        steps=[reader.step for reader in readers],
+        limit=limit,
+    )
+    read = [list(group) for _, group in groupby(rows, key=lambda row: row["reader"])]
+    return [([LogRow.of(row) for row in group if row["id"] is not None], group[0]["run_status"]) for group in read]
 
 
 def last(

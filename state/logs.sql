@@ -35,6 +35,22 @@ where run_id = %(run_id)s and at >= %(since)s and id > %(after_id)s and level >=
     and (%(step)s::text is null or step = %(step)s)
 order by id limit %(limit)s;
 
+-- name: after_each
+-- The same for many readers at once, with the status that the run has now. One without a line is one row, without an id.
+with asked as (
+    select * from unnest(
+        %(run_ids)s::uuid[], %(sinces)s::timestamptz[], %(after_ids)s::bigint[], %(levels)s::int[], %(steps)s::text[]
+    ) with ordinality as a (run_id, since, after_id, level, step, reader)
+)
+select a.reader::int, r.status as run_status, l.*
+from asked as a left join celeriac.runs as r on r.id = a.run_id left join lateral (
+    select * from celeriac.logs as l
+    where l.run_id = a.run_id and l.at >= a.since and l.id > a.after_id and l.level >= a.level
+        and (a.step is null or l.step = a.step)
+    order by l.id limit %(limit)s
+) as l on true
+order by a.reader, l.id;
+
 -- name: last
 -- The last lines of a run, the newest first.
 select * from celeriac.logs

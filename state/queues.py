@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from .database import Executor, Row
+from .database import Executor, Revisions, Row
 from .queries import Queries
 
 SQL = Queries("queues.sql")
@@ -39,13 +39,14 @@ class QueueRow:
     pause_note: str | None
     draining_at: datetime | None
     draining_by: str | None
+    revision: int  # rises with each change that code or a person makes
     slots: int = 0  # of the live workers that execute its runs, where that was asked for
     worker_ids: tuple[UUID, ...] = ()  # these workers
 
     @classmethod
     def of(cls, row: Row) -> "QueueRow":
         documents = {name: json.loads(row[name]) for name in ("declared", "overrides", "limits")}
-        plain = ("name", "declared_by", "workflows", "paused_at", "paused_by", "pause_note", "draining_at")
+        plain = ("name", "declared_by", "workflows", "paused_at", "paused_by", "pause_note", "draining_at", "revision")
         return cls(
             **documents,
             **{name: row[name] for name in plain},
@@ -80,31 +81,47 @@ def remember_configured(db: Executor, name: str) -> bool:
     return bool(row and row["was_configured"])
 
 
-def pause(db: Executor, name: str, actor: str | None, note: str | None) -> QueueRow | None:
-    return _one(db, SQL.pause, name=name, actor=actor, note=note)
+# Those who change a queue may say at which revisions they have seen it. None: it is at none of them, or unknown.
 
 
-def drain(db: Executor, name: str, actor: str | None, note: str | None) -> QueueRow | None:
-    return _one(db, SQL.drain, name=name, actor=actor, note=note)
+def pause(db: Executor, name: str, actor: str | None, note: str | None, revisions: Revisions = None) -> QueueRow | None:
+    return _one(db, SQL.pause, name=name, actor=actor, note=note, revisions=revisions)
 
 
-def resume(db: Executor, name: str, actor: str | None, note: str | None) -> QueueRow | None:
-    return _one(db, SQL.resume, name=name, actor=actor, note=note)
+def drain(db: Executor, name: str, actor: str | None, note: str | None, revisions: Revisions = None) -> QueueRow | None:
+    return _one(db, SQL.drain, name=name, actor=actor, note=note, revisions=revisions)
+
+
+def resume(
+    db: Executor, name: str, actor: str | None, note: str | None, revisions: Revisions = None
+) -> QueueRow | None:
+    return _one(db, SQL.resume, name=name, actor=actor, note=note, revisions=revisions)
 
 
 def limit(
-    db: Executor, name: str, overrides: Mapping[str, Any], actor: str | None, note: str | None
+    db: Executor,
+    name: str,
+    overrides: Mapping[str, Any],
+    actor: str | None,
+    note: str | None,
+    revisions: Revisions = None,
 ) -> QueueRow | None:
     """Overrides these members of its limits; None as a value is "no limit"."""
-    return _one(db, SQL.limit, name=name, overrides=json.dumps(overrides), actor=actor, note=note)
+    values = {"actor": actor, "note": note, "revisions": revisions}
+    return _one(db, SQL.limit, name=name, overrides=json.dumps(overrides), **values)
 
 
 def reset(
-    db: Executor, name: str, members: Iterable[str] | None, actor: str | None, note: str | None
+    db: Executor,
+    name: str,
+    members: Iterable[str] | None,
+    actor: str | None,
+    note: str | None,
+    revisions: Revisions = None,
 ) -> QueueRow | None:
     """Forgets the overrides of these members, or all."""
     chosen = None if members is None else list(members)
-    return _one(db, SQL.reset, name=name, members=chosen, actor=actor, note=note)
+    return _one(db, SQL.reset, name=name, members=chosen, actor=actor, note=note, revisions=revisions)
 
 
 def history(db: Executor, name: str) -> list[Row]:

@@ -49,7 +49,7 @@ select configured_at is not null as was_configured from before;
 -- Nothing of it starts any more. What runs goes on to its end, or to its next wait.
 with paused as (
     update celeriac.queues set paused_at = coalesce(paused_at, now()), paused_by = %(actor)s, pause_note = %(note)s
-    where name = %(name)s
+    where name = %(name)s and {{is_as_seen}}
     returning *
 ), remembered as (
     insert into celeriac.queue_history (queue, action, actor, note, limits)
@@ -61,7 +61,7 @@ select * from paused;
 -- It takes no new runs, and works off those it has.
 with draining as (
     update celeriac.queues set draining_at = coalesce(draining_at, now()), draining_by = %(actor)s
-    where name = %(name)s
+    where name = %(name)s and {{is_as_seen}}
     returning *
 ), remembered as (
     insert into celeriac.queue_history (queue, action, actor, note, limits)
@@ -74,7 +74,7 @@ select * from draining;
 with resumed as (
     update celeriac.queues set
         paused_at = null, paused_by = null, pause_note = null, draining_at = null, draining_by = null
-    where name = %(name)s
+    where name = %(name)s and {{is_as_seen}}
     returning *
 ), remembered as (
     insert into celeriac.queue_history (queue, action, actor, note, limits)
@@ -86,7 +86,7 @@ select * from resumed;
 -- Members of `overrides` win over what the code says, until they are reset.
 with limited as (
     update celeriac.queues set overrides = overrides || %(overrides)s::jsonb
-    where name = %(name)s
+    where name = %(name)s and {{is_as_seen}}
     returning *
 ), remembered as (
     insert into celeriac.queue_history (queue, action, actor, note, limits)
@@ -99,7 +99,7 @@ select * from limited;
 with reset as (
     update celeriac.queues set
         overrides = case when %(members)s::text[] is null then '{}' else overrides - %(members)s::text[] end
-    where name = %(name)s
+    where name = %(name)s and {{is_as_seen}}
     returning *
 ), remembered as (
     insert into celeriac.queue_history (queue, action, actor, note, limits)

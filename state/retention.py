@@ -10,6 +10,7 @@ from .queries import Queries
 
 SQL = Queries("retention.sql")
 BATCH = 500  # rows of one kind that one pass deletes at most
+AUDIT_BATCH = 10_000  # they are small, and as many as there were requests
 
 ROWS = {  # kinds without an archive, and their statements
     "ticks": SQL.delete_ticks,
@@ -46,8 +47,23 @@ def delete_deliveries(db: Executor, ids: Sequence[UUID]) -> None:
     db.all(SQL.delete_deliveries, ids=list(ids))
 
 
+def delete_audit(db: Executor, days: float, now: datetime | None = None) -> int:
+    """Deletes what the audit says of long ago."""
+    return len(db.all(SQL.delete_audit, days=days, now=now, limit=AUDIT_BATCH))
+
+
+def delete_keys(db: Executor, days: float, now: datetime | None = None) -> int:
+    """Deletes keys that are over since long ago."""
+    return len(db.all(SQL.delete_keys, days=days, now=now, limit=BATCH))
+
+
 def delete_rows(db: Executor, kind: str, days: float, now: datetime | None = None) -> int:
     """Deletes old rows of one of ROWS, and returns how many."""
     statement = ROWS[kind]
     values: dict[str, Any] = {"days": days, "limit": BATCH, "now": now}
     return len(db.all(statement, **{name: values[name] for name in statement.parameters}))
+
+
+def delete_requests(db: Executor, seconds: float, now: datetime | None = None) -> int:
+    """Deletes the answers to requests that are older than that, and returns how many."""
+    return len(db.all(SQL.delete_requests, seconds=seconds, now=now, limit=BATCH))

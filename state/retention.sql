@@ -98,7 +98,31 @@ delete from celeriac.exports where id in (
     select id from celeriac.exports where at < {{moment}} - interval '1 day' order by id limit %(limit)s)
 returning id;
 
+-- name: delete_requests
+-- Requests that are not answered again any more.
+delete from celeriac.requests where id in (
+    select id from celeriac.requests
+    where created_at < {{moment}} - %(seconds)s * interval '1 second'
+    order by created_at limit %(limit)s
+    for update skip locked)
+returning id;
+
 -- name: delete_services
 -- Reports of beats that are gone.
 delete from celeriac.services where reported_at < {{moment}} - interval '1 day'
 returning beat_id as id;
+
+-- name: delete_audit
+-- Requests of long ago.
+delete from celeriac.audit where id in (
+    select id from celeriac.audit
+    where %(days)s > 0 and at < {{moment}} - %(days)s * interval '1 day'
+    order by at limit %(limit)s)
+returning id;
+
+-- name: delete_keys
+-- Keys that were revoked, or expired, long ago.
+delete from celeriac.api_keys where id in (
+    select id from celeriac.api_keys
+    where %(days)s > 0 and least(revoked_at, expires_at) < {{moment}} - %(days)s * interval '1 day' limit %(limit)s)
+returning id;

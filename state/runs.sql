@@ -8,7 +8,7 @@ with {{arriving}}, started as (
     where r.parent_id is null or exists (
         select from celeriac.runs as parent
         where parent.id = r.parent_id and parent.epoch = %(parent_epoch)s and parent.status = 'running'
-            and parent.cancel_requested_at is null for share)
+            and parent.cancel_requested_at is null for no key update)
     on conflict do nothing
     returning *
 ), remembered as (

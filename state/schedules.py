@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from .database import Executor, Row
+from .database import Executor, Revisions, Row
 from .queries import Queries
 
 SQL = Queries("schedules.sql")
@@ -59,6 +59,7 @@ class ScheduleRow(NewSchedule):
     pause_note: str | None
     created_at: datetime
     ticks: int
+    revision: int  # rises with each edit, not with what beat does
 
     @classmethod
     def of(cls, row: Row) -> "ScheduleRow":
@@ -138,8 +139,11 @@ def update(db: Executor, changed: NewSchedule) -> ScheduleRow | None:
     return _one(db, SQL.update, schedules=_json([changed]))
 
 
-def pause(db: Executor, key: str, actor: str | None, note: str | None) -> ScheduleRow | None:
-    return _one(db, SQL.pause, key=key, actor=actor, note=note)
+def pause(
+    db: Executor, key: str, actor: str | None, note: str | None, revisions: Revisions = None
+) -> ScheduleRow | None:
+    """None: there is none, or it is at none of these revisions."""
+    return _one(db, SQL.pause, key=key, actor=actor, note=note, revisions=revisions)
 
 
 def resume(db: Executor, id: UUID, next_due_at: datetime) -> ScheduleRow | None:
@@ -147,9 +151,9 @@ def resume(db: Executor, id: UUID, next_due_at: datetime) -> ScheduleRow | None:
     return _one(db, SQL.resume, id=id, next_due_at=next_due_at)
 
 
-def remove(db: Executor, key: str) -> ScheduleRow | None:
-    """None: there is none, or the code declares it."""
-    return _one(db, SQL.remove, key=key)
+def remove(db: Executor, key: str, revisions: Revisions = None) -> ScheduleRow | None:
+    """None: there is none, or the code declares it, or it is at none of these revisions."""
+    return _one(db, SQL.remove, key=key, revisions=revisions)
 
 
 def get(db: Executor, key: str) -> tuple[ScheduleRow, datetime] | None:

@@ -81,7 +81,7 @@ returning s.*;
 -- name: pause
 -- It does not fire. Paused again: the note is the new one, it is paused since the first time.
 update celeriac.schedules set paused_at = coalesce(paused_at, now()), paused_by = %(actor)s, pause_note = %(note)s
-where key = %(key)s and removed_at is null
+where key = %(key)s and removed_at is null and {{is_as_seen}}
 returning *;
 
 -- name: resume
@@ -93,7 +93,7 @@ returning *;
 
 -- name: remove
 update celeriac.schedules set removed_at = now()
-where key = %(key)s and removed_at is null and origin = 'dynamic'
+where key = %(key)s and removed_at is null and origin = 'dynamic' and {{is_as_seen}}
 returning *;
 
 -- name: get

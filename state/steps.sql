@@ -1,10 +1,11 @@
 -- name: record
 -- The checkpoint of a step: its result, its final error, or an attempt that is tried again in `delay_seconds`. Written only
 -- while the run is held at this epoch, which the row lock keeps true until the commit. A final checkpoint is never
--- overwritten. `is_to_end` and `is_paused` tell the holder what was asked of the run meanwhile.
+-- overwritten. The lock is one that one transaction has at a time, so that the changes of a run have their numbers in the
+-- order of their commits, see 0010_stream.sql. `is_to_end` and `is_paused` tell the holder what was asked of the run.
 with held as (
     select id, epoch, cancel_requested_at is not null as is_to_end, paused_at is not null as is_paused from celeriac.runs
-    where id = %(run_id)s and epoch = %(epoch)s and status = 'running' for share
+    where id = %(run_id)s and epoch = %(epoch)s and status = 'running' for no key update
 ), written as (
     insert into celeriac.steps (
         run_id, key, seq, name, kind, status, output, error, attempts, epoch, started_at, finished_at, wake_at,

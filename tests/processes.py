@@ -93,6 +93,9 @@ class Shop:
     def beat(self, **settings: object) -> Process:
         return self._start("beat", [], settings)
 
+    def api(self, *options: str, **settings: object) -> Process:
+        return self._start("api", list(options), settings)
+
     def run(self, command: list[str]) -> Process:
         """Another command, in the environment of this shop."""
         return self._run("other", command, {})

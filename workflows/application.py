@@ -10,7 +10,7 @@ from uuid import UUID
 from celery import Celery
 
 from ..state import payload, runs
-from ..state.database import Database, Transaction, after_commit
+from ..state.database import Database, Revisions, Transaction, after_commit
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
@@ -192,9 +192,9 @@ class Celeriac:
         """Sends a message to a run: see `Run.send`."""
         deliver_message(self, id, topic, value)
 
-    def queue(self, name: str) -> QueueControl:
+    def queue(self, name: str, revisions: Revisions = None) -> QueueControl:
         """What an operator does with a queue: `durable.queue("crm").pause(actor="ada")`. Raises UnknownQueue."""
-        return QueueControl(self, name)
+        return QueueControl(self, name, revisions)
 
     @cached_property
     def inbox(self) -> Endpoints:
@@ -205,9 +205,9 @@ class Celeriac:
         """What a trigger needs to know of a workflow. Raises UnknownWorkflow."""
         return target_of(self, workflow)
 
-    def schedule(self, key: str) -> ScheduleControl:
+    def schedule(self, key: str, revisions: Revisions = None) -> ScheduleControl:
         """One schedule, made and changed at run time: `durable.schedule("report of c1").create(report, Cron(...))`."""
-        return ScheduleControl(self, key)
+        return ScheduleControl(self, key, revisions)
 
     def why(self, id: UUID) -> Why | None:
         """Why a run does not run: what it waits for now, gate by gate. None: it is unknown."""

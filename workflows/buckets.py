@@ -131,6 +131,7 @@ class Buckets:
         self._holding = self._script("holding")
         self._touch = self._script("touch")
         self._why = self._script("why")
+        self._take = self._redis.register_script(files(__package__).joinpath("lua", "limit.lua").read_text())
 
     def offer(self, queue: str, runs: "Sequence[RunRow | QueuedRow]", admits: bool = True) -> list[Ticket] | None:
         """Puts queued runs in their lines, and returns the tickets that got a slot."""
@@ -180,6 +181,12 @@ class Buckets:
         """What stands between a ticket and its slot, in the words of why.lua."""
         answer = self._call(self._why, queue, [str(ticket)])
         return None if answer is None else dict(json.loads(answer))
+
+    def take(self, who: str, interval_ms: float, burst: int) -> tuple[int, int, int, int]:
+        """One more request of somebody, in the numbers of limit.lua."""
+        with self._awake():
+            allowed, remaining, wait_ms, reset_ms = self._take([f"celeriac:limit:{who}"], [interval_ms, burst])
+            return allowed, remaining, wait_ms, reset_ms
 
     def listen(self, run_id: UUID) -> AbstractContextManager[Hear]:
         """Within: a function that returns when the run has ended, or after so many seconds."""
@@ -231,16 +238,21 @@ class Buckets:
         return self._redis.register_script("\n".join(lua.joinpath(part).read_text() for part in parts))
 
     def _call(self, script: Any, queue: str, arguments: Sequence[str | float | int]) -> Any:
+        with self._awake():
+            if not self._generation:
+                self._redis.ping()  # connects, and so learns it
+            generation, clock = self._generation, self._now_ms() if self._now_ms else ""
+            answer = script(keys=[f"celeriac:{{{queue}}}"], args=[generation, clock, *arguments])
+            # It connected anew while it asked: what the server believed may have been out of date.
+            return answer if generation == self._generation else None
+
+    @contextmanager
+    def _awake(self) -> Iterator[None]:
         if time.monotonic() < self._resting_until:
             raise RedisUnavailable(f"Redis did not answer within the last {REST_SECONDS:g} s")
         try:
             with _translated():
-                if not self._generation:
-                    self._redis.ping()  # connects, and so learns it
-                generation, clock = self._generation, self._now_ms() if self._now_ms else ""
-                answer = script(keys=[f"celeriac:{{{queue}}}"], args=[generation, clock, *arguments])
-                # It connected anew while it asked: what the server believed may have been out of date.
-                return answer if generation == self._generation else None
+                yield
         except RedisUnavailable:
             self._resting_until = time.monotonic() + REST_SECONDS
             raise

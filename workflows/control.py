@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..state import queues
-from ..state.errors import StateUnavailable
+from ..state.database import Revisions
+from ..state.errors import RevisionConflict, StateUnavailable
 from ..state.queues import QueueRow
 from .buckets import RedisUnavailable
 from .declaration import unknown_queue
@@ -23,10 +25,13 @@ class QueueControl:
 
     Each change is committed in Postgres, with actor and note in the queue's history, and told to Redis at once; where
     Redis is away beat tells it. Each returns the queue as it is then. All raise UnknownQueue and StateUnavailable.
+
+    With `revisions` it changes the queue only while that is at one of these (`row.revision`), so that nobody overwrites
+    what another one changed meanwhile; else it raises RevisionConflict.
     """
 
-    def __init__(self, durable: "Celeriac", name: str):
-        self._durable, self.name = durable, name
+    def __init__(self, durable: "Celeriac", name: str, revisions: Revisions = None):
+        self._durable, self.name, self._revisions = durable, name, revisions
 
     def __repr__(self) -> str:
         return f"<queue {self.name}>"
@@ -57,14 +62,12 @@ class QueueControl:
         if not limits:
             raise UsageError(f"which limit of queue {self.name!r}? Known are {', '.join(MEMBERS)}")
         Limits.checked(limits)
-        return self._change(lambda db, name, actor, note: queues.limit(db, name, limits, actor, note), actor, note)
+        return self._change(partial(queues.limit, overrides=limits), actor, note)
 
     def reset(self, *members: str, actor: str | None = None, note: str | None = None) -> QueueRow:
         """What the code says holds again: for these limits, or for all. Raises UsageError for a name that is none."""
         Limits.checked(dict.fromkeys(members))
-        return self._change(
-            lambda db, name, actor, note: queues.reset(db, name, members or None, actor, note), actor, note
-        )
+        return self._change(partial(queues.reset, members=members or None), actor, note)
 
     def history(self) -> list[dict[str, Any]]:
         """Its changes, newest first: at, action, actor, note, limits (JSON text of those that held from then on)."""
@@ -72,12 +75,20 @@ class QueueControl:
         return found or [] if self.row else []
 
     def _change(self, verb: Callable[..., QueueRow | None], actor: str | None, note: str | None) -> QueueRow:
-        row = self._known(verb(self._durable.database, self.name, actor, note))
+        row = verb(self._durable.database, self.name, actor=actor, note=note, revisions=self._revisions)
+        if row is None:
+            raise RevisionConflict(
+                f"queue {self.name!r} was changed since you looked at it: nothing was changed, look at it again",
+                self.row.revision,
+            )
+        self._durable.database.after_commit(self._tell)
+        return row
+
+    def _tell(self) -> None:
         try:
             self._durable.dispatcher.configure(self.name)
         except (RedisUnavailable, StateUnavailable) as error:
             log.warning("queue %s is changed, beat tells Redis: %s", self.name, error)
-        return row
 
     def _known(self, row: QueueRow | None) -> QueueRow:
         if row is None:

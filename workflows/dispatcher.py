@@ -58,9 +58,11 @@ class Dispatcher:
         """Queued runs stand in line, and start where a slot is free. Others are passed over, and so are those that no
         live worker can execute: `welcome` offers them when one comes. Their messages would be dropped, and hold a slot.
         """
+        self._database.after_commit(partial(self._offer_all, list(queued)))
+
+    def _offer_all(self, queued: Sequence[RunRow | QueuedRow]) -> None:
         by_queue: dict[str, list[RunRow | QueuedRow]] = defaultdict(list)
         served: dict[str, bool] = {}
-        queued = list(queued)
         self._herald.tell(queued)
         for run in queued:
             if run.is_ready:
@@ -117,13 +119,17 @@ class Dispatcher:
 
     def withdraw(self, run: RunRow) -> None:
         """A run ended before it was claimed: it leaves the queue, and whoever waits for it is told."""
-        self._herald.tell([run])
-        self.release(run.queue, Ticket.of(run), ended=run.id)
-        self.publish(self._offered_again(run))
+
+        def tell() -> None:
+            self._herald.tell([run])
+            self.release(run.queue, Ticket.of(run), ended=run.id)
+            self.publish(self._offered_again(run))
+
+        self._database.after_commit(tell)
 
     def withhold(self, run: RunRow) -> None:
         """A queued run is paused: it leaves the line."""
-        self.release(run.queue, Ticket.of(run))
+        self._database.after_commit(partial(self.release, run.queue, Ticket.of(run)))
 
     def take_back(self, run: RunRow) -> None:
         """A run lost its worker: the slot it held is free, and it stands in line again."""

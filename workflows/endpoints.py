@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..state import deliveries, endpoints
-from ..state.database import Row
-from ..state.errors import StateUnavailable
+from ..state.database import Revisions, Row
+from ..state.errors import RevisionConflict, StateUnavailable
 from .declaration import declaration_of
 from .errors import UsageError
 from .webhook import Endpoint, make_endpoint
@@ -59,8 +59,16 @@ class Endpoints:
         """What was looked up is looked up again."""
         self._looked_at = None
 
-    def create(self, name: str, verify: str, routes: Sequence[Mapping[str, Any]], **options: Any) -> Row:
-        """Makes an endpoint without code, or changes one. Raises UsageError where it cannot be, or code declares it."""
+    def create(
+        self,
+        name: str,
+        verify: str,
+        routes: Sequence[Mapping[str, Any]],
+        revisions: Revisions = None,
+        **options: Any,
+    ) -> Row:
+        """Makes an endpoint without code, or changes one; with `revisions` only while it is at one of them, else
+        RevisionConflict is raised. Raises UsageError where it cannot be, or code declares it."""
         if "verify_token" in options.get("options", {}):
             raise UsageError("verify_token is a secret, and would be stored as it is: declare this endpoint in code")
         endpoint = _made(name, verify, routes, options)
@@ -68,20 +76,22 @@ class Endpoints:
             if route.workflow is not None:
                 self._durable.target(route.workflow)  # raises UnknownWorkflow
         row = None if name in self._durable.endpoints else endpoints.create(
-            self._durable.database, declaration_of(endpoint)
+            self._durable.database, declaration_of(endpoint), revisions
         )  # fmt: skip
         if row is None:
+            self._check_seen(name, revisions)
             raise UsageError(f"webhook endpoint {name!r} is declared by code: change it there")
-        self.forget()
+        self._durable.database.after_commit(self.forget)
         return row
 
-    def remove(self, name: str) -> None:
-        """Raises UsageError where no person made it."""
-        if endpoints.remove(self._durable.database, name) is None:
+    def remove(self, name: str, revisions: Revisions = None) -> None:
+        """Raises UsageError where no person made it, RevisionConflict."""
+        if endpoints.remove(self._durable.database, name, revisions) is None:
+            self._check_seen(name, revisions)
             raise UsageError(
                 f"there is no webhook endpoint {name!r} that was made at run time: code declares the others"
             )
-        self.forget()
+        self._durable.database.after_commit(self.forget)
 
     def row(self, name: str) -> Row:
         """Its row; one that the code declares and nobody has registered yet is registered. Raises UsageError."""
@@ -95,19 +105,28 @@ class Endpoints:
             raise UsageError(f"there is no webhook endpoint named {name!r}")
         return row
 
-    def pause(self, name: str, actor: str | None = None, note: str | None = None) -> Row:
-        """From now on its deliveries are accepted, and held."""
+    def pause(self, name: str, actor: str | None = None, note: str | None = None, revisions: Revisions = None) -> Row:
+        """From now on its deliveries are accepted, and held. Raises RevisionConflict."""
         self.row(name)
-        paused = endpoints.pause(self._durable.database, name, actor, note)
-        assert paused is not None
-        return paused
+        paused = endpoints.pause(self._durable.database, name, actor, note, revisions)
+        return paused or self._check_seen(name, revisions)
 
-    def resume(self, name: str) -> tuple[Row, int]:
-        """What was held is routed, in its order: the endpoint, and how many those are."""
+    def resume(self, name: str, revisions: Revisions = None) -> tuple[Row, int]:
+        """What was held is routed, in its order: the endpoint, and how many those are. Raises RevisionConflict."""
         self.row(name)
-        resumed = endpoints.resume(self._durable.database, name)
-        assert resumed is not None
-        return resumed, deliveries.release(self._durable.database, name)
+        with self._durable.database.transaction() as transaction:
+            resumed = endpoints.resume(transaction, name, revisions) or self._check_seen(name, revisions)
+            return resumed, deliveries.release(transaction, name)
+
+    def _check_seen(self, name: str, revisions: Revisions) -> Row:
+        """Its row. Raises RevisionConflict where that is at none of these revisions, UsageError where there is none."""
+        row = self.row(name)
+        if revisions is not None and row["revision"] not in revisions:
+            raise RevisionConflict(
+                f"webhook endpoint {name!r} was changed since you looked at it: nothing was changed, look at it again",
+                row["revision"],
+            )
+        return row
 
 
 def _read(row: Row) -> Endpoint | None:

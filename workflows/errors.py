@@ -10,6 +10,7 @@
      ├─ NotSerializable              a value that JSON cannot hold; names the step and the path
      │   └─ TooLarge                 above its limit (HTTP 413)
      ├─ IdempotencyConflict          the key was used with another payload (HTTP 409)
+     ├─ RevisionConflict             somebody changed it since it was looked at (HTTP 412)
      ├─ ScheduleConflict             the key of a schedule is taken, or the code declares it (HTTP 409)
      ├─ Refused                      the queue takes no run now, nothing was stored
      │   ├─ QueueFull                max_queued runs wait in it (HTTP 429)
@@ -40,6 +41,7 @@ from ..state.errors import (
     QueueDraining,
     QueueFull,
     Refused,
+    RevisionConflict,
     StateUnavailable,
     Superseded,
     TooLarge,
@@ -57,6 +59,7 @@ __all__ = [
     "QueueFull",
     "Refused",
     "RetryAfter",
+    "RevisionConflict",
     "RunCancelled",
     "RunCrashed",
     "RunError",

@@ -120,14 +120,12 @@ def fork(
     from_step: str,
     payload_: Mapping[str, Any] | None = None,
     actor: str | None = None,
-    once: str | None = None,
 ) -> RunRow | None:
-    """A new run that keeps the finished checkpoints before the step `from_step` (its key), and goes on from there. Of
-    several with one key `once` the first counts.
+    """A new run that keeps the finished checkpoints before the step `from_step` (its key), and goes on from there.
 
     Raises UsageError where the run has recorded no such step, PayloadInvalid, NotSerializable, TooLarge.
     """
-    forked = _copy(durable, id, "fork", payload_, from_step=from_step, actor=actor, once=once)
+    forked = _copy(durable, id, "fork", payload_, from_step=from_step, actor=actor)
     if forked is None and runs.get(durable.database, id) is not None:
         known = [step.key for step in steps.of_run(durable.database, id)]
         if from_step not in known:

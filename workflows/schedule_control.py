@@ -8,7 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..state import schedules
-from ..state.database import Row
+from ..state.database import Revisions, Row
+from ..state.errors import RevisionConflict
 from ..state.schedules import DYNAMIC, TASK, UNSENT, Decision, ScheduleRow
 from .errors import ScheduleConflict, UnknownSchedule, UnknownWorkflow, UsageError
 from .firing import Fired, Firing, Tick, after_commit, new_run
@@ -44,12 +45,14 @@ class ScheduleControl:
     """One schedule, by its key: `durable.schedule("of c1").create(report, Cron("0 8 * * *"), {"customer": "c1"})`.
 
     All raise StateUnavailable; all but `create` raise UnknownSchedule. `actor` is who did it, for those who look.
+    With `revisions` it is changed, paused, resumed and deleted only while it is at one of these (`row.revision`), so
+    that nobody overwrites what another one changed meanwhile; else RevisionConflict is raised.
     """
 
-    def __init__(self, durable: "Celeriac", key: str):
+    def __init__(self, durable: "Celeriac", key: str, revisions: Revisions = None):
         if not is_word(key, KEY_LIMIT):
             raise UsageError(f"the key of a schedule: give 1 to {KEY_LIMIT} printable characters")
-        self._durable, self.key = durable, key
+        self._durable, self.key, self._revisions = durable, key, revisions
 
     def __repr__(self) -> str:
         return f"<schedule {self.key}>"
@@ -103,7 +106,7 @@ class ScheduleControl:
         """
         with self._durable.database.transaction() as transaction:
             row, now = self._known(schedules.hold(transaction, self.key))
-            self._refuse_declared(row, "changed")
+            self._refuse_declared(self._as_seen(row), "changed")
             before = _said_of(row)
             wanted = schedule or schedule_of(row)
             said = self._said(
@@ -119,22 +122,23 @@ class ScheduleControl:
 
     def pause(self, actor: str | None = None, note: str | None = None) -> ScheduleRow:
         """It does not fire until it is resumed, also where the code declares it. What runs goes on."""
-        row = schedules.pause(self._durable.database, self.key, actor, note)
-        return row or self.row
+        row = schedules.pause(self._durable.database, self.key, actor, note, self._revisions)
+        return row or self._as_seen(self.row)
 
     def resume(self) -> ScheduleRow:
         """It fires again, at its next time from now. What was due meanwhile is left out: `backfill` makes up for it."""
         with self._durable.database.transaction() as transaction:
             row, now = self._known(schedules.hold(transaction, self.key))
+            self._as_seen(row)
             due = next(upcoming(schedule_of(row), now, row.anchor_at), NEVER)
             resumed = schedules.resume(transaction, row.id, due)
         return self._told(resumed or row)
 
     def delete(self) -> ScheduleRow:
         """Removes it; its runs stay, and its key is free. Raises ScheduleConflict for one that the code declares."""
-        row = schedules.remove(self._durable.database, self.key)
+        row = schedules.remove(self._durable.database, self.key, self._revisions)
         if row is None:
-            self._refuse_declared(self.row, "deleted")
+            self._refuse_declared(self._as_seen(self.row), "deleted")
             raise UnknownSchedule(f"schedule {self.key!r} was deleted meanwhile")
         return row
 
@@ -157,7 +161,7 @@ class ScheduleControl:
                 )
                 schedules.decide(transaction, [decision])
         if not started:
-            self._durable.dispatcher.herald.tell_of_schedule(now)  # beat sends it
+            self._tell_of(now)  # beat sends it
             return None
         return self._durable.offer(started)[0]
 
@@ -198,7 +202,7 @@ class ScheduleControl:
                 held = len(due) - started - failed
                 break
         if row.starts == TASK and started:
-            self._durable.dispatcher.herald.tell_of_schedule(now)
+            self._tell_of(now)
         return Backfill(due, started, failed, held)
 
     def _missing(self, row: ScheduleRow, start: datetime, end: datetime, now: datetime) -> list[datetime]:
@@ -260,6 +264,14 @@ class ScheduleControl:
         given = {"args": [], "kwargs": dict(payload)}
         return Said(workflow=name, starts=TASK, payload=given, options=dict(options), external_id=external_id)
 
+    def _as_seen(self, row: ScheduleRow) -> ScheduleRow:
+        if self._revisions is not None and row.revision not in self._revisions:
+            raise RevisionConflict(
+                f"schedule {self.key!r} was changed since you looked at it: nothing was changed, look at it again",
+                row.revision,
+            )
+        return row
+
     def _refuse_declared(self, row: ScheduleRow, what: str) -> None:
         if row.origin != DYNAMIC:
             where = "the code of its workflow" if row.origin == schedules.CODE else "app.conf.beat_schedule"
@@ -268,8 +280,12 @@ class ScheduleControl:
             )
 
     def _told(self, row: ScheduleRow) -> ScheduleRow:
-        self._durable.dispatcher.herald.tell_of_schedule(row.next_fire_at)
+        self._tell_of(row.next_fire_at)
         return row
+
+    def _tell_of(self, fires_at: datetime) -> None:
+        herald = self._durable.dispatcher.herald
+        self._durable.database.after_commit(lambda: herald.tell_of_schedule(fires_at))
 
     def _known(self, found: tuple[ScheduleRow, datetime] | None) -> tuple[ScheduleRow, datetime]:
         if found is None:

@@ -9,6 +9,7 @@ from typing import Any
 from .errors import UsageError
 
 PREFIX = "celeriac_"
+SHORTEST_SECRET_KEY = 16  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,11 @@ class Settings:
     redis_url: str = ""  # ready queues and buckets; default: the Celery broker, where that is Redis
     public_url: str = ""  # of the API, as others reach it: https://runs.example.org; for the addresses of tokens
     api_key: str = ""  # Bearer key of the API; without one it serves the loopback interface only
-    secret_key: str = (
-        ""  # encrypts the webhook secrets that are added at run time; several, by commas: the first is new
-    )
+    api_rate: str = ""  # requests that one key, or one address without a key, may send: "100/s", "6000/m"; none
+    api_threads: int = 32  # of one API process: requests that it answers at once, see `celeriac api`
+    cors_origins: str = ""  # pages that may read runs with the token of a run: https://shop.example.org, by commas
+    # encrypts the webhook secrets that are added at run time, signs run tokens; several, by commas: the first is new
+    secret_key: str = ""
     spool_dir: str = ""  # a folder that outlives the process, for webhook deliveries while Postgres is away
     spool_limit_bytes: int = 268_435_456  # of the spool of one API process
     payload_limit_bytes: int = 1_048_576  # JSON of one payload
@@ -29,6 +32,7 @@ class Settings:
     delivery_limit_bytes: int = 1_048_576  # raw body of one webhook delivery
     max_crashes: int = 5  # deaths of its worker without a checkpoint between, after which a run is `crashed`
     idempotency_ttl_seconds: float = 86_400.0 * 30  # how long an idempotency key is remembered
+    replay_seconds: float = 86_400.0  # how long a request with an Idempotency-Key is given its answer again
     in_place_delay_seconds: float = 1.0  # a longer delay before a step's next attempt frees the worker
     heartbeat_seconds: float = 5.0  # between two signs of life of a worker
     heartbeat_timeout_seconds: float = 30.0  # silence after which a worker counts as lost, with its host
@@ -39,6 +43,9 @@ class Settings:
     tail_call_seconds: float = 0.25  # how long a worker slot goes on with admitted runs of one message; 0: never
     retention_days: float = 30.0  # finished runs, ticks, events, stopped workers; a workflow may differ; 0: for ever
     delivery_retention_days: float = 30.0  # webhook deliveries; 0: for ever
+    audit_retention_days: float = 90.0  # what the audit says, keys that are over; 0: for ever
+    stream_limit: int = 200  # streams that one API process serves at once: each holds a thread of it
+    stream_limit_per_client: int = 100  # of those for one key, or one name that came with it
     archive_folder: str = ""  # where runs and deliveries are written as JSON lines before they are deleted
     redis_timeout_seconds: float = 2.0  # for one command; a trigger is acknowledged without Redis, too
     log_level: str = "INFO"  # what logging says in a run from this level on is kept as the run's log; OFF: nothing
@@ -70,6 +77,15 @@ class Settings:
                 f"app.conf.{PREFIX}{name}; `celeriac -A shop dev` starts servers of its own."
             )
         return str(value)
+
+    def secret_keys(self) -> list[str]:
+        """What the setting secret_key has, the newest first. Raises UsageError where it is missing, or one is short."""
+        keys = [key.strip() for key in self.need("secret_key").split(",") if key.strip()]
+        if not keys or any(len(key) < SHORTEST_SECRET_KEY for key in keys):
+            raise UsageError(
+                f"celeriac_secret_key is short: give {SHORTEST_SECRET_KEY} random characters or more for each key"
+            )
+        return keys
 
 
 _KINDS: dict[str, Any] = {field.name: field.type for field in fields(Settings)}

@@ -14,7 +14,7 @@ from ..state.ids import new_id
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import room, suspension
-from .errors import UsageError
+from .errors import CeleriacError, StateUnavailable, UsageError
 from .execution import Execution, current_execution
 from .options import Debounce, Options, is_word
 from .queue import KEY_LIMIT
@@ -102,6 +102,23 @@ def start(db: Transactional, new: Sequence[NewRun]) -> list[RunRow]:
         return [_debounced(db, new[0])]
     started = {row.id: row for row in room.start(db, new)}
     return [started.get(run.id) or _of_key(db, run) for run in new]
+
+
+def start_each(db: Transactional, new: Sequence[NewRun]) -> list[RunRow | CeleriacError]:
+    """Starts those that can be, in one statement as far as that goes: for each its run, or why there is none. Raises
+    StateUnavailable."""
+    plain = [run for run in new if run.debounce_key is None and not run.is_exclusive]
+    started = {row.id: row for row in runs.start(db, plain)} if plain else {}
+    return [started.get(run.id) or _run_or_error(db, run) for run in new]
+
+
+def _run_or_error(db: Transactional, run: NewRun) -> RunRow | CeleriacError:
+    try:
+        return start(db, [run])[0]
+    except StateUnavailable:
+        raise
+    except CeleriacError as error:
+        return error
 
 
 def start_children(

@@ -21,4 +21,4 @@ def command(durable: Celeriac, host: str, port: int, workers: int) -> None:
         raise UsageError(f"--host {host} without a key would let anyone in: set CELERIAC_API_KEY first")
     durable.settings.need("database_url")
     log_to_terminal("INFO")
-    ApiServer(durable, f"{host}:{port}", workers).run()
+    ApiServer(durable, f"{host}:{port}", workers, durable.settings.api_threads).run()

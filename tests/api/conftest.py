@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from celeriac import Celeriac, Event, workflow
 from celeriac.api import create_app
 from celeriac.state import runs, steps, waits
+from celeriac.state.database import Executor
 from celeriac.state.ids import new_id, parse
 from celeriac.state.runs import RunRow
 from celeriac.state.steps import Checkpoint
@@ -101,10 +102,18 @@ class Worker:
         assert completed is not None
         return completed
 
-    def checkpoint(self, run: RunRow, key: str, output: Any, seq: int = 1) -> None:
+    def checkpoint(self, run: RunRow, key: str, output: Any, seq: int = 1, db: Executor | None = None) -> None:
         made = Checkpoint(
             key=key, seq=seq, name=key, status=steps.COMPLETED, attempts=1, duration_seconds=0.5,
             output=json.dumps(output),
+        )  # fmt: skip
+        steps.record(db or self.database, run.id, run.epoch, made)
+
+    def retrying(self, run: RunRow, key: str, error: dict[str, Any], attempts: int) -> None:
+        """The step failed, and is tried again."""
+        made = Checkpoint(
+            key=key, seq=1, name=key, status=steps.RETRYING, attempts=attempts, duration_seconds=0.5, delay_seconds=1.0,
+            error=json.dumps(error),
         )  # fmt: skip
         steps.record(self.database, run.id, run.epoch, made)
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac
-from celeriac.api import logs as api_logs
 from celeriac.state import logs
 from celeriac.state.ids import parse
 from celeriac.state.logs import NewLine
@@ -192,18 +190,6 @@ def test_a_message_with_line_breaks_is_one_event(client, start, worker, say):
     worker.complete(run)
     told = events(client.get(f"/api/v1/runs/{run}/logs/stream").text)
     assert ["line", "end"] == [name for name, _ in told]
-
-
-def test_more_streams_than_there_is_room_for_are_refused_and_places_come_back(client, start, worker, monkeypatch):
-    monkeypatch.setattr(api_logs, "_streams", threading.BoundedSemaphore(1))
-    run = start()
-    held = client.get(f"/api/v1/runs/{run}/logs/stream", buffered=False)
-    refused = client.get(f"/api/v1/runs/{run}/logs/stream")
-    assert 503 == refused.status_code
-    assert "5" == refused.headers["Retry-After"]
-    held.close()
-    worker.complete(run)
-    assert 200 == client.get(f"/api/v1/runs/{run}/logs/stream").status_code
 
 
 def test_the_page_of_a_run_shows_its_log(client: FlaskClient, start, worker, say):

@@ -107,11 +107,11 @@ def test_a_replay_that_is_sent_again_with_its_key_is_the_same_run(client: FlaskC
     first, other = start(), start()
     made = post(client, first, "replay", **{"Idempotency-Key": "k1"})
     again = post(client, first, "replay", **{"Idempotency-Key": "k1"})
-    assert (200, made.json["id"], "true") == (
+    assert (201, made.json["id"], "true") == (
         again.status_code, again.json["id"], again.headers["Idempotency-Replayed"],
     )  # fmt: skip
     differs = post(client, first, "replay", {"payload": {"name": "Grace"}}, **{"Idempotency-Key": "k1"})
-    assert (409, "urn:celeriac:problem:idempotency-conflict") == (differs.status_code, differs.json["type"])
+    assert (422, "urn:celeriac:problem:idempotency-key-reused") == (differs.status_code, differs.json["type"])
     assert 201 == post(client, other, "replay", **{"Idempotency-Key": "k1"}).status_code  # of another run
 
 
@@ -124,7 +124,7 @@ def test_a_fork_keeps_the_checkpoints_before_its_step(client: FlaskClient, start
     assert [("fetch", {"name": "Ada"})] == [(step["key"], step["output"]) for step in kept]
     key = {"Idempotency-Key": "k1"}
     made, again = (post(client, id, "fork", {"from_step": "charge#2"}, **key) for _ in range(2))
-    assert (201, 200, made.json["id"]) == (made.status_code, again.status_code, again.json["id"])
+    assert (201, 201, made.json["id"]) == (made.status_code, again.status_code, again.json["id"])
 
 
 def test_a_fork_from_a_step_that_was_not_recorded_is_422_with_those_that_were(

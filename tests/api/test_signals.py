@@ -39,7 +39,7 @@ def test_an_event_wakes_who_waits_for_it_and_its_key_makes_it_one(client, durabl
     sent = client.post("/api/v1/events", json={"name": "paid", "payload": {"order": "o1"}, "key": "evt_1"})
     assert (202, False) == (sent.status_code, sent.json["duplicate"])
     assert "queued" == status_of(durable, held)
-    again = client.post("/api/v1/events", json={"name": "paid"}, headers={"Idempotency-Key": "evt_1"})
+    again = client.post("/api/v1/events", json={"name": "paid", "key": "evt_1"})
     assert (200, True) == (again.status_code, again.json["duplicate"])
 
 

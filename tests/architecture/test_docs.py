@@ -14,6 +14,7 @@ from celery import Celery, current_app
 
 import celeriac
 from celeriac import Celeriac
+from celeriac.api.scopes import SCOPES
 from celeriac.deploy import cli
 from celeriac.workflows import registry
 from celeriac.workflows.settings import Settings
@@ -94,6 +95,12 @@ def test_the_settings_page_lists_every_setting_with_its_default() -> None:
 def test_the_page_of_operations_lists_every_command() -> None:
     named = {name.split()[0] for name, _ in rows("operating.md", "Commands")}
     assert set(cli.COMMANDS) == named
+
+
+def test_the_page_of_the_api_lists_every_scope() -> None:
+    assert SCOPES == {
+        name: told.removesuffix(" |").replace("`", "") for name, told in rows("http.md", "Keys and scopes")
+    }
 
 
 def test_the_numbers_of_the_guarantees_are_those_of_the_code() -> None:

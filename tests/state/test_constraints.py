@@ -5,7 +5,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from celeriac.state import deliveries, status, steps, workers
+from celeriac.state import api_keys, deliveries, status, steps, workers
 from celeriac.state.database import Database
 from celeriac.state.deliveries import NewDelivery
 from celeriac.state.ids import new_id
@@ -80,6 +80,13 @@ WORKERS = [
     ("workers_slots_check", "slots = -1"),
 ]
 
+KEYS = [
+    ("api_key_may_something", "scopes = '{}'"),
+    ("api_key_digest_is_sha256", "digest = 'cel_text'"),
+    ("api_key_ends_where_replaced", "replaced_by = gen_random_uuid()"),
+    ("api_key_revoked_at_a_time", "revoked_by = 'ada'"),
+]
+
 
 def assert_refused(database: Database, constraint: str, statement: str, **values: Any) -> None:
     with pytest.raises(psycopg2.errors.CheckViolation) as refused:
@@ -125,15 +132,22 @@ def test_a_worker_that_cannot_be_is_refused(shared_database: Database, constrain
     assert_refused(shared_database, constraint, statement, id=worker.id)
 
 
+@pytest.mark.parametrize(("constraint", "changes"), KEYS)
+def test_a_key_that_cannot_be_is_refused(shared_database: Database, constraint: str, changes: str) -> None:
+    key = api_keys.create(shared_database, new_id().hex, "0" * 64, name="n", scopes=["runs:read"], actor=None)
+    assert_refused(shared_database, constraint, f"update celeriac.api_keys set {changes} where id = %(id)s", id=key.id)
+
+
 def test_every_check_of_these_tables_is_tested_here(shared_database: Database) -> None:
     known = {
         row["conname"]
         for row in shared_database.all(
             "select conname from pg_constraint where contype = 'c' and conrelid = any (array["
-            "'celeriac.runs', 'celeriac.steps', 'celeriac.deliveries', 'celeriac.workers']::regclass[])"
+            "'celeriac.runs', 'celeriac.steps', 'celeriac.deliveries', 'celeriac.workers', "
+            "'celeriac.api_keys']::regclass[])"
         )
     }
-    assert known == {case[0] for case in (*RUNS, *STEPS, *DELIVERIES, *WORKERS)}
+    assert known == {case[0] for case in (*RUNS, *STEPS, *DELIVERIES, *WORKERS, *KEYS)}
 
 
 def test_of_two_runs_with_one_idempotency_key_the_second_is_refused(a_run: Any) -> None:
