@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from ..state.ids import public
 from .buckets import RedisUnavailable, Ticket
 from .connection import sentinel_kwargs
-from .tracing import unseen
+from .tracing import traceparent, unseen
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Publisher:
         self._app.send_task(
             ticket.workflow,
             task_id=public("run", ticket.run_id),
-            headers={EPOCH_HEADER: ticket.epoch},
+            headers={EPOCH_HEADER: ticket.epoch, "traceparent": traceparent()},
             producer=producer,
             ignore_result=True,
             retry=False,

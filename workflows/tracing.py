@@ -96,7 +96,7 @@ def carry(headers: MutableMapping[str, str]) -> None:
 @contextmanager
 def unseen() -> Iterator[None]:
     """Within: nothing is sampled. For our own messages, which are hints: a run has its spans from its row, and those
-    that instrumentation makes of a message would be doubles, in traces of their own."""
+    that instrumentation makes of a message, here and at the worker, would be doubles in traces of their own."""
     nobody = SpanContext(
         secrets.randbits(128) | 1, secrets.randbits(64) | 1, is_remote=False, trace_flags=TraceFlags(0)
     )

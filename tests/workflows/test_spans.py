@@ -2,8 +2,12 @@
 
 from typing import ClassVar
 
+from celery import signals
+
 from celeriac import Retry, gather, parallel, sleep, step, workflow
+from celeriac.state.ids import new_id
 from celeriac.workflows import repairs, tracing
+from celeriac.workflows.buckets import Ticket
 from celeriac.workflows.traces import trace_of
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -240,6 +244,22 @@ def test_a_replay_has_a_trace_of_its_own_with_a_link_to_what_it_repeats(perform)
     original, again = (named(perform, each, "run traced.leaf")[0] for each in (row, copy))
     assert original.trace_id != again.trace_id
     assert (original.trace_id, original.span_id) == again.link
+
+
+def test_messages_tell_workers_that_they_are_no_part_of_a_trace_also_where_nobody_instruments(durable):
+    sent = []
+
+    def note(headers, **_):
+        sent.append(headers["traceparent"])
+
+    signals.before_task_publish.connect(note)
+    try:
+        with tracing.asked_by({"traceparent": CALLER}):
+            durable.dispatcher.publish([Ticket(new_id(), 0, "", "traced.leaf")])
+    finally:
+        signals.before_task_publish.disconnect(note)
+    assert "00" == sent[0][-2:]
+    assert CALLER.split("-")[1] not in sent[0]
 
 
 def test_a_trace_that_is_not_sampled_stays_so_in_the_code_of_its_run(perform):
