@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+# Processes of pytest, each with servers of its own, that share the files of tests in their order: the files that take
+# longest come first. 0: one file after the other.
+TESTERS ?= 2
+SHARED := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-streams bench-waits check dev clean
 
@@ -10,10 +15,11 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) $(SHARED) -m "not (alone or chaos or browser)"
+	$(PYTEST) -m alone
 
 chaos: $(READY)
-	$(BIN)/python -m pytest -m chaos
+	$(PYTEST) -m chaos
 
 bench: $(READY)
 	$(BIN)/python bench/backlog.py

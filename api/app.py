@@ -5,6 +5,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
+from ..workflows.address_guard import Guard
 from . import audit, continuing, cors, guard, idempotency, limits, problems
 from .batch import blueprint as batch
 from .bulk import blueprint as bulk
@@ -33,6 +34,8 @@ from .schedules import blueprint as schedules
 from .settings_page import blueprint as settings_page
 from .signals import blueprint as signals
 from .stream import blueprint as stream
+from .subscription_page import blueprint as subscription_page
+from .subscriptions import blueprint as subscriptions
 from .traces import blueprint as traces
 from .webhook_page import blueprint as webhook_page
 
@@ -50,6 +53,7 @@ PROGRAMS = (  # what answers programs
     deliveries,
     quarantine,
     callbacks,
+    subscriptions,
     health,
     logs,
     stream,
@@ -59,7 +63,17 @@ PROGRAMS = (  # what answers programs
     keys,
     audit.blueprint,
 )
-PAGES = (page, run_page, bulk_page, queue_page, schedule_page, webhook_page, error_page, settings_page)
+PAGES = (
+    page,
+    run_page,
+    bulk_page,
+    queue_page,
+    schedule_page,
+    webhook_page,
+    subscription_page,
+    error_page,
+    settings_page,
+)
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -86,6 +100,7 @@ def create_app(durable: Celeriac) -> Flask:
     """
     durable.settings.need("database_url")
     assert durable.dispatcher, "needs the URL of Redis"
+    Guard.of(durable.settings)
     for endpoint in durable.endpoints.values():
         if endpoint.spool:
             durable.settings.need("spool_dir")

@@ -21,7 +21,8 @@ Document = dict[str, Any]
 
 
 def run(row: RunRow) -> Document:
-    """`verdict` is how a run will end, or ended, that had to clean up first; None for one that just ends."""
+    """`verdict` is how a run will end, or ended, that had to clean up first; None for one that just ends. A query in
+    `callback_url`, where secrets stand, is not told."""
     return {
         "id": public("run", row.id),
         "workflow": row.workflow,
@@ -43,6 +44,7 @@ def run(row: RunRow) -> Document:
         "idempotency_key": row.idempotency_key,
         "source": row.source,
         "source_id": row.source_id,
+        "callback_url": None if row.callback_url is None else row.callback_url.partition("?")[0],
         "parent_id": identity("run", row.parent_id),
         "parent_step": row.parent_step,
         "cancel_children": row.cancel_children,

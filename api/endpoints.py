@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from ..state import deliveries, endpoints
 from ..state.ids import parse
+from ..workflows.cipher import cipher
 from ..workflows.endpoints import OPTIONS, ROUTE_OPTIONS
 from ..workflows.errors import UsageError
 from ..workflows.step import checked_name
@@ -158,7 +159,7 @@ def _added(name: str, secret: Any, expires_at: datetime | None, overlap_seconds:
     served = served_endpoint(name)
     if not isinstance(secret, str) or not secret:
         raise invalid("/secret", "the secret is expected, as its sender shows it")
-    inbox().vault.cipher()  # without it there is nothing wrong with the secret
+    cipher(durable().settings)  # without it there is nothing wrong with the secret
     try:
         row = inbox().vault.add(served, secret, actor=g.actor, expires_at=expires_at, overlap_seconds=overlap_seconds)
     except UsageError as error:

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from ..state import measures, queues, services
+from ..state import measures, outbound, queues, services
 from ..state.database import Row
 from ..workflows import Celeriac
 from ..workflows.buckets import RedisUnavailable
@@ -23,6 +23,7 @@ from .current import durable
 from .documents import value
 from .scopes import needs
 
+CALLBACKS = "(callbacks)"  # as a subscription: all callback_urls of runs together
 Samples = Sequence[tuple[tuple[Any, ...], float]]  # values of the labels, and the value
 
 blueprint = Blueprint("metrics", __name__)
@@ -37,6 +38,7 @@ COUNTERS = (
         ("workflow", "step"),
         "Attempts of steps of ended runs beyond the first.",
     ),
+    ("outbound", "celeriac_outbound", ("subscription", "status"), "Webhooks that were sent, by how that ended."),
     ("deliveries", "celeriac_deliveries", ("endpoint", "status"), "Webhook deliveries, by what became of them."),
     (
         "log_lines_dropped",
@@ -93,6 +95,7 @@ class Scrape(Collector):
         yield from self._queues()
         yield from self._workers()
         yield from self._inbox()
+        yield from self._outbound()
         yield from self._services()
 
     def _ended(self) -> Iterator[Metric]:
@@ -160,6 +163,17 @@ class Scrape(Collector):
         yield gauge("celeriac_deliveries_pending_oldest_seconds", "For how long the oldest of them waits.", (), oldest)
         lag = measures.schedule_lag_seconds(self._database)
         yield gauge("celeriac_schedule_lag_seconds", "How late the latest due schedule is.", (), [((), lag)])
+
+    def _outbound(self) -> Iterator[Metric]:
+        rows = [(row["name"] or CALLBACKS, row) for row in outbound.pending(self._database)]
+        pending = [((name,), row["runs"]) for name, row in rows]
+        oldest = [((name,), row["oldest_seconds"]) for name, row in rows]
+        label = ("subscription",)
+        yield gauge("celeriac_outbound_pending", "Webhooks that are to be sent yet.", label, pending)
+        yield gauge("celeriac_outbound_pending_oldest_seconds", "For how long the oldest of them waits.", label, oldest)
+        every = outbound.every(self._database)
+        disabled = [((row["name"],), int(row["disabled_at"] is not None)) for row in every]
+        yield gauge("celeriac_outbound_disabled", "1: its receiver wants nothing any more.", label, disabled)
 
     def _services(self) -> Iterator[Metric]:
         rows = services.every(self._database)

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..workflows.address_guard import Guard
+from ..workflows.errors import AddressRefused
 from ..workflows.options import SCOPES, is_word
 from ..workflows.queue import KEY_LIMIT as CONCURRENCY_KEY_LIMIT
 from .body import escaped, invalid, nearest, refuse_what_postgres_refuses
+from .current import durable
 
 SECONDS_LIMIT = 100 * 366 * 86_400  # a hundred years
 INTEGER_LIMIT = 1_000_000_000
@@ -37,6 +40,7 @@ def parsed(given: Any) -> dict[str, Any]:
         _check_range(options, name, limit)
     _check_tags(options)
     _check_keys(options)
+    _check_callback(options)
     if "debounce" in options:
         options["debounce"] = _debounce(options["debounce"])
     return options
@@ -89,6 +93,14 @@ def _check_keys(options: Mapping[str, Any]) -> None:
     scope = options.get("idempotency_scope", SCOPES[0])
     if scope not in SCOPES:
         raise invalid("/options/idempotency_scope", f"{_told(scope)} is no scope{nearest(str(scope), SCOPES)}")
+
+
+def _check_callback(options: Mapping[str, Any]) -> None:
+    if "callback_url" in options:
+        try:
+            Guard.of(durable().settings).place(options["callback_url"])
+        except AddressRefused as refusal:
+            raise invalid("/options/callback_url", str(refusal)) from None
 
 
 def _debounce(given: Any) -> dict[str, Any]:

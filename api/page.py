@@ -23,6 +23,11 @@ DECLARED_SCHEDULES = 500  # of all workflows together
 NOTICES = {
     "retried": "Retried: it goes on from its failed step, finished steps are kept.",
     "cancelled": "Cancelled.",
+    "subscription-paused": "Paused: what is to be told is kept, and waits.",
+    "subscription-resumed": "It is told again; what had waited is sent now.",
+    "subscription-removed": "Removed: nothing more is told.",
+    "subscription-is-disabled": "It is disabled: resume it first.",
+    "sample-sent": "A signed sample is on its way: this is the run that sends it.",
     "cancelling": "Asked to cancel: it ends at its next step, or when it has cleaned up.",
     "terminating": "Asked to terminate: the process that executes it is killed now.",
     "run-paused": "Paused: it stops before its next step. Its timers go on.",

@@ -28,10 +28,12 @@ from ..workflows.errors import (
     RevisionConflict,
     ScheduleConflict,
     StateUnavailable,
+    SubscriptionConflict,
     Superseded,
     TooLarge,
     UnknownQueue,
     UnknownSchedule,
+    UnknownSubscription,
     UnknownWorkflow,
     UsageError,
 )
@@ -51,6 +53,7 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (UnknownWorkflow, 404, "unknown-workflow"),
     (UnknownQueue, 404, "unknown-queue"),
     (UnknownSchedule, 404, "unknown-schedule"),
+    (UnknownSubscription, 404, "unknown-subscription"),
     (UsageError, 400, "usage"),
     (QueueFull, 429, "queue-full"),
     (QueueDraining, 409, "queue-draining"),
@@ -58,6 +61,7 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (IdempotencyConflict, 409, "idempotency-conflict"),
     (Superseded, 409, "superseded"),
     (ScheduleConflict, 409, "schedule-conflict"),
+    (SubscriptionConflict, 409, "subscription-conflict"),
     (RevisionConflict, 412, "revision-conflict"),
     (StateUnavailable, 503, "state-unavailable"),
 )

@@ -29,7 +29,7 @@ blueprint = Blueprint("run_page", __name__, url_prefix="/runs/<id>")
 
 CHILDREN = 10  # that the page of their parent shows
 CHILDREN_COUNTED = 10_000
-BRANCHES = ("hook", "replay", "fork")  # runs that came from another one, besides children
+BRANCHES = ("hook", "replay", "fork", "outbound")  # runs that came from another one, besides children
 WAITS = ("event", "message", "token", "child", "sleep")  # kinds of step that end when something comes
 STUCK = (status.DELAYED, *RETRIABLE)  # statuses in which a step that failed can be given a result
 

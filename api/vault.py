@@ -1,7 +1,5 @@
 """Webhook secrets: encrypted where they are stored, several of them live, each with the time when it was used last."""
 
-import base64
-import hashlib
 import logging
 import threading
 import time
@@ -10,13 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from ..state import endpoints
 from ..state.database import Row
 from ..workflows import Celeriac
+from ..workflows.cipher import InvalidToken, cipher, fingerprint
 from ..workflows.errors import StateUnavailable, UsageError
 from ..workflows.webhook import Endpoint
 from .verify.algorithms import key_of
@@ -25,7 +20,6 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0  # for so long what was read is believed; while Postgres is away, for as long as that takes
 USE_SECONDS = 60.0  # between two notes that one secret was used
-PURPOSE = b"celeriac webhook secrets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +84,7 @@ class Vault:
             self._durable.database,
             endpoint.name,
             fingerprint(endpoint.name, text),
-            self.cipher().encrypt(text.encode()).decode(),
+            cipher(self._durable.settings).encrypt(text.encode()).decode(),
             actor=actor,
             expires_at=expires_at,
             overlap_seconds=overlap_seconds,
@@ -117,24 +111,10 @@ class Vault:
         found: dict[str, list[Secret]] = defaultdict(list)
         for row in rows:
             try:
-                text = self.cipher().decrypt(row["ciphertext"]).decode()
+                text = cipher(self._durable.settings).decrypt(row["ciphertext"]).decode()
             except (InvalidToken, UsageError) as error:
                 told = str(error) or "secret_key is not the one that it was encrypted with"
                 log.error("secret %s of endpoint %s cannot be read: %s", row["fingerprint"], row["endpoint"], told)
             else:
                 found[row["endpoint"]].append(Secret(text, row["fingerprint"], row["expires_at"]))
         return found
-
-    def cipher(self) -> MultiFernet:
-        """What encrypts and decrypts. Raises UsageError where the setting secret_key is missing, or short."""
-        keys = self._durable.settings.secret_keys()
-        return MultiFernet([Fernet(base64.urlsafe_b64encode(_derived(key))) for key in keys])
-
-
-def fingerprint(endpoint: str, text: str) -> str:
-    """Tells the secrets of one endpoint apart, and is too short to find out what they are."""
-    return hashlib.sha256(f"{endpoint}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
-
-
-def _derived(key: str) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=PURPOSE).derive(key.encode())

@@ -10,10 +10,10 @@ from ..state.deliveries import DeliveryRow
 from ..state.ids import public
 from ..state.quarantine import QuarantineRow
 from ..workflows import Celeriac
+from ..workflows.cipher import fingerprint
 from ..workflows.declaration import declaration_of
 from ..workflows.webhook import Endpoint
 from .documents import Document, identity, moment
-from .vault import fingerprint
 
 
 def endpoint(durable: Celeriac, name: str, row: Row | None, counts: Sequence[Row] = ()) -> Document:

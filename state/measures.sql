@@ -22,7 +22,7 @@ with turn as materialized (
     from turn as t
 ), ended as materialized (
     select r.* from span cross join lateral (
-        select id, workflow, status, attempt, started_at, finished_at from celeriac.runs
+        select id, workflow, status, attempt, started_at, finished_at, concurrency_key from celeriac.runs
         where finished_at > span.begins and finished_at <= span.ends order by finished_at) as r
 ), done as materialized (
     select e.workflow, s.name, s.attempts, extract(epoch from s.finished_at - s.started_at)::float8 as seconds
@@ -52,6 +52,9 @@ with turn as materialized (
     from done as d left join named on named.workflow = d.workflow and named.name = d.name
 ), {{bounded}}, counted as (
     select 'runs_finished' as name, workflow, status as detail, count(*) as count from ended group by 2, 3
+    union all
+    select 'outbound', case when concurrency_key like 'callback %%' then '(callbacks)' else concurrency_key end, status,
+        count(*) from ended where workflow = 'celeriac.outbound' group by 2, 3
     union all
     select 'run_retries', workflow, '', sum(attempt - 1) from ended where attempt > 1 group by 2
     union all

@@ -19,6 +19,7 @@ from .queries import Queries
 
 SQL = Queries("runs.sql")
 BATCH = 500  # runs that one sweep moves at most
+OUTBOUND = "celeriac.outbound"  # our own workflow, which sends webhooks: see 0011_outbound.sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class RunRow:
     verdict: str | None  # how it will end, once its clean-up is done
     cancel_children: str
     hooks: str | None
+    callback_url: str | None
     paused_at: datetime | None
     paused_by: str | None
     pause_note: str | None
@@ -132,6 +134,7 @@ class NewRun:
     max_duration_seconds: float | None = None  # from its first start
     hooks: str | None = None  # runs that its end starts, as JSON
     cancel_children: str = "on_cancel"
+    callback_url: str | None = None  # where its end is told
     step_is_optional: bool = False  # of a child: its parent asked for it while it handled an error
 
 
@@ -140,7 +143,10 @@ _MEMBERS = tuple(member.name for member in fields(NewRun))
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which runs a list shows. `after` is the cursor: created_at and id of the last one that was seen."""
+    """Which runs a list shows. `after` is the cursor: created_at and id of the last one that was seen.
+
+    Runs that send webhooks are not the shop's own: a filter has to name their workflow, queue, key, source or parent.
+    """
 
     status: Sequence[str] = ()
     workflow: str | None = None
@@ -167,7 +173,10 @@ class Filter:
             "created_at < %(created_to)s": self.created_to,
             "(created_at, id) < (%(after_at)s, %(after_id)s)": self.after,
         }
-        where = " and ".join(condition for condition, value in conditions.items() if value is not None) or "true"
+        narrowing = [condition for condition, value in conditions.items() if value is not None]
+        if not any((self.workflow, self.queue, self.concurrency_key, self.source, self.parent_id)):
+            narrowing.append(f"workflow <> '{OUTBOUND}'")
+        where = " and ".join(narrowing) or "true"
         after_at, after_id = self.after or (None, None)
         values = {name: value for name, value in asdict(self).items() if name not in ("status", "after")}
         return where, values | {"status": list(self.status), "after_at": after_at, "after_id": after_id}

@@ -42,6 +42,7 @@ do update set
     priority = case when r.debounce_mode = 'leading' then r.priority else excluded.priority end,
     max_attempts = case when r.debounce_mode = 'leading' then r.max_attempts else excluded.max_attempts end,
     traceparent = case when r.debounce_mode = 'leading' then r.traceparent else excluded.traceparent end,
+    callback_url = case when r.debounce_mode = 'leading' then r.callback_url else excluded.callback_url end,
     expires_at = case when r.debounce_mode = 'leading' then r.expires_at else excluded.expires_at end
 returning *;
 

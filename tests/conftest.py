@@ -1,24 +1,39 @@
 """Real servers for every ring: Postgres and Redis from the wheels, or those that CELERIAC_TEST_*_URL name."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg2
 import pytest
 import redis
 from celery import Celery
+from databases import Databases
+from nursery import Nursery
 
 from celeriac import Celeriac
 from celeriac.deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from celeriac.state.database import Database
-from celeriac.state.migrate import migrate
 
-TEMPLATE = "celeriac_template"
+RANDOM = re.compile(r"[0-9a-f]{32}")
 # Taken out of the environment, where every CELERIAC_* is a setting.
 GIVEN_DATABASE_URL = os.environ.pop("CELERIAC_TEST_DATABASE_URL", "")
 GIVEN_REDIS_URL = os.environ.pop("CELERIAC_TEST_REDIS_URL", "")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if (GIVEN_DATABASE_URL or GIVEN_REDIS_URL) and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "several processes of pytest would empty the server of CELERIAC_TEST_*_URL under each other: "
+            "run one (TESTERS=0 for make), or let each start servers of its own"
+        )
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Several processes of pytest have to agree on the names of tests: of new ids in them only the kind is shown."""
+    return RANDOM.sub("...", val) if isinstance(val, str) and RANDOM.search(val) else None
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,25 +44,40 @@ def no_settings_of_the_developer() -> None:
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the migrated database `celeriac_template`."""
-    server = None if GIVEN_DATABASE_URL else EmbeddedPostgres(tmp_path_factory.mktemp("postgres")).start()
-    url = server.url if server else GIVEN_DATABASE_URL
-    _admin(url, f"drop database if exists {TEMPLATE}", f"create database {TEMPLATE}")
-    template = Database(_sibling(url, TEMPLATE))
-    migrate(template)
-    template.close()
-    yield url
-    if server:
-        server.stop()
+    """A server that keeps no promise to the disk: no test reads it after a power failure."""
+    if GIVEN_DATABASE_URL:
+        yield GIVEN_DATABASE_URL
+        return
+    with (
+        EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server,
+        closing(psycopg2.connect(server.url)) as admin,
+    ):
+        admin.autocommit = True
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            admin.cursor().execute(f"alter system set {setting} = off")
+        admin.cursor().execute("select pg_reload_conf()")
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_url: str) -> Iterator[Databases]:
+    databases = Databases(postgres_url)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture
-def database_url(postgres_url: str) -> Iterator[str]:
-    """A fresh, migrated database."""
-    name = f"t_{uuid4().hex}"
-    _admin(postgres_url, f"create database {name} template {TEMPLATE}")
-    yield _sibling(postgres_url, name)
-    _admin(postgres_url, f"drop database {name} with (force)")
+def database_url(databases: Databases) -> str:
+    """A migrated database without rows, for what happens in this process: emptied for each test."""
+    return databases.emptied()
+
+
+@pytest.fixture
+def new_database_url(databases: Databases) -> Iterator[str]:
+    """A migrated database of the test's own, for processes: one that outlives its test harms no other."""
+    url = databases.new()
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture
@@ -94,22 +124,17 @@ def durable(make_durable: Callable[..., Celeriac]) -> Celeriac:
     return make_durable()
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Starts workers and beats."""
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
     """A file that step bodies append a line to, so that a test can count what really ran."""
     file = tmp_path / "journal"
     file.touch()
     return file
-
-
-def _admin(url: str, *statements: str) -> None:
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-    connection.close()
-
-
-def _sibling(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}"

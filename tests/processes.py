@@ -3,7 +3,6 @@ folder `tests` is on pytest's path, and a ring's conftest.py imports the fixture
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nursery import Nursery
 
 from celeriac import Celeriac
 from celeriac.state import queues, workers
@@ -30,12 +30,9 @@ def wait_until(holds: Callable[[], Any], seconds: float = 20.0) -> Any:
 class Process:
     """A process group of its own, with its output in a file."""
 
-    def __init__(self, command: list[str], folder: Path, environ: dict[str, str], log: Path):
+    def __init__(self, nursery: Nursery, command: list[str], folder: Path, environ: dict[str, str], log: Path):
         self.log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                command, cwd=folder, env=environ, stdout=output, stderr=output, start_new_session=True
-            )
+        self._process = nursery.start(command, folder, environ, log)
 
     @property
     def pid(self) -> int:
@@ -57,14 +54,10 @@ class Process:
         return self._process.wait(seconds)
 
     def end(self) -> None:
+        """With the test. To end in order takes a worker seconds, and is tested where it matters."""
         if self.is_running:
-            self.send_all(signal.SIGCONT)
-            self.send(signal.SIGTERM)
-            try:
-                self.wait(10)
-            except subprocess.TimeoutExpired:
-                self.send_all(signal.SIGKILL)
-                self.wait()
+            self.send_all(signal.SIGKILL)
+            self.wait()
 
 
 class Shop:
@@ -74,8 +67,16 @@ class Shop:
     its processes.
     """
 
-    def __init__(self, durable: Celeriac, module: Path, folder: Path, environ: Mapping[str, str] | None = None):
-        self.durable, self._module, self._folder, self._environ = durable, module, folder, dict(environ or {})
+    def __init__(
+        self,
+        durable: Celeriac,
+        nursery: Nursery,
+        module: Path,
+        folder: Path,
+        environ: Mapping[str, str] | None = None,
+    ):
+        self.durable, self._nursery, self._module, self._folder = durable, nursery, module, folder
+        self._environ = dict(environ or {})
         self.journal, self.gates = folder / "journal", folder / "gates"
         self.journal.touch()
         self.gates.mkdir()
@@ -111,6 +112,14 @@ class Shop:
     def steps(self) -> list[int]:
         """The numbers of the `numbered` steps whose bodies began, in order."""
         return [int(line.split()[0]) for line in self.lines() if line[0].isdigit()]
+
+    def most_at_once(self) -> int:
+        """How many bodies that note their `begin` and `end` ran at the same time, at most."""
+        running = most = 0
+        for line in self.lines():
+            running += {"begin": 1, "end": -1}.get(line, 0)
+            most = max(most, running)
+        return most
 
     def pid_in_step(self, n: int) -> int:
         """The process that is in step n, once it is there."""
@@ -151,7 +160,7 @@ class Shop:
         }
         environ |= {f"CELERIAC_{name.upper()}": str(value) for name, value in settings.items()}
         log = self._folder / f"{name}{len(self._processes)}.log"
-        process = Process(command, self._module.parent, environ, log)
+        process = Process(self._nursery, command, self._module.parent, environ, log)
         self._processes.append(process)
         return process
 

@@ -14,6 +14,7 @@ from ..state.database import Database, Revisions, Transaction, after_commit
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
+from .address_guard import Guard
 from .buckets import Buckets
 from .code_spans import CodeSpans
 from .connection import connect, is_redis
@@ -33,6 +34,7 @@ from .run import Child, Run
 from .schedule_control import ScheduleControl
 from .settings import Settings
 from .step import return_annotation
+from .subscription_control import SubscriptionControl
 from .trigger import Source, Target, new_run, parent_execution, start, start_children
 from .waits import deliver_message
 from .webhook import Declared, Endpoint, declare_endpoint
@@ -161,8 +163,11 @@ class Celeriac:
     ) -> NewRun:
         """The row of a run to be started, checked and not yet there: for those who start it in a transaction of theirs.
 
-        Raises UnknownWorkflow, UnknownQueue, PayloadInvalid, NotSerializable, TooLarge.
+        Raises UnknownWorkflow, UnknownQueue, PayloadInvalid, NotSerializable, TooLarge, and AddressRefused for a
+        callback_url that nothing is sent to.
         """
+        if options.callback_url is not None:
+            Guard.of(self.settings).place(options.callback_url)
         target, text = target_of(self, workflow), self.payload_text(workflow, payload_)
         if options.queue is not None:
             target = replace(target, when_full=when_full_of(self, options.queue, target.name))
@@ -208,6 +213,11 @@ class Celeriac:
     def schedule(self, key: str, revisions: Revisions = None) -> ScheduleControl:
         """One schedule, made and changed at run time: `durable.schedule("report of c1").create(report, Cron(...))`."""
         return ScheduleControl(self, key, revisions)
+
+    def subscription(self, name: str) -> SubscriptionControl:
+        """Who is told, by a signed webhook, what happens here:
+        `durable.subscription("crm").create("https://crm.example/hook", ["run.failed"])`."""
+        return SubscriptionControl(self, name)
 
     def why(self, id: UUID) -> Why | None:
         """Why a run does not run: what it waits for now, gate by gate. None: it is unknown."""

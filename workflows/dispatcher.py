@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from uuid import UUID
 
-from ..state import lines, queues, runs, status, workers
+from ..state import lines, outbound, queues, runs, status, workers
 from ..state.database import Database
 from ..state.errors import StateUnavailable
 from ..state.ids import public
@@ -28,6 +28,7 @@ PAGE = 1000  # queued runs that are offered in one call
 ELDERS = 1000  # runs of one line that are offered again because one of them was overtaken
 SETTLING_MS = 2_000  # a ticket whose run has moved on may be about to be released by the worker that moved it
 SERVED_SECONDS = 0.5  # for so long it is remembered which workflows have a live worker
+WATCHED_SECONDS = 5.0  # and whether there are subscriptions
 COUNT_SECONDS = 60.0  # between two exact counts of what waits in Redis
 PUBLISH_AGAIN_MS = 10_000  # a run that is admitted and was not claimed by then: its message may be lost
 
@@ -43,6 +44,7 @@ class Dispatcher:
         self._herald = Herald(buckets)
         self._served: frozenset[str] = frozenset()
         self._served_until = 0.0
+        self._is_watched, self._watched_until = False, 0.0
         self._count_at = 0.0  # monotonic: when `heal` has Redis count what waits, and does not believe its count
 
     @property
@@ -231,6 +233,8 @@ class Dispatcher:
                 found.append(runs.get(self._database, moved.parent_id))
             if moved.is_final and moved.hooks is not None:
                 found += runs.of_source(self._database, "hook", public("run", moved.id))
+            if moved.is_final and self._is_told(moved):
+                found += runs.of_source(self._database, "outbound", public("run", moved.id))
         except StateUnavailable:
             pass  # `heal` offers them
         return [run for run in found if run is not None and run.is_ready]
@@ -282,6 +286,18 @@ class Dispatcher:
                 return False  # its row is committed: `heal` offers it
             self._served_until = time.monotonic() + SERVED_SECONDS
         return workflow in self._served
+
+    def _is_told(self, ended: RunRow) -> bool:
+        """Whether the end of a run may have started others that tell of it. A subscription that is younger than this
+        knowledge is told by beat's next look, a little later."""
+        if ended.workflow == runs.OUTBOUND:
+            return False
+        if ended.callback_url is not None:
+            return True
+        if time.monotonic() > self._watched_until:
+            self._is_watched = outbound.is_watched(self._database)
+            self._watched_until = time.monotonic() + WATCHED_SECONDS
+        return self._is_watched
 
     def _free_stale(self, queue: str, holding: Holding, found: dict[UUID, tuple[str, int]]) -> int:
         stale = [ticket for ticket, age_ms in holding.slots if age_ms > SETTLING_MS and not _is_held(ticket, found)]

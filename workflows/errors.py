@@ -5,13 +5,17 @@
      │   ├─ CodeChanged              the code does not fit what its run has recorded: deploy code that does
      │   ├─ UnknownWorkflow          no such name; the nearest known one is suggested
      │   ├─ UnknownQueue             no such queue; the nearest known one is suggested
-     │   └─ UnknownSchedule          no such schedule
+     │   ├─ UnknownSchedule          no such schedule
+     │   ├─ UnknownSubscription      no such subscription
+     │   └─ AddressRefused           an address that webhooks are not sent to (HTTP 422)
      ├─ PayloadInvalid               the payload does not fit the signature (HTTP 422)
      ├─ NotSerializable              a value that JSON cannot hold; names the step and the path
      │   └─ TooLarge                 above its limit (HTTP 413)
      ├─ IdempotencyConflict          the key was used with another payload (HTTP 409)
      ├─ RevisionConflict             somebody changed it since it was looked at (HTTP 412)
      ├─ ScheduleConflict             the key of a schedule is taken, or the code declares it (HTTP 409)
+     ├─ SubscriptionConflict         the name of a subscription is taken (HTTP 409)
+     ├─ NotDelivered                 a webhook that was sent was not accepted, it is tried again
      ├─ Refused                      the queue takes no run now, nothing was stored
      │   ├─ QueueFull                max_queued runs wait in it (HTTP 429)
      │   ├─ QueueDraining            it is worked off, and takes no new ones (HTTP 409)
@@ -49,10 +53,12 @@ from ..state.errors import (
 
 __all__ = [
     "Abort",
+    "AddressRefused",
     "CeleriacError",
     "CodeChanged",
     "IdempotencyConflict",
     "KeyFull",
+    "NotDelivered",
     "NotSerializable",
     "PayloadInvalid",
     "QueueDraining",
@@ -68,10 +74,12 @@ __all__ = [
     "ScheduleConflict",
     "StateUnavailable",
     "StepError",
+    "SubscriptionConflict",
     "Superseded",
     "TooLarge",
     "UnknownQueue",
     "UnknownSchedule",
+    "UnknownSubscription",
     "UnknownWorkflow",
     "UsageError",
 ]
@@ -96,6 +104,22 @@ class UnknownQueue(UsageError):
 
 class UnknownSchedule(UsageError):
     """No schedule has this key."""
+
+
+class UnknownSubscription(UsageError):
+    """No subscription has this name."""
+
+
+class AddressRefused(UsageError):
+    """A webhook is not sent to this address: it is no URL, not public, or without TLS, and not allowed by a setting."""
+
+
+class SubscriptionConflict(CeleriacError):
+    """The name is that of another subscription. Nothing was changed."""
+
+
+class NotDelivered(CeleriacError):
+    """A webhook that was sent was not accepted: no answer, or one that is no 2xx."""
 
 
 class ScheduleConflict(CeleriacError):

@@ -32,6 +32,7 @@ class Options:
     tags: Sequence[str] = ()
     metadata: Mapping[str, Any] | None = None
     max_attempts: int | None = None  # instead of the workflow's own
+    callback_url: str | None = None  # where its end is told, as a signed webhook
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Options":
@@ -61,6 +62,7 @@ class Options:
         _check_kind("metadata", self.metadata, (Mapping,))
         _check_kind("debounce", self.debounce, (Mapping,))
         _check_kind("queue", self.queue, (str,))
+        _check_kind("callback_url", self.callback_url, (str,))
         _check_number("countdown", self.countdown, -SECONDS_LIMIT, SECONDS_LIMIT)
         _check_number("idempotency_ttl", self.idempotency_ttl, 0, SECONDS_LIMIT)
         if not isinstance(self.expires, datetime):

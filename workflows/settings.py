@@ -23,8 +23,10 @@ class Settings:
     api_rate: str = ""  # requests that one key, or one address without a key, may send: "100/s", "6000/m"; none
     api_threads: int = 32  # of one API process: requests that it answers at once, see `celeriac api`
     cors_origins: str = ""  # pages that may read runs with the token of a run: https://shop.example.org, by commas
-    # encrypts the webhook secrets that are added at run time, signs run tokens; several, by commas: the first is new
+    # encrypts stored webhook secrets, signs run tokens and callbacks of runs; several, by commas: the first is new
     secret_key: str = ""
+    outbound_allow: str = ""  # hosts and networks, by commas, that webhooks are sent to though they are not public
+    outbound_http: bool = False  # whether webhooks are sent to public addresses without TLS, too
     spool_dir: str = ""  # a folder that outlives the process, for webhook deliveries while Postgres is away
     spool_limit_bytes: int = 268_435_456  # of the spool of one API process
     payload_limit_bytes: int = 1_048_576  # JSON of one payload

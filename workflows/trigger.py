@@ -54,7 +54,12 @@ class Source:
 
 
 def new_run(target: Target, text: Json, options: Options, source: Source, idempotency_ttl_seconds: float) -> NewRun:
-    """The row to be. Raises UsageError where its keys cannot be."""
+    """The row to be. Raises UsageError where its keys cannot be, and for the workflow that speaks in our name."""
+    if target.name == runs.OUTBOUND and source.kind != "outbound":
+        raise UsageError(
+            f"{runs.OUTBOUND} tells others what has happened, and is started by that alone: make a subscription, or "
+            "start a run with callback_url"
+        )
     is_child = source.kind == "parent"
     concurrency_key = options.concurrency_key or _at(target, "concurrency_key", text, KEY_LIMIT) or ""
     idempotency_key = options.idempotency_key or (None if is_child else _at(target, "idempotency", text, 500))
@@ -89,6 +94,7 @@ def new_run(target: Target, text: Json, options: Options, source: Source, idempo
         max_duration_seconds=target.max_duration_seconds,
         hooks=json.dumps(target.hooks) if target.hooks else None,
         cancel_children=target.cancel_children,
+        callback_url=options.callback_url,
     )
     return new if options.debounce is None else replace(new, **Debounce.of(options.debounce).columns())
 

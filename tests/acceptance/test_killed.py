@@ -5,9 +5,12 @@ import signal
 import time
 from collections import Counter
 
+import pytest
+
 from celeriac.state import runs
 
 
+@pytest.mark.alone
 def test_a_killed_child_resumes_from_the_last_checkpoint_within_two_seconds(shop, wait_until):
     shop.worker()
     run = shop.durable.trigger("five-steps")
@@ -23,6 +26,7 @@ def test_a_killed_child_resumes_from_the_last_checkpoint_within_two_seconds(shop
     assert (1, 1) == (run.row.attempt, run.row.crashes)
 
 
+@pytest.mark.alone
 def test_a_killed_worker_resumes_on_another_within_two_seconds(shop, wait_until):
     shop.beat()
     first = shop.worker()
@@ -40,6 +44,7 @@ def test_a_killed_worker_resumes_on_another_within_two_seconds(shop, wait_until)
     assert 1 == run.row.attempt
 
 
+@pytest.mark.alone
 def test_a_frozen_worker_that_was_taken_over_cannot_write_when_it_thaws(shop, wait_until):
     shop.beat(heartbeat_timeout_seconds=2)
     frozen = shop.worker(concurrency=1, heartbeat_seconds=0.5)

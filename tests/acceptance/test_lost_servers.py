@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from celeriac.deploy.embedded import EmbeddedPostgres, EmbeddedRedis
+from celeriac.deploy.embedded import EmbeddedPostgres
 from celeriac.state import runs
 from celeriac.state.database import Database
 from celeriac.state.migrate import migrate
 
 LIMIT = 3  # of queue "limited"
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis(tmp_path / "redis", appendonly=False) as server:
-        yield server
 
 
 @pytest.fixture
@@ -31,15 +25,6 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-def most_at_once(lines: list[str]) -> int:
-    """How many step bodies of `limited` ran at the same time, at most."""
-    running = most = 0
-    for line in lines:
-        running += {"begin": 1, "end": -1}.get(line, 0)
-        most = max(most, running)
-    return most
-
-
 def test_flushall_with_fifty_runs_in_flight_loses_none_and_keeps_the_limit(shop, wait_until):
     shop.beat()
     shop.worker(concurrency=6)
@@ -49,7 +34,7 @@ def test_flushall_with_fifty_runs_in_flight_loses_none_and_keeps_the_limit(shop,
         client.flushall()
     assert list(range(50)) == [run.result(timeout=60) for run in started]
     assert 100 == shop.lines().count("begin")
-    assert LIMIT >= most_at_once(shop.lines())
+    assert LIMIT >= shop.most_at_once()
 
 
 def test_a_redis_that_is_killed_and_comes_back_empty_loses_no_run(make_shop, make_durable, own_redis, wait_until):
@@ -116,6 +101,7 @@ def test_a_postgres_that_is_killed_and_restarted_under_load_loses_nothing(
         assert 1 == len(ends)
 
 
+@pytest.mark.alone
 def test_beat_takes_over_from_a_killed_beat(shop, wait_until):
     first, _second = shop.beat(), shop.beat()
     shop.worker()

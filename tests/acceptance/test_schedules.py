@@ -19,6 +19,7 @@ def sent(shop) -> list[str]:
     return [line.split()[1] for line in shop.lines() if line.startswith("plain")]
 
 
+@pytest.mark.alone
 def test_celery_beat_with_our_scheduler_sends_plain_tasks_and_starts_workflows_once_a_tick(shop, wait_until):
     first, second = shop.run(CELERY_BEAT), shop.run(CELERY_BEAT)
     shop.worker()
@@ -55,6 +56,7 @@ def test_ticks_while_redis_is_away_are_recorded_and_start_when_it_is_back(
     assert {"started"} == {tick["outcome"] for tick in mine.ticks()}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_beat_that_is_told_to_stop_stops_at_once(shop, wait_until, number):
     beat = shop.beat()

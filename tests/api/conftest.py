@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.routing import Rule
 
 from celeriac import Celeriac, Event, workflow
 from celeriac.api import create_app
@@ -33,6 +34,22 @@ def client_of(durable: Celeriac) -> Client:
     client = app.test_client()
     assert isinstance(client, Client)
     return client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def urls_compiled_once() -> Iterator[None]:
+    """Each new application compiles two functions for each of its URLs, which takes longer than most tests do: here
+    those of equal rules are shared."""
+    compiled: dict[tuple[str, str, bool], Any] = {}
+    compile = Rule._compile_builder
+
+    def compile_once(rule: Rule, append_unknown: bool = True) -> Any:
+        key = (rule.rule, str(rule.defaults), append_unknown)
+        return compiled[key] if key in compiled else compiled.setdefault(key, compile(rule, append_unknown))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", compile_once)
+        yield
 
 
 @workflow(name="api-tests.greet")

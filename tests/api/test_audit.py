@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from celeriac import Celeriac
 from celeriac.api import audit as writer
-from celeriac.api import create_app, keyring
+from celeriac.api import keyring
 from celeriac.beat.pruner import Pruner
 from celeriac.state.errors import StateUnavailable
 from celeriac.state.ids import new_id
@@ -25,11 +25,6 @@ def durable(make_durable: Callable[..., Celeriac]) -> Celeriac:
     durable = make_durable(celeriac_api_key=ROOT, celeriac_secret_key="a secret of sixteen characters or more")
     durable.webhook("plain", verify="none")
     return durable
-
-
-@pytest.fixture
-def client(durable: Celeriac) -> FlaskClient:
-    return create_app(durable).test_client()
 
 
 @pytest.fixture

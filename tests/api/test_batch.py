@@ -5,13 +5,12 @@ import json
 import socket
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from one_database import empty, one_database
 
 from celeriac import Celeriac
 from celeriac.api import batch
@@ -20,16 +19,6 @@ from celeriac.state.errors import StateUnavailable
 GREET = "/api/v1/workflows/api-tests.greet/batch"
 ALL = "/api/v1/batch"
 NDJSON = "application/x-ndjson"
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    yield from one_database(postgres_url)
-
-
-@pytest.fixture(autouse=True)
-def emptied(database_url: str) -> None:
-    empty(database_url)
 
 
 def send(client: FlaskClient, lines: list[Any], path: str = GREET, **headers: str) -> Any:

@@ -4,30 +4,28 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import request
 from flask.testing import FlaskClient
-
-from celeriac.api import guard
-from celeriac.api.principal import RUN_TOKEN, Principal
 
 SHOP = "https://shop.example.org"
 RUNS = "/api/v1/runs"
 KEY = {"Authorization": "Bearer key"}
-TOKEN = {"Authorization": "Bearer the token of a run"}
 ASKS = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
 
 
 @pytest.fixture
-def open_client(make_client: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    asker = guard._asker
+def open_client(make_client: Callable[..., FlaskClient]) -> FlaskClient:
+    secret = "a key of the tests, long enough for them"
+    return make_client(
+        celeriac_api_key="key", celeriac_secret_key=secret, celeriac_cors_origins=f"{SHOP}, https://other.example.org/"
+    )
 
-    def knows_the_token(api_key: str) -> Principal:
-        if request.headers.get("Authorization") == TOKEN["Authorization"]:
-            return Principal(RUN_TOKEN, "a run", frozenset({"runs:read"}))
-        return asker(api_key)
 
-    monkeypatch.setattr(guard, "_asker", knows_the_token)
-    return make_client(celeriac_api_key="key", celeriac_cors_origins=f"{SHOP}, https://other.example.org/")
+@pytest.fixture
+def run(open_client: FlaskClient) -> tuple[str, dict[str, str]]:
+    """The address of a run, and the header with its token."""
+    greet = "/api/v1/workflows/api-tests.greet/trigger"
+    answer = open_client.post(greet, json={"payload": {"name": "Ada"}}, headers=KEY)
+    return answer.headers["Location"], {"Authorization": f"Bearer {answer.json['token']}"}
 
 
 def allowed(answer: Any) -> str | None:
@@ -41,19 +39,23 @@ def test_it_is_off_by_default(make_client: Callable[..., FlaskClient]) -> None:
     assert 401 == client.options(RUNS, headers={"Origin": SHOP} | ASKS).status_code
 
 
-def test_a_page_that_is_listed_may_read(open_client: FlaskClient) -> None:
+def test_a_page_that_is_listed_may_read(open_client: FlaskClient, run: tuple[str, dict[str, str]]) -> None:
+    path, token = run
     asked = open_client.options(RUNS, headers={"Origin": SHOP} | ASKS)
     assert (204, SHOP, "GET") == (asked.status_code, allowed(asked), asked.headers["Access-Control-Allow-Methods"])
     assert "Authorization" in asked.headers["Access-Control-Allow-Headers"]
-    read = open_client.get(RUNS, headers={"Origin": SHOP} | TOKEN)
+    read = open_client.get(path, headers={"Origin": SHOP} | token)
     assert (200, SHOP, "Origin") == (read.status_code, allowed(read), read.headers["Vary"])
     assert "Access-Control-Allow-Credentials" not in read.headers
-    assert "Origin" == open_client.get(RUNS, headers=TOKEN).headers["Vary"]
+    assert "Origin" == open_client.get(path, headers=token).headers["Vary"]
 
 
 @pytest.mark.parametrize("origin", ["https://shop.example.org.evil.com", "http://shop.example.org", "null", "*", ""])
-def test_a_page_that_is_not_listed_may_not(open_client: FlaskClient, origin: str) -> None:
-    assert None is allowed(open_client.get(RUNS, headers={"Origin": origin} | TOKEN))
+def test_a_page_that_is_not_listed_may_not(
+    open_client: FlaskClient, run: tuple[str, dict[str, str]], origin: str
+) -> None:
+    path, token = run
+    assert None is allowed(open_client.get(path, headers={"Origin": origin} | token))
     assert 401 == open_client.options(RUNS, headers={"Origin": origin} | ASKS).status_code
 
 

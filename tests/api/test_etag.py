@@ -1,13 +1,12 @@
 """ETags: nothing is sent again that is the same, and nobody overwrites what another one changed meanwhile."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from one_database import empty, one_database
 
 from celeriac import Celeriac
 from celeriac.beat.scheduler import Scheduler
@@ -21,14 +20,8 @@ ENDPOINT = "/api/v1/endpoints/made"
 BODY = {"workflow": "api-tests.greet", "payload": {"name": "Ada"}, "cron": "0 * * * *"}
 
 
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    yield from one_database(postgres_url)
-
-
 @pytest.fixture(autouse=True)
-def made(database_url: str, client: FlaskClient, durable: Celeriac) -> None:
-    empty(database_url)
+def made(client: FlaskClient, durable: Celeriac) -> None:
     durable.register()
     assert 201 == client.post("/api/v1/schedules", json=BODY | {"key": "hourly"}).status_code
     assert 201 == client.post("/api/v1/endpoints", json={"name": "made", "verify": "github"}).status_code

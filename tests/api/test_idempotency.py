@@ -10,7 +10,6 @@ import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from one_database import empty, one_database
 from sqlalchemy import event
 
 from celeriac import Celeriac
@@ -24,7 +23,7 @@ GREET = "/api/v1/workflows/api-tests.greet"
 ADA = {"payload": {"name": "Ada"}}
 TABLES = (
     "runs", "run_history", "steps", "messages", "events", "schedules", "ticks", "bulk_operations", "endpoints",
-    "endpoint_secrets", "deliveries", "dispatches", "queue_history",
+    "endpoint_secrets", "deliveries", "dispatches", "queue_history", "api_keys",
 )  # fmt: skip
 
 
@@ -37,7 +36,7 @@ class Creating:
 
 
 @pytest.fixture
-def creating(client: FlaskClient, start: Callable[..., str], worker: Any, request: Any) -> Creating:
+def creating(client: FlaskClient, start: Callable[..., str], worker: Any, request: Any) -> Creating:  # noqa: PLR0912  (a case for each)
     """The POST that the parameter names, with all that it needs."""
     match request.param:
         case "trigger":
@@ -68,6 +67,8 @@ def creating(client: FlaskClient, start: Callable[..., str], worker: Any, reques
             return Creating("/api/v1/endpoints", {"name": "made", "verify": "github"})
         case "secrets":
             return Creating("/api/v1/endpoints/repository/secrets", {"secret": "It's another Secret"})
+        case "keys":
+            return Creating("/api/v1/keys", {"name": "ci", "scopes": ["runs:read"]})
         case "delivery replay":
             signed = client.post("/hooks/open", data=b'{"n": 1}', content_type="application/json")
             return Creating(f"/api/v1/deliveries/{signed.get_json()['delivery']}/replay", {"body": '{"n": 2}'})
@@ -77,19 +78,8 @@ def creating(client: FlaskClient, start: Callable[..., str], worker: Any, reques
 SCHEDULE = {"key": "hourly", "workflow": "api-tests.greet", "payload": {"name": "Ada"}, "cron": "0 * * * *"}
 CREATING = (
     "trigger", "batch", "replay", "messages", "fork", "bulk", "events", "schedules", "schedule run", "backfill",
-    "endpoints", "secrets", "delivery replay",
+    "endpoints", "secrets", "keys", "delivery replay",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres_url: str) -> Iterator[str]:
-    """One for all these tests, emptied before each: a new one takes longer than a test."""
-    yield from one_database(postgres_url)
-
-
-@pytest.fixture(autouse=True)
-def emptied(database_url: str) -> None:
-    empty(database_url)
 
 
 @pytest.fixture

@@ -33,11 +33,6 @@ def durable(make_durable: Callable[..., Celeriac]) -> Celeriac:
 
 
 @pytest.fixture
-def client(durable: Celeriac) -> FlaskClient:
-    return create_app(durable).test_client()
-
-
-@pytest.fixture
 def make(client: FlaskClient) -> Callable[..., dict[str, Any]]:
     """Makes a key over HTTP, and returns what its maker is told."""
 

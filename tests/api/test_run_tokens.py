@@ -25,11 +25,6 @@ def durable(make_durable: Callable[..., Celeriac]) -> Celeriac:
 
 
 @pytest.fixture
-def client(durable: Celeriac) -> FlaskClient:
-    return create_app(durable).test_client()
-
-
-@pytest.fixture
 def started(client: FlaskClient) -> dict[str, Any]:
     return trigger(client)
 

@@ -91,7 +91,7 @@ def test_no_address_lets_in_who_has_no_live_key(app: Flask, key: Callable[..., d
             asked = [(method, path), (method, f"{path}/"), ("OPTIONS", path)]
             asked += [("HEAD", path)] if method == "GET" else []
             for verb, address in asked if name == "none" else asked[:1]:
-                status = client.open(address, method=verb, headers=headers).status_code
+                status = client.open(address, method=verb, headers=headers, buffered=True).status_code
                 if status != 401:
                     let_in.append((verb, address, name, status))
     assert [] == let_in
@@ -107,7 +107,7 @@ def test_no_address_lets_in_who_has_every_scope_but_its_own(app: Flask, key: Cal
         asked = [(method, path, {403}), (method, f"{path}/", {403, 404, 405})]
         asked += [("HEAD", path, {403})] if method == "GET" else []
         for verb, address, expected in asked:
-            status = client.open(address, method=verb, headers=others[scope]).status_code
+            status = client.open(address, method=verb, headers=others[scope], buffered=True).status_code
             if status not in expected:
                 let_in.append((verb, address, scope, status))
     assert [] == let_in
@@ -117,7 +117,8 @@ def test_every_address_lets_in_who_has_its_scope(app: Flask, key: Callable[..., 
     client, refused = app.test_client(), []
     own = {scope: key(scope) for scope in SCOPES}
     for method, path, scope, _ in views(app):
-        answer = client.open(path, method=method, headers=own["runs:read" if scope == ANY_KEY else scope])
+        headers = own["runs:read" if scope == ANY_KEY else scope]
+        answer = client.open(path, method=method, headers=headers, buffered=True)
         if answer.status_code in (401, 403):
             refused.append((method, path, scope, answer.status_code))
     assert [] == refused

@@ -41,6 +41,21 @@ SLACK_BODY = (
     b"&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN"
     b"&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
 )
+STRIPE_BODY = (
+    json.dumps(
+        {
+            "id": "evt_123", "object": "event", "account": "acct_123", "api_version": "2017-05-25",
+            "created": 1533204620,
+            "data": {"object": {
+                "id": "cus_123", "object": "customer", "created": 123456789, "email": "test@stripe.com",
+                "livemode": False, "metadata": {},
+            }},
+            "livemode": False, "pending_webhooks": 1,
+            "request": {"id": "req_123", "idempotency_key": "idempotency-key-123"}, "type": "customer.created",
+        },
+        indent=2,
+    ) + "\n"
+).encode()  # fmt: skip
 TWILIO_URL = "https://mycompany.com/myapp.php?foo=1&bar=2"
 TWILIO_FORM = b"CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212"
 TWILIO_JSON = b'{"property": "value", "boolean": true}'
@@ -92,6 +107,13 @@ PUBLISHED: dict[str, tuple[str, str, bytes, dict[str, str], float, str]] = {
     "GitHub": (
         "github", "It's a Secret to Everybody", b"Hello, World!",
         {"x-hub-signature-256": "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"}, NOW, "",
+    ),
+    "Stripe": (  # of the tests of its library for .NET
+        "stripe", "webhook_secret", STRIPE_BODY,
+        {
+            "stripe-signature": "t=1533204620,v1=2220f87ef101a04665f11cdf770523143f875572008577fa0f20882ddb9cc3c7,"
+            "v0=63f3a72374a733066c4be69ed7f8e5ac85c22c9f0a6a612ab9a025a9e4ee7eef"
+        }, 1533204620, "",
     ),
     "Slack": (
         "slack", SLACK_SECRET, SLACK_BODY,

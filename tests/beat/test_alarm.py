@@ -3,7 +3,11 @@
 import threading
 import time
 
+import pytest
+
 from celeriac.beat.alarm import Alarm
+
+pytestmark = pytest.mark.alone
 
 
 def seconds_of(alarm: Alarm) -> float:

@@ -52,9 +52,9 @@ def perform(example: ModuleType) -> Performer:
 
 
 @pytest.fixture
-def start_dev(tmp_path: Path, database_url: str, redis_url: str) -> Iterator[Callable[..., Dev]]:
+def start_dev(tmp_path: Path, new_database_url: str, redis_url: str) -> Iterator[Callable[..., Dev]]:
     """`celeriac -A <name> dev`, ready: a real worker, beat and API, on the servers of the test session."""
-    servers = {"CELERIAC_DATABASE_URL": database_url, "CELERY_BROKER_URL": redis_url}
+    servers = {"CELERIAC_DATABASE_URL": new_database_url, "CELERY_BROKER_URL": redis_url}
     started: list[Dev] = []
 
     def start(name: str, **environ: str) -> Dev:

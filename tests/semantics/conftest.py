@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import psycopg2
 import pytest
 from celery import Celery
+from databases import Databases
+from nursery import Nursery
 from processes import Process, Shop, wait_until
 
 from celeriac import Celeriac, Run
@@ -91,19 +91,25 @@ class Stage(Shop):
         return [(row["account"], row["amount"]) for row in rows]
 
 
-MakeStage = Callable[..., Stage]
+class Stages:
+    """Makes stages, each with a database, a Redis and a client of its own."""
 
+    def __init__(self, databases: Databases, nursery: Nursery, new_folder: Callable[[], Path]):
+        self._databases, self._nursery, self._new_folder = databases, nursery, new_folder
+        self._of_pool: dict[str, Stage] = {}
+        self._made: list[tuple[Stage, EmbeddedRedis]] = []
 
-@pytest.fixture(scope="session")
-def make_stage(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStage]:
-    """Makes a stage with a database, a Redis and a client of its own; keywords are its environment."""
-    made: list[tuple[Stage, EmbeddedRedis, str]] = []
+    def of(self, pool: str) -> Stage:
+        """That of a kind of pool, with a worker and a beat, which all chapters share."""
+        if pool not in self._of_pool:
+            self._of_pool[pool] = self.new()
+            self._of_pool[pool].beat(**WORDS)
+            self._of_pool[pool].worker("-Q", "celery", pool=pool, concurrency=4, **WORDS)
+        return self._of_pool[pool]
 
-    def make(**environ: str) -> Stage:
-        folder = tmp_path_factory.mktemp("stage")
-        name = f"semantics_{uuid4().hex}"
-        _admin(postgres_url, f"create database {name} template celeriac_template")
-        url = f"{postgres_url.rpartition('/')[0]}/{name}"
+    def new(self, **environ: str) -> Stage:
+        """One where nobody works yet; keywords are its environment."""
+        folder, url = self._new_folder(), self._databases.new()
         database = Database(url)
         database.all(LEDGER)
         database.close()
@@ -112,35 +118,33 @@ def make_stage(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> I
         app.conf.update({"celeriac_database_url": url, "celeriac_redis_url": redis.url, "task_routes": ROUTES})
         durable = Celeriac(app)
         registry.unbind(durable)  # a client: what other rings define is none of its business
-        stage = Stage(durable, HERE / "semantics_shop.py", folder, environ)
-        made.append((stage, redis, name))
-        return stage
+        self._made.append((Stage(durable, self._nursery, HERE / "semantics_shop.py", folder, environ), redis))
+        return self._made[-1][0]
 
-    def end(stage: Stage, redis: EmbeddedRedis, name: str) -> None:
-        stage.end()
-        stage.durable.close()
-        redis.stop()
-        _admin(postgres_url, f"drop database {name} with (force)")
-
-    make.end = lambda stage: end(*made.pop(next(i for i, each in enumerate(made) if each[0] is stage)))  # type: ignore[attr-defined]
-    yield make
-    for each in made:
-        end(*each)
+    def end(self) -> None:
+        for stage, redis in self._made:
+            stage.end()
+            stage.durable.close()
+            redis.stop()
+            self._databases.drop(stage.durable.settings.database_url)
 
 
-@pytest.fixture(scope="session", params=["prefork", "threads"])
+@pytest.fixture(scope="session")
+def stages(databases: Databases, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stages]:
+    stages = Stages(databases, nursery, lambda: tmp_path_factory.mktemp("stage"))
+    yield stages
+    stages.end()
+
+
+@pytest.fixture(scope="module", params=["prefork", "threads"])
 def pool(request: pytest.FixtureRequest) -> str:
     """The kind of pool that a chapter is told on."""
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
-def stage_of_the_pool(pool: str, make_stage: MakeStage) -> Iterator[Stage]:
-    stage = make_stage()
-    stage.beat(**WORDS)
-    stage.worker("-Q", "celery", pool=pool, concurrency=4, **WORDS)
-    yield stage
-    make_stage.end(stage)  # type: ignore[attr-defined]
+@pytest.fixture(scope="module")
+def stage_of_the_pool(pool: str, stages: Stages) -> Stage:
+    return stages.of(pool)
 
 
 @pytest.fixture
@@ -154,10 +158,3 @@ def needs_processes(pool: str) -> None:
     """For what only a pool of processes can do."""
     if pool != "prefork":
         pytest.skip("a thread cannot be killed")
-
-
-def _admin(url: str, statement: str) -> None:
-    connection = psycopg2.connect(url)
-    connection.autocommit = True
-    connection.cursor().execute(statement)
-    connection.close()

@@ -3,15 +3,14 @@
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import psycopg2
 import pytest
+from databases import Databases
 
 from celeriac.state import repairs, runs, status, steps
 from celeriac.state.database import Database
 from celeriac.state.ids import new_id
-from celeriac.state.migrate import migrate
 from celeriac.state.runs import NewRun, RunRow
 from celeriac.state.steps import Checkpoint
 
@@ -99,19 +98,11 @@ def some(row: RunRow | None) -> RunRow:
 
 
 @pytest.fixture(scope="session")
-def shared_database_url(postgres_url: str) -> Iterator[str]:
-    """One migrated database for the tests that look at nothing but rows of their own: a new one takes a moment each."""
-    name = f"state_{uuid4().hex}"
-    connection = psycopg2.connect(postgres_url)
-    connection.autocommit = True
-    connection.cursor().execute(f"create database {name}")
-    url = f"{postgres_url.rpartition('/')[0]}/{name}"
-    database = Database(url)
-    migrate(database)
-    database.close()
+def shared_database_url(databases: Databases) -> Iterator[str]:
+    """One migrated database for the tests that look at nothing but rows of their own."""
+    url = databases.new()
     yield url
-    connection.cursor().execute(f"drop database {name} with (force)")
-    connection.close()
+    databases.drop(url)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,9 @@ import multiprocessing
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from uuid import uuid4
 
-import psycopg2
 import pytest
+from databases import Databases
 
 from celeriac.state import runs
 from celeriac.state.database import Database
@@ -17,14 +16,10 @@ from celeriac.state.migrate import migrate, pending
 
 
 @pytest.fixture
-def empty_database_url(postgres_url: str) -> Iterator[str]:
-    name = f"empty_{uuid4().hex}"
-    connection = psycopg2.connect(postgres_url)
-    connection.autocommit = True
-    connection.cursor().execute(f"create database {name}")
-    yield f"{postgres_url.rpartition('/')[0]}/{name}"
-    connection.cursor().execute(f"drop database {name} with (force)")
-    connection.close()
+def empty_database_url(databases: Databases) -> Iterator[str]:
+    url = databases.new(is_migrated=False)
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture

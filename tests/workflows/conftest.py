@@ -5,15 +5,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
 
-import psycopg2
 import pytest
 from performer import Performer
 
 from celeriac import Celeriac
 from celeriac.state.database import Database
-from celeriac.state.migrate import migrate
 from celeriac.workflows import registry
 
 
@@ -21,32 +18,6 @@ from celeriac.workflows import registry
 def registry_of_this_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workflows that a test defines are forgotten after it."""
     monkeypatch.setattr(registry, "_workflows", registry.workflows())
-
-
-@pytest.fixture(scope="session")
-def workflows_database_url(postgres_url: str) -> Iterator[str]:
-    name = f"workflows_{uuid4().hex}"
-    connection = psycopg2.connect(postgres_url)
-    connection.autocommit = True
-    connection.cursor().execute(f"create database {name}")
-    url = f"{postgres_url.rpartition('/')[0]}/{name}"
-    database = Database(url)
-    migrate(database)
-    database.close()
-    yield url
-    connection.cursor().execute(f"drop database {name} with (force)")
-    connection.close()
-
-
-@pytest.fixture
-def database_url(workflows_database_url: str) -> str:
-    """A migrated database without rows: emptied for each test, which takes less time than making one."""
-    database = Database(workflows_database_url)
-    for row in database.all("select tablename from pg_tables where schemaname = 'celeriac'"):
-        if row["tablename"] != "migrations":
-            database.all(f"delete from celeriac.{row['tablename']}")
-    database.close()
-    return workflows_database_url
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_with_an_ampersand_both_days_have_to_be_right() -> None:
      "1-2-3-4-5 * * * *", "," * 190 + " * * * *", "R R * * *", "0 0 1 * *\n", "0 0 1 * * &1 2", "0 & * * *"],
 )  # fmt: skip
 def test_a_hostile_expression_is_refused_in_milliseconds(hostile: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(UsageError):
         Cron(hostile + " x" if hostile.endswith("\n") else hostile)
-    assert time.perf_counter() - began < 0.02
+    assert time.process_time() - began < 0.02

@@ -142,11 +142,11 @@ def test_what_is_no_filter_is_refused_with_what_is_expected(text: str, expected:
 
 def test_a_hostile_filter_costs_little() -> None:
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     for text in ("(" * 3999, "not " * 999, "[" * 3999, '"' + "\\" * 3998, "type == [" + "1," * 1990, "a" * 10**6):
         with pytest.raises(UsageError):
             filter.parse(text)
-    seconds, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
+    seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seconds < 0.5
     assert peak < 10_000_000

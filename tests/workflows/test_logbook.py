@@ -301,6 +301,7 @@ def test_the_log_of_a_run_that_says_too_much_is_full_over_all_its_executions(mak
     assert [("run limit", 6)] == dropped
 
 
+@pytest.mark.alone
 def test_while_postgres_is_away_a_run_that_logs_does_not_wait_and_its_lines_come_later(
     durable, perform, keep, wire, far_perform
 ):

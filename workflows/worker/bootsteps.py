@@ -10,6 +10,7 @@ from celery import Celery, bootsteps, signals
 
 from ...state.workers import Worker
 from .. import registry, run_log
+from ..address_guard import Guard
 from .lifeline import Lifeline
 from .process import WorkerProcess
 
@@ -38,6 +39,7 @@ class WatchStep(bootsteps.StartStopStep):
         self._worker = worker
         self._durable = registry.of_app(worker.app)
         self._durable.settings.need("database_url")  # a worker without Postgres is refused where it starts
+        Guard.of(self._durable.settings)
         assert self._durable.buckets, "or with a URL of Redis that is not understood"
         self._process = WorkerProcess()
         self._durable.worker = self._process

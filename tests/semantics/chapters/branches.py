@@ -6,7 +6,7 @@ import signal
 
 from celeriac import Retry, parallel, step, workflow
 
-from .journal import do, fail, held, note, pass_gate
+from .journal import do, fail, held, note, pass_gate, times
 
 
 @workflow(name="branches.side-by-side")
@@ -39,7 +39,10 @@ def as_values() -> list[str]:
 
 @step
 async def meets() -> str:
-    await asyncio.sleep(0.2)
+    """Returns when all eight have come."""
+    note("here")
+    while times("here") < 8:
+        await asyncio.sleep(0.01)
     return "met"
 
 
