@@ -9,7 +9,8 @@ PYTEST := $(BIN)/python -m pytest
 TESTERS ?= 2
 SHARED := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test chaos bench bench-api bench-beat bench-queue bench-signals bench-streams bench-waits check dev clean
+.PHONY: demo test chaos browser bench bench-api bench-beat bench-page bench-queue bench-signals bench-streams \
+	bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -20,6 +21,9 @@ test: $(READY)
 
 chaos: $(READY)
 	$(PYTEST) -m chaos
+
+browser: $(READY)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 bench: $(READY)
 	$(BIN)/python bench/backlog.py
@@ -33,6 +37,9 @@ bench-queue: $(READY)
 
 bench-signals: $(READY)
 	$(BIN)/python bench/signals
+
+bench-page: $(READY)
+	$(BIN)/python -u bench/page
 
 bench-streams: $(READY)
 	$(BIN)/python bench/streams

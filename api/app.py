@@ -17,9 +17,11 @@ from .deliveries import blueprint as deliveries
 from .endpoints import blueprint as endpoints
 from .error_page import blueprint as error_page
 from .errors import blueprint as errors
+from .event_page import blueprint as event_page
 from .health import blueprint as health
 from .hooks import blueprint as hooks
 from .keys import blueprint as keys
+from .log_page import blueprint as log_page
 from .logs import blueprint as logs
 from .metrics import blueprint as metrics
 from .moves import blueprint as moves
@@ -31,6 +33,7 @@ from .queues import blueprint as queues
 from .reference_page import blueprint as reference_page
 from .run_page import blueprint as run_page
 from .runs import blueprint as runs
+from .runs_page import blueprint as runs_page
 from .schedule_page import blueprint as schedule_page
 from .schedules import blueprint as schedules
 from .settings_page import blueprint as settings_page
@@ -40,6 +43,7 @@ from .subscription_page import blueprint as subscription_page
 from .subscriptions import blueprint as subscriptions
 from .traces import blueprint as traces
 from .webhook_page import blueprint as webhook_page
+from .workflow_page import blueprint as workflow_page
 
 PROGRAMS = (  # what answers programs
     runs,
@@ -68,20 +72,24 @@ PROGRAMS = (  # what answers programs
 )
 PAGES = (
     page,
+    runs_page,
     run_page,
+    workflow_page,
     bulk_page,
     queue_page,
     schedule_page,
     webhook_page,
     subscription_page,
     error_page,
+    event_page,
+    log_page,
     settings_page,
     reference_page,
 )
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",

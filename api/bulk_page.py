@@ -1,7 +1,5 @@
 """The monitoring page of orders to move many runs: counted and confirmed first, then watched, aborted if need be."""
 
-from dataclasses import asdict
-
 from flask import Blueprint, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
@@ -41,7 +39,7 @@ def confirm() -> ResponseReturnValue:
         database().now(),
         id=public("blk", new_id()),
         action=action,
-        chosen=query_of(documents.run_filter(asdict(filter))).to_dict(),
+        chosen=query_of(documents.run_filter(filter)).to_dict(),
         matched=matched(action, filter),
         count_limit=bulk.COUNT_LIMIT,
         sample=runs.find(database(), bulk.checked(action, filter), SAMPLE),
@@ -69,8 +67,11 @@ def abort(id: str) -> ResponseReturnValue:
 
 
 def _filter(given: "MultiDict[str, str]") -> Filter:
-    """What the filters among the fields of a form, or of a query string, say. Raises Problem 400."""
-    return filter_of(MultiDict([(name, value) for name, value in given.items(multi=True) if name in FILTERS]))
+    """What the filters among the fields of a form, or of a query string, say; runs that were picked are meant alone.
+    Raises Problem 400."""
+    if picked := given.getlist("id", type=str) if request.method == "GET" else []:
+        return filter_of(MultiDict([("q", f"id:{','.join(picked)}")]))
+    return filter_of(MultiDict([(name, value) for name, value in given.items(multi=True) if name in FILTERS and value]))
 
 
 def _shown(row: orders.BulkRow) -> Document:

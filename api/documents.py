@@ -2,7 +2,6 @@
 what they say."""
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast, overload
 from uuid import UUID
@@ -11,9 +10,11 @@ from ..state.bulk import BulkRow
 from ..state.database import Row
 from ..state.ids import public
 from ..state.queues import QueueRow
-from ..state.runs import RunRow
+from ..state.runs import Filter, RunRow
 from ..state.schedules import ScheduleRow
 from ..state.steps import StepRow
+from ..workflows import search
+from ..workflows.bulk import filter_of
 from ..workflows.schedule import NEVER
 from ..workflows.why import Why
 from . import shapes
@@ -191,7 +192,7 @@ def bulk(row: BulkRow) -> shapes.runs.BulkOrder:
     return {
         "id": public("blk", row.id),
         "action": row.action,
-        "filter": run_filter(value(row.filter)),
+        "filter": run_filter(filter_of(row.filter)),
         "actor": row.actor,
         "status": row.status,
         "matched": row.matched,
@@ -204,15 +205,22 @@ def bulk(row: BulkRow) -> shapes.runs.BulkOrder:
     }
 
 
-def run_filter(members: Mapping[str, Any]) -> shapes.runs.RunFilter:
-    """What a Filter narrows, by the names of a list's query string. `members` may be those of one kept as JSON."""
-    document: Document = {name: given for name, given in members.items() if given and name != "after"}
-    for name in ("created_from", "created_to"):
-        if name in document:
-            document[name] = moment(datetime.fromisoformat(str(document[name])))
-    if "parent_id" in document:
-        document["parent_id"] = public("run", UUID(str(document["parent_id"])))
-    return cast(shapes.runs.RunFilter, document)
+def run_filter(filter: Filter) -> shapes.runs.RunFilter:
+    """What a Filter narrows, by the names of a list's query string; `q` is what has no name of its own there."""
+    beyond = search.told(Filter(terms=filter.terms, ids=filter.ids, id_between=filter.id_between))
+    members: Document = {
+        "status": list(filter.status),
+        "workflow": filter.workflow,
+        "queue": filter.queue,
+        "concurrency_key": filter.concurrency_key,
+        "source": filter.source,
+        "tag": filter.tag,
+        "parent_id": identity("run", filter.parent_id),
+        "created_from": moment(filter.created_from),
+        "created_to": moment(filter.created_to),
+        "q": beyond,
+    }
+    return cast(shapes.runs.RunFilter, {name: given for name, given in members.items() if given})
 
 
 def queue(row: QueueRow) -> shapes.queues.QueueSettings:

@@ -16,6 +16,8 @@ from ..state import ids, runs
 from ..state.database import Database
 from ..state.runs import Filter, RunRow
 from ..state.status import STATUSES
+from ..workflows import search
+from . import current
 from .body import escaped, invalid, nearest, refuse_what_postgres_refuses
 from .options import moment
 from .problems import Problem
@@ -24,7 +26,7 @@ LIMIT = 50
 LIMIT_MAX = 200
 TEXTS = ("workflow", "tag", "queue", "concurrency_key", "source")
 MOMENTS = ("created_from", "created_to")
-FILTERS = ("status", *TEXTS, *MOMENTS, "parent_id")
+FILTERS = ("status", *TEXTS, *MOMENTS, "parent_id", "q")
 PARAMETERS = (*FILTERS, "limit", "cursor")
 
 
@@ -48,13 +50,15 @@ def listed(database: Database, query: "MultiDict[str, str]") -> Listing:
 
 
 def filter_of(query: "MultiDict[str, str]") -> Filter:
-    """`status` may be repeated, or hold several with commas between. An empty parameter is as good as none."""
+    """`status` may be repeated, or hold several with commas between. An empty parameter is as good as none. `q` is a
+    search, which narrows further. Raises Problem 400."""
     given: dict[str, Any] = {name: _clean(name, query[name]) for name in TEXTS if query.get(name)}
     given |= {name: _moment(name, query[name]) for name in MOMENTS if query.get(name)}
     if query.get("parent_id"):
         given["parent_id"] = _run_id(query["parent_id"])
     after = _after(query["cursor"]) if query.get("cursor") else None
-    return Filter(status=statuses(query), after=after, **given)
+    named = Filter(status=statuses(query), after=after, **given)
+    return _searched(query["q"], named) if query.get("q") else named
 
 
 def filter_in(given: Any, pointer: str) -> Filter:
@@ -72,6 +76,13 @@ def filter_in(given: Any, pointer: str) -> Filter:
         except Problem as problem:
             raise invalid(at, problem.detail) from None
     return filter_of(query)
+
+
+def _searched(text: str, named: Filter) -> Filter:
+    try:
+        return search.narrowed(named, text, current.database().now())
+    except search.SearchInvalid as error:
+        raise Problem(400, f"q: {error}", "search-invalid", position=error.at) from None
 
 
 def query_of(filter: Mapping[str, Any]) -> "MultiDict[str, str]":

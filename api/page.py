@@ -1,25 +1,26 @@
-"""The monitoring page: plain HTML made here, which works without JavaScript; static/live.js keeps it fresh."""
+"""The monitoring page: plain HTML made here, which works without JavaScript; static/live.js keeps it fresh. What every
+page has is here, and the two that need no module of their own."""
 
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.datastructures import MultiDict
+from markupsafe import Markup
 
-from ..state import ids, schedules, status
-from ..workflows import bulk
-from . import shapes, wording
-from .catalogue import known_workflows, live_workers
+from ..state import error_groups, ids
+from ..state import overview as state_overview
+from . import overview, wording
+from .catalogue import live_workers
 from .current import database, durable
-from .listing import FILTERS, listed, statuses
+from .navigation import navigation
+from .problems import Problem
 from .scopes import needs
 
 blueprint = Blueprint("page", __name__)
 
-DECLARED_SCHEDULES = 500  # of all workflows together
 NOTICES = {
     "retried": "Retried: it goes on from its failed step, finished steps are kept.",
     "cancelled": "Cancelled.",
@@ -31,6 +32,7 @@ NOTICES = {
     "cancelling": "Asked to cancel: it ends at its next step, or when it has cleaned up.",
     "terminating": "Asked to terminate: the process that executes it is killed now.",
     "run-paused": "Paused: it stops before its next step. Its timers go on.",
+    "run-started": "Started: this is the new run.",
     "replayed": "This is the new run.",
     "forked": "This is the new run. The checkpoints before the chosen step are kept.",
     "supplied": "The step has its result, and the run goes on.",
@@ -65,50 +67,63 @@ NOTICES = {
 }
 
 
+RANGE = "24h"  # that the overview shows unless it is asked for another one
+EVERY = {"1h": "per minute", "24h": "per quarter of an hour", "7d": "per hour"}
+FAILURES = 5  # groups of errors on the overview
+ICONS = {  # statuses that share the icon of another one
+    "pending": "queued", "routed": "completed", "open": "completed", "on": "completed", "served": "completed",
+    "parked": "alert", "late": "alert", "held": "paused", "retrying": "again", "draining": "down",
+    "ignored": "cancelled", "discarded": "cancelled", "aborted": "cancelled", "over": "expired", "missing": "alert",
+}  # fmt: skip
+
+
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
     """What every template can say."""
-    return {"wording": wording, "public": ids.public, "moment": datetime.fromisoformat}
+    return {
+        "wording": wording,
+        "public": ids.public,
+        "moment": datetime.fromisoformat,
+        "icon": icon,
+        "navigation": navigation,
+    }
 
 
 @blueprint.get("/")
 @needs("runs:read")
 def home() -> ResponseReturnValue:
-    """The runs, newest first; the URL is the whole state of the page."""
-    if wanted := request.args.get("id", "").strip():
-        return _jump(wanted)
-    query = MultiDict([(n, v) for n, v in request.args.items(multi=True) if v and n not in ("id", "notice")])
-    found, now = listed(database(), query), database().now()
-    chosen = {name: ",".join(query.getlist(name)) for name in FILTERS if query.get(name)}
+    """The overview. Links to the list of runs as it was here before still lead to it."""
+    if set(request.args) - {"range", "notice"}:
+        return redirect(f"{url_for('runs_page.index')}?{urlencode(list(request.args.items(multi=True)))}", 308)
+    name = request.args.get("range", RANGE)
+    if name not in overview.RANGES:
+        raise Problem(400, f"range={name}: choose one of {', '.join(overview.RANGES)}", "usage")
+    silent_seconds = durable().settings.heartbeat_timeout_seconds
+    figures = state_overview.figures(database(), silent_seconds)
+    now = figures["at"]
     return render(
-        "runs.html",
+        "overview.html",
         now,
-        runs=found.rows,
-        chips=_chips(chosen, statuses(query)),
-        chosen=chosen,
-        narrowed=_narrowed(chosen),
-        bulk=_bulk(chosen, statuses(query)),
-        count=len(found.rows) if not (found.next_cursor or query.get("cursor")) else None,
-        is_first=not query.get("cursor"),
-        first=_home(chosen),
-        older=_home({**chosen, "cursor": found.next_cursor}) if found.next_cursor else None,
-        workflows=known_workflows(),
+        tiles=overview.tiles(figures),
+        concerns=overview.concerns(figures, state_overview.attention(database(), silent_seconds)),
+        groups=error_groups.newest(database(), FAILURES, state="open"),
+        range=name,
+        ranges=overview.RANGES,
+        spans=overview.spans(database(), name, now),
+        seconds=overview.RANGES[name][0],
+        every=EVERY[name],
     )
-
-
-@blueprint.get("/workflows")
-@needs("workflows:read")
-def workflows() -> ResponseReturnValue:
-    known = known_workflows()
-    curls = {each["name"]: wording.curl(server_url(), quote(each["name"]), _example(each), has_key()) for each in known}
-    declared = schedules.find(database(), schedules.Filter(origin=schedules.CODE), DECLARED_SCHEDULES)
-    return render("workflows.html", database().now(), workflows=known, curls=curls, schedules=declared)
 
 
 @blueprint.get("/workers")
 @needs("workers:read")
 def workers() -> ResponseReturnValue:
     return render("workers.html", database().now(), workers=live_workers())
+
+
+def icon(name: str) -> Markup:
+    """One of icons.html, or that of a status. It is decoration: a word stands beside it, or a label."""
+    return Markup('<svg class="icon" aria-hidden="true"><use href="#i-{}"></use></svg>').format(ICONS.get(name, name))
 
 
 def render(template: str, now: datetime, **values: Any) -> str:
@@ -120,57 +135,6 @@ def render(template: str, now: datetime, **values: Any) -> str:
         notice=NOTICES.get(request.args.get("notice", "")),
         **values,
     )
-
-
-def _jump(wanted: str) -> ResponseReturnValue:
-    try:
-        id = ids.parse("run", wanted)
-    except ValueError:
-        return redirect(url_for("page.home", notice="not-an-id"), 303)
-    return redirect(url_for("run_page.show", id=ids.public("run", id)), 303)
-
-
-def _chips(chosen: dict[str, str], current: list[str]) -> list[dict[str, Any]]:
-    """One for each status: a link that shows only those, and for the current one a link that shows all again."""
-    others = {name: value for name, value in chosen.items() if name != "status"}
-    chips = [{"name": "all", "href": _home(others), "is_current": not current}]
-    for name in (*status.LIVE, *status.FINAL):
-        is_current = name in current
-        href = _home(others if is_current else {**others, "status": name})
-        chips.append({"name": name, "href": href, "is_current": is_current})
-    return chips
-
-
-def _narrowed(chosen: dict[str, str]) -> list[dict[str, str]]:
-    """The filters that stand in the URL and in no control of the page, each with a link that goes without it."""
-    controls = ("status", "workflow", "tag")
-    return [
-        {"name": name, "value": value, "without": _home({n: v for n, v in chosen.items() if n != name})}
-        for name, value in chosen.items()
-        if name not in controls
-    ]
-
-
-def _bulk(chosen: dict[str, str], current: list[str]) -> list[dict[str, str]]:
-    """What can be done with all that match: links to the page that counts them first."""
-    return [
-        {"action": action, "href": f"{url_for('bulk_page.confirm')}?{urlencode({'action': action, **chosen})}"}
-        for action, fitting in bulk.STATUSES.items()
-        if chosen and set(current) <= set(fitting)
-    ]
-
-
-def _home(parameters: dict[str, Any]) -> str:
-    return f"{url_for('page.home')}?{urlencode(parameters)}" if parameters else url_for("page.home")
-
-
-def _example(workflow: shapes.catalogue.Workflow) -> dict[str, Any]:
-    """A payload to start from: each required parameter, with a value of its type."""
-    properties = workflow["schema"].get("properties", {})
-    samples = {"string": "…", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}
-    return {
-        name: samples.get(properties.get(name, {}).get("type"), "…") for name in workflow["schema"].get("required", ())
-    }
 
 
 def server_url() -> str:

@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import ClassVar
 
-from ..state import retention, schedules
+from ..state import retention, schedules, trends
 from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from .archive import archive_of
@@ -27,6 +27,7 @@ class Pruner:
         days, audit_days = settings.retention_days, settings.audit_retention_days
         counts = {"runs": self._prune_runs(days, now), "deliveries": self._prune_deliveries(now)}
         schedules.forget_waiting(database)
+        trends.prune(database, now)
         counts |= {kind: retention.delete_rows(database, kind, days, now) for kind in retention.ROWS}
         counts["audit"] = retention.delete_audit(database, audit_days, now)
         counts["keys"] = retention.delete_keys(database, audit_days, now)

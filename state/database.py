@@ -95,6 +95,17 @@ class Database:
         with _translated(), self._kept.connect() as connection, connection.begin():
             yield Transaction(connection)
 
+    def briefly(self, statement: str, seconds: float, /, **values: Any) -> list[Row] | None:
+        """As `all`, for what can be done without: None where Postgres needs longer than that."""
+        try:
+            with self.transaction() as transaction:
+                transaction.all(f"set local statement_timeout = {int(seconds * 1000)}")
+                return transaction.all(statement, **values)
+        except StateUnavailable as error:
+            if isinstance(getattr(error.__cause__, "orig", None), psycopg2.errors.QueryCanceled):
+                return None
+            raise
+
     @contextmanager
     def together(self) -> Iterator["Transaction"]:
         """Within, all that this thread does through this Database commits together at the end, or not at all."""

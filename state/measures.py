@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from . import trends
 from .database import Executor, Row
 from .queries import Queries
 
@@ -22,6 +23,7 @@ def measure_runs(db: Executor, now: datetime | None = None) -> int:
         settled_seconds=SETTLED_SECONDS,
         bounds=list(BOUNDS),
         steps=STEPS_LIMIT,
+        spans=list(trends.SPANS),
     )
     return row["measured"] if row else 0
 

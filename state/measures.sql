@@ -11,7 +11,7 @@ bounded as (
 -- name: measure_runs
 -- Adds the runs that ended since the last time, at most about `limit` of them, and the steps that they had. Those of the
 -- last seconds wait: a statement that is under way may still end a run at a moment before now. One that runs at the same
--- time as another passes over. A workflow may name its steps as it likes: beyond `steps` names they are one, 'other'.
+-- time as another passes over. What the page draws of them (trends) is counted in the same pass. A workflow may name its steps as it likes: beyond `steps` names they are one, 'other'.
 with turn as materialized (
     select measured_until from celeriac.meters where name = 'runs' for update skip locked
 ), span as materialized (
@@ -61,6 +61,12 @@ with turn as materialized (
     select 'step_retries', d.workflow, coalesce(named.name, 'other'), sum(d.attempts - 1)
     from done as d left join named on named.workflow = d.workflow and named.name = d.name
     where d.attempts > 1 group by 2, 3
+), drawn as (
+    insert into celeriac.trends as t (span_seconds, at, workflow, status, duration, count)
+    select span, to_timestamp(floor(extract(epoch from finished_at) / span) * span), workflow, status,
+        celeriac.place_of(finished_at - started_at), count(*)
+    from ended cross join unnest(%(spans)s::int[]) as span group by 1, 2, 3, 4, 5
+    on conflict (span_seconds, at, workflow, status, duration) do update set count = t.count + excluded.count
 ), added as (
     insert into celeriac.measures as m (name, workflow, detail, bound, count, sum)
     select name, workflow, detail, bound, count, sum from bounded

@@ -6,7 +6,7 @@ A verb returns the new row, or None when someone else moved the run first.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -142,6 +142,44 @@ _MEMBERS = tuple(member.name for member in fields(NewRun))
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """A condition that no field of a Filter can say. The `values` are alternatives, in which `*` stands for any text;
+    `is_negated`: it is none of them. `name` is a column, `tag`, or `error`, which is sought in its message and type."""
+
+    name: str
+    values: tuple[str, ...]
+    is_negated: bool = False
+
+    def where(self, at: str) -> tuple[str, Row]:
+        """The condition in SQL, and its values, whose names begin with `at`."""
+        exact = [value for value in self.values if "*" not in value]
+        patterns = [_pattern(value) for value in self.values if "*" in value]
+        if self.name == "tag":
+            told = (
+                f"tags <> '{{}}' and (tags && %({at}_exact)s::text[] or exists (select from unnest(tags) as tag "
+                f"where tag like any (%({at}_patterns)s::text[])))"
+                if patterns
+                else f"tags <> '{{}}' and tags && %({at}_exact)s::text[]"
+            )
+        elif self.name == "error":
+            patterns = [f"%{_pattern(value)}%" for value in self.values]
+            told = (
+                f"status <> 'completed' and (error ->> 'message' ilike any (%({at}_patterns)s::text[]) "
+                f"or error ->> 'type' ilike any (%({at}_patterns)s::text[]))"
+            )
+        elif patterns:
+            told = f"({self.name} = any (%({at}_exact)s::text[]) or {self.name} like any (%({at}_patterns)s::text[]))"
+        else:
+            told = f"{self.name} = any (%({at}_exact)s::text[])"
+        return f"({told}) is not true" if self.is_negated else told, {f"{at}_exact": exact, f"{at}_patterns": patterns}
+
+
+def _pattern(value: str) -> str:
+    """For LIKE, in which `*` is any text and nothing else means anything."""
+    return value.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+
+
+@dataclass(frozen=True, slots=True)
 class Filter:
     """Which runs a list shows. `after` is the cursor: created_at and id of the last one that was seen.
 
@@ -155,8 +193,11 @@ class Filter:
     source: str | None = None
     tag: str | None = None
     parent_id: UUID | None = None
+    ids: Sequence[UUID] = ()
+    id_between: tuple[UUID, UUID] | None = None  # both of them included
     created_from: datetime | None = None
     created_to: datetime | None = None
+    terms: Sequence[Term] = ()
     after: tuple[datetime, UUID] | None = field(default=None)
 
     def where(self) -> tuple[str, Row]:
@@ -165,21 +206,41 @@ class Filter:
             "status = any (%(status)s)": list(self.status) or None,
             "workflow = %(workflow)s": self.workflow,
             "queue = %(queue)s": self.queue,
-            "concurrency_key = %(concurrency_key)s": self.concurrency_key,
+            "concurrency_key = %(concurrency_key)s and concurrency_key <> ''": self.concurrency_key,
             "source = %(source)s": self.source,
-            "%(tag)s = any (tags)": self.tag,
+            "tags @> array[%(tag)s]::text[] and tags <> '{}'": self.tag,
             "parent_id = %(parent_id)s": self.parent_id,
+            "id = any (%(ids)s::uuid[])": [str(id) for id in self.ids] or None,
+            "id between %(id_first)s and %(id_last)s": self.id_between,
             "created_at >= %(created_from)s": self.created_from,
             "created_at < %(created_to)s": self.created_to,
             "(created_at, id) < (%(after_at)s, %(after_id)s)": self.after,
         }
-        narrowing = [condition for condition, value in conditions.items() if value is not None]
-        if not any((self.workflow, self.queue, self.concurrency_key, self.source, self.parent_id)):
-            narrowing.append(f"workflow <> '{OUTBOUND}'")
-        where = " and ".join(narrowing) or "true"
-        after_at, after_id = self.after or (None, None)
-        values = {name: value for name, value in asdict(self).items() if name not in ("status", "after")}
-        return where, values | {"status": list(self.status), "after_at": after_at, "after_id": after_id}
+        told = [condition for condition, value in conditions.items() if value is not None]
+        (after_at, after_id), (id_first, id_last) = self.after or (None, None), self.id_between or (None, None)
+        values: Row = {name: getattr(self, name) for name in _FILTERED} | {
+            "status": list(self.status), "ids": [str(id) for id in self.ids], "after_at": after_at,
+            "after_id": after_id, "id_first": id_first, "id_last": id_last,
+        }  # fmt: skip
+        for place, term in enumerate(self.terms):
+            condition, more = term.where(f"term{place}")
+            told.append(condition)
+            values |= more
+        named = (self.workflow, self.queue, self.concurrency_key, self.source, self.parent_id, self.ids)
+        if not any(named) and not any(term.name in _TELLING for term in self.terms):
+            told.append(f"workflow <> '{OUTBOUND}'")
+        return " and ".join(told) or "true", values
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it narrows nothing but moments."""
+        return self == Filter(created_from=self.created_from, created_to=self.created_to, after=self.after)
+
+
+_TELLING = ("workflow", "queue", "concurrency_key", "source")  # terms that may mean runs of the engine's own
+_FILTERED = (
+    "workflow", "queue", "concurrency_key", "source", "tag", "parent_id", "created_from", "created_to",
+)  # fmt: skip
 
 
 def start(db: Executor, new: Sequence[NewRun], parent_epoch: int = 0) -> list[RunRow]:
@@ -375,11 +436,19 @@ def history(db: Executor, id: UUID) -> list[Row]:
 
 
 def find(db: Executor, filter: Filter, limit: int) -> list[RunRow]:
-    """One page of a list, newest first."""
-    where, values = filter.where()
+    """One page of a list, newest first. Each status has an order of its own in the index: several are merged."""
+    parts = [replace(filter, status=(each,)) for each in filter.status] or [filter]
+    _, values = filter.where()
+    newest = [
+        f"(select id, created_at from celeriac.runs where {_literal(part)} "
+        "order by created_at desc, id desc limit %(limit)s)"
+        for part in parts
+    ]
     return many(
         db,
-        f"select * from celeriac.runs where {where} order by created_at desc, id desc limit %(limit)s",
+        f"select r.* from (select id from ({' union all '.join(newest)}) as newest "
+        "order by created_at desc, id desc limit %(limit)s) as found "
+        "join celeriac.runs as r on r.id = found.id order by r.created_at desc, r.id desc",
         limit=limit,
         **values,
     )
@@ -394,6 +463,13 @@ def count(db: Executor, filter: Filter, limit: int) -> int:
         **values,
     )
     return row["runs"] if row else 0
+
+
+def _literal(filter: Filter) -> str:
+    """Its condition, in which one status stands as it is: only then does the planner see that a partial index fits."""
+    where, _ = filter.where()
+    (only,) = filter.status if len(filter.status) == 1 else ("",)
+    return where.replace("status = any (%(status)s)", f"status = '{only}'") if only in status.STATUSES else where
 
 
 def _json(new: Sequence[NewRun]) -> str:

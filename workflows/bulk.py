@@ -4,13 +4,13 @@ import json
 import logging
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from ..state import bulk, runs, status
 from ..state.bulk import BulkRow
 from ..state.ids import new_id, public
-from ..state.runs import Filter, RunRow
+from ..state.runs import Filter, RunRow, Term
 from . import repairs
 from .errors import CeleriacError, StateUnavailable, UsageError
 
@@ -60,9 +60,8 @@ def work_off(durable: "Celeriac") -> int:
         found = bulk.take(transaction)
         if found is None:
             return 0
-        members = json.loads(found.filter)
         after = (found.after_at, found.after_id) if found.after_at and found.after_id else None
-        page = runs.find(durable.database, replace(_filter(members), after=after), PAGE)
+        page = runs.find(durable.database, replace(filter_of(found.filter), after=after), PAGE)
         counts = {"done": 0, "skipped": 0, "failed": 0}
         error = None
         for run in page:
@@ -95,6 +94,21 @@ def checked(action: str, filter: Filter) -> Filter:
     return filter if filter.status else replace(filter, status=STATUSES[action])
 
 
+def filter_of(kept: str) -> Filter:
+    """The filter of an order, from the JSON text that is kept of it."""
+    members = json.loads(kept)
+    for name in ("created_from", "created_to"):
+        if members.get(name) is not None:
+            members[name] = datetime.fromisoformat(members[name])
+    members["ids"] = tuple(UUID(id) for id in members.get("ids", ()))
+    if members.get("id_between"):
+        members["id_between"] = tuple(UUID(id) for id in members["id_between"])
+    if members.get("parent_id"):
+        members["parent_id"] = UUID(members["parent_id"])
+    terms = [Term(term["name"], tuple(term["values"]), term["is_negated"]) for term in members.pop("terms", ())]
+    return Filter(**members, terms=terms)
+
+
 def _apply(durable: "Celeriac", ordered: BulkRow, run: RunRow) -> bool:
     actor = ordered.actor or public("blk", ordered.id)
     match ordered.action:
@@ -105,10 +119,3 @@ def _apply(durable: "Celeriac", ordered: BulkRow, run: RunRow) -> bool:
         case _:
             once = f"{ordered.id.hex}:{run.id.hex}"
             return repairs.replay(durable, run.id, actor=actor, once=once) is not None
-
-
-def _filter(members: dict[str, Any]) -> Filter:
-    for name in ("created_from", "created_to"):
-        if members[name] is not None:
-            members[name] = datetime.fromisoformat(members[name])
-    return Filter(**members)

@@ -30,6 +30,8 @@ class RunsQuery(PageQuery, total=False):
     created_from: Moment
     created_to: Moment
     parent_id: RunId
+    q: Annotated[str, Words(examples=["status:failed workflow:sync* created:>1h"])]
+    """A search, which narrows further"""
 
 
 class ErrorsQuery(PageQuery, total=False):

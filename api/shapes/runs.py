@@ -241,6 +241,8 @@ class RunFilter(TypedDict, total=False):
     created_from: Moment
     created_to: Moment
     parent_id: RunId
+    q: str
+    """A search, which narrows further"""
 
 
 class BulkOrder(TypedDict):

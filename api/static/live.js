@@ -1,12 +1,17 @@
-// Keeps the page fresh: fetches the same URL every two seconds and swaps <main> where it changed. Without JavaScript the
-// page is whole, only older. It pauses while the tab is hidden, text is selected, or someone types;
-// and for good where the page shows what was entered and cannot be (data-still).
+// Keeps the page fresh: fetches the same URL every two seconds, and where it changed patches the page in place, so that
+// what has the focus, is open or is scrolled stays so. Without JavaScript the page is whole, only older. It pauses while
+// the tab is hidden, text is selected, or something is typed or ticked; and for good where the page shows what was
+// entered and cannot be (data-still).
 "use strict";
 
 const EVERY_MS = 2000;
-const ONE_REQUEST_MS = 3000;
 const light = document.getElementById("live");
 let shown = document.getElementById("main").innerHTML;
+
+htmx.registerExtension("keep-open", {
+  // What a person opened stays open, whatever the server says.
+  htmx_before_morph_attr: (element, { attrName }) => !(attrName === "open" && element.tagName === "DETAILS"),
+});
 
 function tell(state) {
   if (light.textContent === state) return;
@@ -17,32 +22,13 @@ function tell(state) {
 
 function isBusy() {
   const active = document.activeElement;
-  const types = active && (active.tagName === "SELECT" || (active.matches("input, textarea") && active.closest("main")));
+  const types = active?.closest("main") && active.matches("input:not([type=checkbox]), textarea, select");
   const fields = [...document.querySelectorAll("main input, main textarea")];
-  const typed = fields.some((each) => each.value !== each.defaultValue);
-  return types || typed || !document.getSelection().isCollapsed || document.querySelector("[data-still]");
-}
-
-function swap(fresh, title) {
-  const main = document.getElementById("main");
-  const open = new Map([...main.querySelectorAll("details[id]")].map((each) => [each.id, each.open]));
-  const focused = main.contains(document.activeElement) ? document.activeElement : null;
-  const path = focused && (focused.id || focused.getAttribute("href") || focused.closest("[id]")?.id);
-  const scrolls = [...main.querySelectorAll("pre, .scroll, .chips")].map((each) => [each.scrollLeft, each.scrollTop]);
-  main.innerHTML = fresh;
-  document.title = title;
-  main.querySelectorAll("details[id]").forEach((each) => {
-    if (open.has(each.id)) each.open = open.get(each.id);
-  });
-  main.querySelectorAll("pre, .scroll, .chips").forEach((each, index) => {
-    if (scrolls[index]) [each.scrollLeft, each.scrollTop] = scrolls[index];
-  });
-  if (path) {
-    const again = document.getElementById(path) || [...main.querySelectorAll("a")].find((a) => a.getAttribute("href") === path);
-    const target = again?.tagName === "DETAILS" ? again.querySelector("summary") : again;
-    target?.focus({ preventScroll: true });
-  }
-  revive();
+  const isTick = (each) => each.type === "checkbox" || each.type === "radio";
+  const changed = fields.some((each) =>
+    isTick(each) ? each.checked !== each.defaultChecked : each.value !== each.defaultValue,
+  );
+  return types || changed || !document.getSelection().isCollapsed || document.querySelector("[data-still]");
 }
 
 async function refresh() {
@@ -54,7 +40,9 @@ async function refresh() {
     if (!main || isBusy()) return tell("paused");
     if (main.innerHTML !== shown) {
       shown = main.innerHTML;
-      swap(shown, fresh.title);
+      await htmx.swap({ text: shown, target: "#main", swap: "innerMorph", sourceElement: document.body });
+      document.title = fresh.title;
+      document.dispatchEvent(new Event("fresh"));
     }
     tell(answer.ok ? "live" : "waiting");
   } catch {
@@ -62,43 +50,8 @@ async function refresh() {
   }
 }
 
-async function copy(button) {
-  const text = document.getElementById(button.dataset.copy).textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    const area = document.body.appendChild(document.createElement("textarea")); // plain http has no clipboard
-    area.value = text;
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-  }
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = "Copy"), 1500);
-}
-
-function revive() {
-  document.querySelectorAll("[data-copy]").forEach((button) => (button.hidden = false));
-  document.querySelectorAll("[data-submit-on-change] button").forEach((button) => (button.hidden = true));
-}
-
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-copy]");
-  if (button) copy(button);
-});
-document.addEventListener("submit", (event) => {
-  const question = event.submitter?.dataset.confirm || event.target.dataset.confirm;
-  if (event.target.dataset.sent || (question && !confirm(question))) return event.preventDefault();
-  if (event.target.method !== "post") return;
-  event.target.dataset.sent = "yes"; // a double click is one request
-  setTimeout(() => delete event.target.dataset.sent, ONE_REQUEST_MS);
-});
-document.addEventListener("change", (event) => {
-  event.target.closest("[data-submit-on-change]")?.requestSubmit();
-});
 document.addEventListener("visibilitychange", () => !document.hidden && refresh());
 
-revive();
 tell("live");
 (async () => {
   for (;;) {

@@ -37,6 +37,7 @@ def command() -> None:
     \b
     celeriac -A shop bulk retry --workflow fulfil-order --from 2030-01-31 --dry-run
     celeriac -A shop bulk retry --workflow fulfil-order --from 2030-01-31
+    celeriac -A shop bulk cancel 'status:queued tag:backfill'
     celeriac -A shop bulk show blk_019ab3...
     """
 
@@ -88,7 +89,7 @@ for each in (cancel, retry, replay, ls, show_one, abort):
 
 def _order(durable: Celeriac, action: str, given: dict[str, Any]) -> None:
     is_all, dry_run, as_json = (given.pop(name) for name in ("is_all", "dry_run", "as_json"))
-    filter = filter_of(given)
+    filter = filter_of(durable, given)
     if filter == Filter(status=filter.status) and not filter.status and not is_all:
         raise UsageError(f"{action} all runs? Say --all, or which ones: --workflow, --status, --tag, ...")
     if not dry_run:

@@ -1,4 +1,4 @@
-"""The options that say which runs are meant: of `runs ls` and of `bulk`."""
+"""What says which runs are meant: a search as on the page, and options. Of `runs ls` and of `bulk`."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,9 +9,12 @@ import click
 
 from ...state import ids, status
 from ...state.runs import Filter
+from ...workflows import Celeriac
 from ...workflows.errors import UsageError
+from ...workflows.search import narrowed
 
 OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.argument("search", nargs=-1),
     click.option("--status", multiple=True, type=click.Choice(status.STATUSES), help="May be repeated."),
     click.option("--workflow"),
     click.option("--tag"),
@@ -24,12 +27,14 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
 )
 
 
-def filter_of(given: dict[str, Any]) -> Filter:
-    """The filter that these options are. Raises UsageError."""
+def filter_of(durable: Celeriac, given: dict[str, Any]) -> Filter:
+    """The filter that these options are, and the search besides. Raises UsageError."""
     created_from, created_to = (moment(given[name], f"--{name[8:]}") for name in ("created_from", "created_to"))
     parent_id = run_id(given["parent_id"]) if given["parent_id"] else None
     texts = {name: given[name] for name in ("status", "workflow", "tag", "queue", "concurrency_key", "source")}
-    return Filter(**texts, parent_id=parent_id, created_from=created_from, created_to=created_to)
+    named = Filter(**texts, parent_id=parent_id, created_from=created_from, created_to=created_to)
+    text = " ".join(given["search"])
+    return narrowed(named, text, durable.database.now()) if text else named
 
 
 def moment(text: str | None, option: str) -> datetime | None:

@@ -25,6 +25,7 @@ def command() -> None:
 
     \b
     celeriac -A shop runs --status failed --workflow fulfil-order
+    celeriac -A shop runs ls 'status:failed workflow:sync* -tag:test created:>1h'
     celeriac -A shop runs watch run_019ab3...
     celeriac -A shop runs fork run_019ab3... --from charge#2
     celeriac -A shop runs supply run_019ab3... --step charge --value '"receipt-7"'
@@ -33,8 +34,8 @@ def command() -> None:
 
 @make(*OPTIONS, click.option("--limit", default=20, show_default=True), as_json, name="ls")
 def ls(durable: Celeriac, limit: int, as_json: bool, **given: Any) -> None:
-    """List runs, newest first."""
-    rows = runs.find(durable.database, filter_of(given), limit)
+    """List runs, newest first: all, or those of a search, as status:failed 'workflow:sync*' 'created:>1h'."""
+    rows = runs.find(durable.database, filter_of(durable, given), limit)
     show([documents.run(row) for row in rows], COLUMNS, as_json)
 
 

@@ -114,12 +114,12 @@ def test_an_order_can_be_for_the_children_of_a_run(client: FlaskClient, start: S
 
 
 def test_a_filtered_list_leads_to_a_page_that_counts_and_asks_first(client: FlaskClient, failed: list[str]) -> None:
-    listed = client.get("/?workflow=api-tests.greet&status=failed").text
-    assert "All 3 that match" in listed
-    assert "/bulk/new?action=retry&amp;status=failed&amp;workflow=api-tests.greet" in listed
-    assert "action=cancel" not in listed  # a failed run cannot be cancelled
-    assert "/bulk/new" not in client.get("/").text
-    asked = client.get("/bulk/new?action=retry&status=failed&workflow=api-tests.greet").text
+    listed = client.get("/runs?workflow=api-tests.greet&status=failed").text
+    assert "All that match" in listed
+    assert '<input type="hidden" name="q" value="status:failed workflow:api-tests.greet">' in listed
+    assert 'value="retry">Retry <span class="count">3</span>' in listed
+    assert 'value="cancel"' not in listed  # a failed run cannot be cancelled
+    asked = client.get("/bulk/new?action=retry&q=status:failed+workflow:api-tests.greet").text
     assert "Retry 3 runs?" in asked
     assert all(id in asked for id in failed)
     assert [] == client.get("/api/v1/bulk").json["orders"]

@@ -120,7 +120,7 @@ def test_with_a_key_webhooks_and_health_need_none(make_client: Callable[..., Fla
 def test_every_answer_carries_the_security_headers(client: FlaskClient) -> None:
     for path in ("/", "/api/v1/runs", "/api/v1/nothing", "/nothing", "/livez", "/static/page.css"):
         headers = client.get(path).headers
-        assert "default-src 'self'" in headers["Content-Security-Policy"], path
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in headers["Content-Security-Policy"], path
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"

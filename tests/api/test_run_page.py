@@ -69,7 +69,7 @@ def test_the_buttons_are_the_verbs_that_the_status_allows(client: FlaskClient, s
     worker.claim(running)
     worker.fail(failed)
     worker.complete(completed)
-    always = {"", "replay"}  # and the box for an id
+    always = {"runs", "replay"}  # and the search
     for id, verbs in (
         (queued, {"pause", "cancel"}),
         (delayed, {"reschedule", "pause", "cancel"}),
@@ -90,7 +90,7 @@ def test_a_pause_stands_as_a_banner_with_who_and_why(client: FlaskClient, start:
     for told in ("Paused: it stops before its next step", "by page", "a bad release", "Nothing of it starts"):
         assert told in paused.text
     assert ("resume" in paused.actions, "pause" in paused.actions) == (True, False)
-    assert "paused" in client.get("/").text
+    assert "paused" in client.get("/runs").text
     resumed = post(client, id, "resume")
     assert "a bad release" not in resumed.text
     assert "Too late" in post(client, id, "resume").text
@@ -163,10 +163,10 @@ def test_a_run_shows_its_children_and_what_came_from_it(
     replayed = client.post(f"/api/v1/runs/{id}/replay").json["id"]
     told = page(client, id)
     assert 10 == told.text.count("child-of-it")
-    assert f"/?parent_id={id}" in client.get(f"/runs/{id}").text
+    assert f"/runs?parent_id={id}" in client.get(f"/runs/{id}").text
     assert "What came from it" in told.text
     assert f"/runs/{replayed}" in client.get(f"/runs/{id}").text
-    listed = client.get(f"/?parent_id={id}")
+    listed = client.get(f"/runs?parent_id={id}")
     assert 12 == listed.text.count('class="row"')
     child = page(client, f"run_{new[0].id.hex}")
     assert "as its step c#0" in " ".join(child.text.split())

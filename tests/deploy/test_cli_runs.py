@@ -147,9 +147,13 @@ def test_runs_are_listed_by_the_filters_of_the_api(run, start, worker):
         (("--source", "api"), []),
         (("--from", "2050-01-01"), []),
         (("--parent", failed), []),
+        (("ls", "status:failed", "workflow:cli-runs.*"), [failed]),
+        (("ls", "created:>1h -status:failed", "--workflow", "cli-runs.order"), [queued]),
     ):
         assert expected == [each["id"] for each in json.loads(run("runs", *options, "--json").output)]
     assert [queued] == [each["id"] for each in json.loads(run("runs", "--json", "ls", "--limit", "1").output)]
+    refused = run("runs", "ls", "stat:failed")
+    assert (2, True) == (refused.exit_code, "did you mean 'status'" in refused.output)
 
 
 def test_a_run_is_watched_until_it_ends(run, start, worker):
@@ -181,6 +185,7 @@ def test_many_runs_are_counted_then_retried_by_one_order(run, start, worker, dur
     which = ("--workflow", "cli-runs.order", "--status", "failed")
     dry = run("bulk", "retry", *which, "--dry-run")
     assert (0, "retry would be for 3 runs\n") == (dry.exit_code, dry.output)
+    assert dry.output == run("bulk", "retry", "status:failed workflow:cli-*", "--dry-run").output
     assert [] == json.loads(run("bulk", "--json").output)
     ordered = json.loads(run("bulk", "retry", *which, "--json").output)
     assert ("retry", "running", 3, 0, "cli") == tuple(

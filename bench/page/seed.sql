@@ -1,0 +1,47 @@
+-- A year of a busy shop: %(runs)s runs of 20 workflows, ten steps each, most of them completed. Triggers are off: a
+-- history of two moves for each run is written here, too.
+set session_replication_role = replica;
+set synchronous_commit = off;
+
+insert into celeriac.workflows (name, version, queue, schema, options)
+select 'workflow-' || n, 'v3', 'queue-' || n, '{"properties": {"customer_id": {"type": "string"}}}', '{"max_attempts": 3}'
+from generate_series(0, 19) as n;
+insert into celeriac.queues (name, declared_by) select 'queue-' || n, 'workflow-' || n from generate_series(0, 19) as n;
+
+create temporary table made as
+select n, (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3)
+        || '8' || substr(md5(n::text), 4, 15))::uuid as id,
+    at, mod(n * 7, 20) as kind, case
+        when n <= 400 then (array['queued', 'running', 'waiting', 'delayed'])[1 + mod(n, 4)]
+        when mod(n, 50) = 7 then 'failed' when mod(n, 400) = 11 then 'cancelled' when mod(n, 5000) = 13 then 'crashed'
+        else 'completed' end as status
+from (select n, now() - interval '1 minute' - n * interval '365 days' / %(runs)s as at
+    from generate_series(1, %(runs)s) as n) as numbered;
+
+insert into celeriac.runs (
+    id, workflow, version, status, epoch, cause, max_attempts, max_crashes, queue, payload, output, error, tags, root_id,
+    source, run_at, created_at, queued_at, claimed_at, started_at, finished_at, worker_id, worker_pid)
+select id, 'workflow-' || kind, 'v' || mod(n, 3), status, 1, 'the function returned', 3, 5, 'queue-' || kind,
+    json_build_object('customer_id', 'c' || mod(n, 50000), 'note', repeat('x', 120)),
+    case when status = 'completed' then '{"ok": true}'::json end,
+    case when status in ('failed', 'crashed') then json_build_object('type', 'CardDeclined',
+        'message', 'the bank declined card ' || mod(n, 97), 'traceback', repeat('File "shop.py", line 1' || chr(10), 9)) end,
+    case when mod(n, 10) = 0 then array['vip'] when mod(n, 50000) = 5 then array['rare'] else '{}' end, id,
+    (array['api', 'webhook', 'schedule'])[1 + mod(n, 3)], case when status = 'delayed' then now() + interval '1 day' end,
+    at, at, at, case when status not in ('queued', 'delayed') then at end,
+    case when n > 400 then at + interval '1 second' * (1 + mod(n, 90)) end,
+    case when status = 'running' then gen_random_uuid() end, case when status = 'running' then 1 end
+from made order by n desc;
+
+insert into celeriac.steps (run_id, key, seq, name, kind, status, output, epoch, started_at, finished_at)
+select id, 'step-' || seq, seq, 'step-' || seq, 'step', 'completed', '{"ok": true}', 1, at, at + interval '1 second'
+from made cross join generate_series(1, 10) as seq order by n desc;
+
+insert into celeriac.run_history (run_id, at, from_status, to_status, epoch, attempt, cause)
+select id, at, source, target, 1, 1, 'c' from made
+cross join (values (null, 'queued'), ('queued', 'running')) as move (source, target);
+
+update celeriac.meters set measured_until = now() - interval '8 days';
+vacuum (analyze) celeriac.runs;
+vacuum (analyze) celeriac.steps;
+analyze celeriac.run_history;

@@ -1,0 +1,44 @@
+"""The page of the scene's shop, served on a port of this machine for a browser."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Thread
+
+from celery import Celery
+from scene import Scene, hooked, set_up
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from celeriac import Celeriac
+from celeriac.api import create_app
+
+
+@dataclass(frozen=True)
+class Site:
+    url: str
+    scene: Scene
+    durable: Celeriac
+
+
+class Quiet(WSGIRequestHandler):
+    def log(self, *_: object) -> None:
+        """A request is no news."""
+
+
+@contextmanager
+def serving(database_url: str, redis_url: str, port: int = 0, *, strange: bool = True) -> Iterator[Site]:
+    """Serves the page of a migrated database, which is filled; `strange`: also with what nobody should write."""
+    app = Celery("shop", broker=redis_url)
+    app.conf.update({"celeriac_database_url": database_url, "celeriac_redis_url": redis_url})
+    durable = hooked(Celeriac(app))
+    wsgi = create_app(durable)
+    scene = set_up(durable, wsgi, strange)
+    server = make_server("127.0.0.1", port, wsgi, threaded=True, request_handler=Quiet)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield Site(f"http://127.0.0.1:{server.server_port}", scene, durable)
+    finally:
+        server.shutdown()
+        thread.join()
+        durable.close()
