@@ -23,10 +23,12 @@ from .keys import blueprint as keys
 from .logs import blueprint as logs
 from .metrics import blueprint as metrics
 from .moves import blueprint as moves
+from .openapi import blueprint as openapi
 from .page import blueprint as page
 from .quarantine import blueprint as quarantine
 from .queue_page import blueprint as queue_page
 from .queues import blueprint as queues
+from .reference_page import blueprint as reference_page
 from .run_page import blueprint as run_page
 from .runs import blueprint as runs
 from .schedule_page import blueprint as schedule_page
@@ -60,6 +62,7 @@ PROGRAMS = (  # what answers programs
     errors,
     keys,
     audit.blueprint,
+    openapi,
 )
 PAGES = (
     page,
@@ -71,6 +74,7 @@ PAGES = (
     subscription_page,
     error_page,
     settings_page,
+    reference_page,
 )
 
 SECURITY_HEADERS = {

@@ -17,16 +17,16 @@ from ..state import audit
 from ..state.audit import LAST_ID, AuditEntry, Filter
 from ..state.database import Row
 from ..workflows.errors import StateUnavailable
-from . import documents
+from . import documents, shapes
 from .body import nearest
 from .current import database
-from .documents import Document
 from .guard import SAFE_METHODS
 from .listing import limit_of
 from .options import moment
 from .principal import NOBODY, Principal
 from .problems import SECRET, Problem
 from .scopes import needs
+from .told import told
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,9 @@ TEXT_LIMIT = 500  # characters of a path, or of an id
 
 @blueprint.get("")
 @needs("audit:read")
+@told({200: shapes.keys.AuditPage}, query=shapes.queries.AuditQuery)
 def find() -> ResponseReturnValue:
-    """A page of the audit, the newest first."""
+    """Lists who changed what, the newest first."""
     for name in request.args:
         if name not in PARAMETERS:
             raise Problem(400, f"{name!r} is no filter of the audit{nearest(name, PARAMETERS)}", "usage")
@@ -49,7 +50,7 @@ def find() -> ResponseReturnValue:
     return jsonify(audit=found, next_cursor=next_cursor)
 
 
-def page(filter: Filter, limit: int) -> tuple[list[Document], str | None]:
+def page(filter: Filter, limit: int) -> tuple[list[shapes.keys.AuditEntry], str | None]:
     """One page, and the cursor of the next."""
     rows = audit.newest(database(), filter, limit + 1)
     next_cursor = str(rows[limit - 1]["id"]) if len(rows) > limit else None
@@ -65,7 +66,7 @@ def filter_of(query: Mapping[str, str]) -> Filter:
     return Filter(since=since, until=until, before_id=_cursor(query.get("cursor")), **given)
 
 
-def document(row: Row) -> Document:
+def document(row: Row) -> shapes.keys.AuditEntry:
     principal = row["principal"]
     return {
         "id": str(row["id"]),

@@ -21,7 +21,7 @@ from ..workflows import registry
 from ..workflows.errors import NotSerializable, PayloadInvalid, StateUnavailable
 from ..workflows.options import Options
 from ..workflows.trigger import start_each
-from . import documents
+from . import documents, shapes
 from .body import invalid, lines, object_with, parsed, read_object
 from .current import durable
 from .documents import Document
@@ -30,6 +30,7 @@ from .options import parsed as parsed_options
 from .problems import Fault, Problem, faults_of, problem_of
 from .runs import BODY_SLACK_BYTES, acknowledged, payload_of, source
 from .scopes import TRIGGER, needs
+from .told import Media, told
 
 blueprint = Blueprint("batch", __name__, url_prefix="/api/v1")
 
@@ -44,8 +45,16 @@ NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 @blueprint.post("/workflows/<name>/batch")
 @needs(TRIGGER, of="name")
 @answers_once
+@told(
+    {200: Media(NDJSON[0]), 202: shapes.runs.StartedRuns},
+    body=(shapes.bodies.BatchBody, Media(NDJSON[0])),
+    refuses=(404, 409, 429),
+)
 def batch(name: str) -> ResponseReturnValue:
-    """Starts a run for each payload of a list, all of them or none: 202. Or for each line of a stream: 200."""
+    """Starts a run for each payload of a list, all of them or none; or for each line of a stream.
+
+    202: the runs of a list. 200: a line for each line of a stream: `index`, and `id` and `status`, or `error`.
+    """
     if request.mimetype in NDJSON:
         return _stream(name)
     return answered_once(lambda: _list(name))
@@ -54,8 +63,12 @@ def batch(name: str) -> ResponseReturnValue:
 @blueprint.post("/batch")
 @needs(TRIGGER)
 @answers_once
+@told({200: Media(NDJSON[0])}, body=Media(NDJSON[0]), refuses=(400, 413, 415))
 def batch_of_all() -> ResponseReturnValue:
-    """Starts a run for each line of a stream, which names its workflow: 200."""
+    """Starts a run for each line of a stream, which names its workflow.
+
+    200: a line for each: `index`, and `id` and `status`, or `error`.
+    """
     if request.mimetype not in NDJSON:
         raise Problem(
             415, f"send NDJSON, with Content-Type: {NDJSON[0]}; a JSON list goes to /workflows/<name>/batch",
@@ -66,7 +79,7 @@ def batch_of_all() -> ResponseReturnValue:
 
 def _list(name: str) -> ResponseReturnValue:
     limit_bytes = LARGEST_PAYLOADS * durable().settings.payload_limit_bytes + BODY_SLACK_BYTES
-    body = read_object(limit_bytes, ("payloads", "options"))
+    body = read_object(limit_bytes, shapes.bodies.BatchBody)
     payloads = body.get("payloads", [])
     if not isinstance(payloads, list) or len(payloads) > LIMIT:
         raise invalid("/payloads", f"a list of at most {LIMIT} objects is expected; send more of them as NDJSON")

@@ -12,12 +12,13 @@ from ..state.ids import parse, public
 from ..state.runs import Filter
 from ..workflows import bulk
 from ..workflows.errors import UsageError
-from . import documents
+from . import documents, shapes
 from .body import invalid, nearest, read_object
 from .current import database, durable
 from .listing import filter_in
 from .problems import Problem
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("bulk", __name__, url_prefix="/api/v1/bulk")
 
@@ -28,12 +29,17 @@ ACTIONS = tuple(bulk.STATUSES)
 
 @blueprint.post("")
 @needs("runs:write")
+@told(
+    {200: shapes.runs.Matched, 202: shapes.runs.BulkOrder},
+    body=shapes.bodies.BulkBody,
+    refuses=(409,),
+)
 def order() -> ResponseReturnValue:
-    """202: the order is written down, beat works it off. 200, with `dry_run`: how many runs it would be for.
+    """Orders that all runs of a filter are moved, or tells for how many that would be.
 
-    `filter` has the members of a list's query string and is needed, so that nobody moves all runs by leaving it out.
+    202: the order is written down, beat works it off. 200: with `dry_run` how many runs it would be for.
     """
-    body = read_object(BODY_LIMIT_BYTES, ("action", "filter", "dry_run"))
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.BulkBody)
     action, filter = action_of(body.get("action")), filter_in(body.get("filter"), "/filter")
     dry_run = body.get("dry_run", False)
     if not isinstance(dry_run, bool):
@@ -46,21 +52,25 @@ def order() -> ResponseReturnValue:
 
 @blueprint.get("")
 @needs("runs:read")
+@told({200: shapes.runs.BulkOrderList})
 def list_orders() -> ResponseReturnValue:
-    """The newest orders."""
+    """Lists the newest orders."""
     return jsonify(orders=[documents.bulk(row) for row in orders.newest(database(), NEWEST)])
 
 
 @blueprint.get("/<id>")
 @needs("runs:read")
+@told({200: shapes.runs.BulkOrder})
 def show(id: str) -> ResponseReturnValue:
+    """Shows an order, and how far it is."""
     return jsonify(documents.bulk(order_of(id)))
 
 
 @blueprint.post("/<id>/abort")
 @needs("runs:write")
+@told({200: shapes.runs.BulkOrder}, refuses=(409,))
 def abort(id: str) -> ResponseReturnValue:
-    """200: it goes no further; what is done stays done. 409: it has ended."""
+    """Aborts an order: it goes no further; what is done stays done."""
     return jsonify(documents.bulk(aborted(id)))
 
 

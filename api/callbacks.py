@@ -9,19 +9,21 @@ from flask.typing import ResponseReturnValue
 
 from ..workflows.errors import UsageError
 from ..workflows.waits import finish_token
+from . import shapes
 from .body import read_value, refuse_what_postgres_refuses
 from .current import durable
 from .problems import Problem
 from .scopes import PUBLIC, needs
+from .told import told
 
 blueprint = Blueprint("callbacks", __name__, url_prefix="/callbacks")
 
 
 @blueprint.post("/<token_id>")
 @needs(PUBLIC)
+@told({200: shapes.runs.CompletedCallback}, body=shapes.scalars.Json, refuses=(409,))
 def complete(token_id: str) -> ResponseReturnValue:
-    """Completes a token with the body, any JSON value; an empty one is null: 200. 404: there is no such token. 409: it
-    was completed before, or its time is over."""
+    """Completes a token with the body, any JSON value; an empty one is null."""
     result = read_value(durable().settings.payload_limit_bytes)
     refuse_what_postgres_refuses(result, "")
     try:

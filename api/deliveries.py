@@ -16,6 +16,7 @@ from ..state.inbox import Filter
 from ..state.quarantine import QuarantineRow
 from ..workflows import replay as letters
 from ..workflows.errors import UsageError
+from . import shapes
 from . import webhook_documents as documents
 from .body import escaped, invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable
@@ -23,6 +24,7 @@ from .listing import LIMIT, limit_of, pack, unpack
 from .options import moment
 from .problems import Problem
 from .scopes import needs
+from .told import Media, told
 
 blueprint = Blueprint("deliveries", __name__, url_prefix="/api/v1/deliveries")
 
@@ -34,31 +36,35 @@ PARAMETERS = (*FILTERS, "limit", "cursor")
 
 @blueprint.get("")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.DeliveryPage}, query=shapes.queries.DeliveriesQuery)
 def index() -> ResponseReturnValue:
-    """One page, newest first."""
+    """Lists deliveries, newest first."""
     found, following = listed(request.args)
     return jsonify(deliveries=[documents.delivery(row) for row in found], next_cursor=following)
 
 
 @blueprint.get("/dead")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.DeadLetterGroups})
 def dead() -> ResponseReturnValue:
-    """The dead letters, grouped by endpoint and reason."""
+    """Lists the dead letters, grouped by endpoint and reason."""
     return jsonify(groups=[documents.dead(row) for row in deliveries.dead(database())])
 
 
 @blueprint.get("/<id>")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.WholeDelivery})
 def show(id: str) -> ResponseReturnValue:
-    """One delivery with its headers, its body, and what each route did."""
+    """Shows a delivery with its headers, its body, and what each route did."""
     row = delivery_of(id)
     return jsonify(documents.whole_delivery(row, deliveries.dispatches(database(), row.id)))
 
 
 @blueprint.get("/<id>/raw")
 @needs("webhooks:read")
+@told({200: Media("application/octet-stream")})
 def raw(id: str) -> ResponseReturnValue:
-    """The body as it was signed, to be saved: a browser never shows it, whatever it is."""
+    """Sends the body of a delivery as it was signed, to be saved: a browser never shows it, whatever it is."""
     row = delivery_of(id)
     headers = {"Content-Disposition": f'attachment; filename="{public("dlv", row.id)}"'}
     return Response(row.body, mimetype="application/octet-stream", headers=headers)
@@ -66,9 +72,17 @@ def raw(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/<id>/replay")
 @needs("webhooks:write")
+@told(
+    {200: shapes.webhooks.Delivery, 201: shapes.webhooks.Delivery},
+    body=shapes.bodies.ReplayDeliveryBody,
+    refuses=(409,),
+)
 def replay(id: str) -> ResponseReturnValue:
-    """Routes it again: 200 for the same delivery, 201 for a copy, which has another body or was routed before."""
-    given = read_object(_body_limit(), ("body",))
+    """Routes a delivery again.
+
+    200: the same delivery. 201: a copy, which has another body or was routed before.
+    """
+    given = read_object(_body_limit(), shapes.bodies.ReplayDeliveryBody)
     body = given.get("body")
     if body is not None and not isinstance(body, str):
         raise invalid("/body", "the edited body is expected as a text")
@@ -86,18 +100,23 @@ def replay(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/<id>/discard")
 @needs("webhooks:write")
+@told({200: shapes.webhooks.Delivery}, body=shapes.bodies.DiscardBody, refuses=(409,))
 def discard(id: str) -> ResponseReturnValue:
-    """Throws it away, with a reason."""
-    reason = _reason(read_object(_body_limit(), ("reason",)))
+    """Throws a delivery away, with a reason."""
+    reason = _reason(read_object(_body_limit(), shapes.bodies.DiscardBody))
     row = delivery_of(id)
     return jsonify(documents.delivery(_moved(lambda: letters.discard(durable(), row.id, reason, g.actor))))
 
 
 @blueprint.post("/replay")
 @needs("webhooks:write")
+@told({200: shapes.webhooks.Replayed, 202: shapes.webhooks.Replayed}, body=shapes.bodies.ReplayManyBody)
 def replay_many() -> ResponseReturnValue:
-    """Routes all dead letters of a filter again; with `dry_run` it is only told how many there are."""
-    given = read_object(_body_limit(), ("filter", "dry_run"))
+    """Routes all dead letters of a filter again.
+
+    202: they are routed. 200: with `dry_run` it is only told how many there are.
+    """
+    given = read_object(_body_limit(), shapes.bodies.ReplayManyBody)
     is_dry = _dry_run(given)
     count = letters.replay_all(durable(), filter_of_body(given), actor=g.actor, is_dry=is_dry)
     return jsonify(matched=count) if is_dry else (jsonify(replayed=count), 202)
@@ -105,9 +124,10 @@ def replay_many() -> ResponseReturnValue:
 
 @blueprint.post("/discard")
 @needs("webhooks:write")
+@told({200: shapes.webhooks.Discarded}, body=shapes.bodies.DiscardManyBody)
 def discard_many() -> ResponseReturnValue:
     """Throws away all dead letters of a filter, with a reason; with `dry_run` it is only told how many there are."""
-    given = read_object(_body_limit(), ("filter", "reason", "dry_run"))
+    given = read_object(_body_limit(), shapes.bodies.DiscardManyBody)
     is_dry, reason = _dry_run(given), _reason(given)
     count = letters.discard_all(durable(), filter_of_body(given), reason, actor=g.actor, is_dry=is_dry)
     return jsonify(**{"matched" if is_dry else "discarded": count})

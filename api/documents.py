@@ -1,9 +1,10 @@
-"""Rows as JSON documents: ids as `run_<hex>`, times as ISO 8601 in UTC, kept JSON texts as what they say."""
+"""Rows as JSON documents, of the types in `shapes`: ids as `run_<hex>`, times as ISO 8601 in UTC, kept JSON texts as
+what they say."""
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast, overload
 from uuid import UUID
 
 from ..state.bulk import BulkRow
@@ -15,12 +16,13 @@ from ..state.schedules import ScheduleRow
 from ..state.steps import StepRow
 from ..workflows.schedule import NEVER
 from ..workflows.why import Why
+from . import shapes
 from .attempts import Attempt, Execution
 
 Document = dict[str, Any]
 
 
-def run(row: RunRow) -> Document:
+def run(row: RunRow) -> shapes.runs.Run:
     """`verdict` is how a run will end, or ended, that had to clean up first; None for one that just ends. A query in
     `callback_url`, where secrets stand, is not told."""
     return {
@@ -67,12 +69,12 @@ def run(row: RunRow) -> Document:
     }
 
 
-def started(row: RunRow) -> Document:
+def started(row: RunRow) -> shapes.runs.StartedRun:
     """The short form, as a trigger answers."""
     return {"id": public("run", row.id), "status": row.status, "workflow": row.workflow}
 
 
-def step(row: StepRow) -> Document:
+def step(row: StepRow) -> shapes.runs.Step:
     """`duration_ms` is the time until its result, all attempts together; None while it has none. `is_compensable`: it
     can be undone. `is_optional`: code that handled an error asked for it, and another attempt may not."""
     return {
@@ -97,7 +99,7 @@ def step(row: StepRow) -> Document:
     }
 
 
-def move(row: Row) -> Document:
+def move(row: Row) -> shapes.runs.Move:
     """One line of a run's history."""
     return {
         "at": moment(row["at"]),
@@ -158,7 +160,7 @@ def change(row: Row) -> Document:
     }
 
 
-def attempt(made: Attempt) -> Document:
+def attempt(made: Attempt) -> shapes.runs.Attempt:
     """One attempt of a run. `error` is what ended it; each of its executions has a worker of its own."""
     return {
         "attempt": made.number,
@@ -170,7 +172,7 @@ def attempt(made: Attempt) -> Document:
     }
 
 
-def execution(made: Execution) -> Document:
+def execution(made: Execution) -> shapes.runs.Execution:
     """A worker held the run. `to_status` and `cause` are how that ended; None while it goes on."""
     return {
         "epoch": made.epoch,
@@ -184,7 +186,7 @@ def execution(made: Execution) -> Document:
     }
 
 
-def bulk(row: BulkRow) -> Document:
+def bulk(row: BulkRow) -> shapes.runs.BulkOrder:
     """An order to move many runs, and how far it is: `done + skipped + failed` of `matched` runs were looked at."""
     return {
         "id": public("blk", row.id),
@@ -202,18 +204,18 @@ def bulk(row: BulkRow) -> Document:
     }
 
 
-def run_filter(members: Mapping[str, Any]) -> Document:
+def run_filter(members: Mapping[str, Any]) -> shapes.runs.RunFilter:
     """What a Filter narrows, by the names of a list's query string. `members` may be those of one kept as JSON."""
-    document = {name: given for name, given in members.items() if given and name != "after"}
+    document: Document = {name: given for name, given in members.items() if given and name != "after"}
     for name in ("created_from", "created_to"):
         if name in document:
             document[name] = moment(datetime.fromisoformat(str(document[name])))
     if "parent_id" in document:
         document["parent_id"] = public("run", UUID(str(document["parent_id"])))
-    return document
+    return cast(shapes.runs.RunFilter, document)
 
 
-def queue(row: QueueRow) -> Document:
+def queue(row: QueueRow) -> shapes.queues.QueueSettings:
     """`limits` holds: what the code declared, and the overrides over it. `slots` is what live workers offer."""
     return {
         "name": row.name,
@@ -234,7 +236,7 @@ def queue(row: QueueRow) -> Document:
     }
 
 
-def queue_change(row: Row) -> Document:
+def queue_change(row: Row) -> shapes.queues.QueueChange:
     """One line of a queue's history."""
     return {
         "at": moment(row["at"]),
@@ -245,7 +247,7 @@ def queue_change(row: Row) -> Document:
     }
 
 
-def waiting_key(row: Row) -> Document:
+def waiting_key(row: Row) -> shapes.queues.WaitingKey:
     """A concurrency key that has queued runs."""
     return {
         "concurrency_key": row["concurrency_key"] or None,
@@ -254,7 +256,7 @@ def waiting_key(row: Row) -> Document:
     }
 
 
-def worker(row: Row) -> Document:
+def worker(row: Row) -> shapes.catalogue.Worker:
     """`busy` of its `slots` execute a run."""
     return {
         "id": public("wrk", row["id"]),
@@ -270,7 +272,7 @@ def worker(row: Row) -> Document:
     }
 
 
-def schedule(row: ScheduleRow) -> Document:
+def schedule(row: ScheduleRow) -> shapes.schedules.Schedule:
     """`next_due_at` is the time its expression names, `next_fire_at` when beat looks at it; null: never, or paused."""
     return {
         "id": public("sch", row.id),
@@ -306,7 +308,7 @@ def schedule(row: ScheduleRow) -> Document:
     }
 
 
-def tick(row: Row) -> Document:
+def tick(row: Row) -> shapes.schedules.Tick:
     """One due time of a schedule, and what became of it."""
     return {
         "due_at": moment(row["due_at"]),
@@ -321,7 +323,7 @@ def tick(row: Row) -> Document:
     }
 
 
-def service(row: Row) -> Document:
+def service(row: Row) -> shapes.catalogue.Service:
     """A service of one beat. `counts` are of its last pass that did something, `totals` since that beat started."""
     return {
         "beat": row["beat_name"],
@@ -338,9 +340,9 @@ def service(row: Row) -> Document:
     }
 
 
-def why(found: Why) -> Document:
+def why(found: Why) -> shapes.runs.Why:
     """What a run waits for, gate by gate; `values` are the numbers that `detail` tells in words."""
-    gates = [
+    gates: list[shapes.runs.Gate] = [
         {"gate": gate.name, "is_open": gate.is_open, "detail": gate.detail, "values": gate.values}
         for gate in found.gates
     ]
@@ -352,11 +354,23 @@ def value(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
+@overload
+def moment(at: datetime) -> str: ...
+@overload
+def moment(at: None) -> None: ...
+@overload
+def moment(at: datetime | None) -> str | None: ...
 def moment(at: datetime | None) -> str | None:
     """`2026-11-23T03:52:00.123456Z`"""
     return None if at is None else at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+@overload
+def identity(prefix: str, id: UUID) -> str: ...
+@overload
+def identity(prefix: str, id: None) -> None: ...
+@overload
+def identity(prefix: str, id: UUID | None) -> str | None: ...
 def identity(prefix: str, id: UUID | None) -> str | None:
     return None if id is None else public(prefix, id)
 

@@ -9,19 +9,20 @@ from flask.typing import ResponseReturnValue
 from ..state import deliveries, endpoints
 from ..state.ids import parse
 from ..workflows.cipher import cipher
-from ..workflows.endpoints import OPTIONS, ROUTE_OPTIONS
+from ..workflows.endpoints import ROUTE_OPTIONS
 from ..workflows.errors import UsageError
 from ..workflows.step import checked_name
 from ..workflows.webhook import Endpoint
+from . import shapes
 from . import webhook_documents as documents
 from .body import escaped, invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable, inbox
-from .documents import Document
 from .etag import if_match, tagged
 from .options import coming, seconds
 from .problems import Problem
 from .queues import note_of
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("endpoints", __name__, url_prefix="/api/v1/endpoints")
 
@@ -31,15 +32,21 @@ OVERLAP_SECONDS = 86_400.0  # for which the secrets before a new one are accepte
 
 @blueprint.get("")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.EndpointList})
 def index() -> ResponseReturnValue:
+    """Lists the webhook endpoints."""
     return jsonify(endpoints=documents.known_endpoints(durable(), endpoints.every(database())))
 
 
 @blueprint.post("")
 @needs("webhooks:write")
+@told({201: shapes.webhooks.WholeEndpoint}, body=shapes.bodies.EndpointBody, refuses=(409,), edits=True)
 def create() -> ResponseReturnValue:
-    """Makes an endpoint without code, or changes one: 201. One that code declares is changed there: 409."""
-    body = read_object(BODY_LIMIT_BYTES, ("name", "verify", "routes", *OPTIONS))
+    """Makes a webhook endpoint without code.
+
+    409: code declares one of this name, and it is changed there.
+    """
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.EndpointBody)
     for member, value in body.items():
         refuse_what_postgres_refuses(value, f"/{escaped(member)}")
     name, verify = _text(body.pop("name", None), "/name"), _text(body.pop("verify", None), "/verify")
@@ -57,15 +64,18 @@ def create() -> ResponseReturnValue:
 
 @blueprint.get("/<name>")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.WholeEndpoint}, is_tagged=True)
 def show(name: str) -> ResponseReturnValue:
-    """One endpoint, with its secrets (never what they are), and how many deliveries it has of each status."""
+    """Shows a webhook endpoint, with its secrets (never what they are), and how many deliveries it has of each
+    status."""
     return _shown(name)
 
 
 @blueprint.delete("/<name>")
 @needs("webhooks:write")
+@told({204: None}, refuses=(409,), edits=True)
 def remove(name: str) -> ResponseReturnValue:
-    """Removes an endpoint that was made at run time; its deliveries stay."""
+    """Removes a webhook endpoint that was made without code; its deliveries stay."""
     whole_endpoint(name)
     try:
         durable().inbox.remove(name, if_match())
@@ -76,33 +86,40 @@ def remove(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/pause")
 @needs("webhooks:write")
+@told({200: shapes.webhooks.WholeEndpoint}, body=shapes.bodies.NoteBody, edits=True)
 def pause(name: str) -> ResponseReturnValue:
-    """Its deliveries are accepted, and held."""
+    """Pauses a webhook endpoint: its deliveries are accepted, and held."""
     whole_endpoint(name)
-    durable().inbox.pause(name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, ("note",)).get("note")), if_match())
+    durable().inbox.pause(
+        name, g.actor, note_of(read_object(BODY_LIMIT_BYTES, shapes.bodies.NoteBody).get("note")), if_match()
+    )
     return _shown(name)
 
 
 @blueprint.post("/<name>/resume")
 @needs("webhooks:write")
+@told({200: shapes.webhooks.ResumedEndpoint}, edits=True)
 def resume(name: str) -> ResponseReturnValue:
-    """What was held is routed, in its order."""
+    """Ends the pause of a webhook endpoint: what was held is routed, in its order."""
     whole_endpoint(name)
     row, released = durable().inbox.resume(name, if_match())
-    return tagged(whole_endpoint(name) | {"released": released}, row["revision"])
+    return tagged({**whole_endpoint(name), "released": released}, row["revision"])
 
 
 @blueprint.get("/<name>/secrets")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.SecretList})
 def list_secrets(name: str) -> ResponseReturnValue:
+    """Lists the secrets of a webhook endpoint, by their fingerprints."""
     return jsonify(secrets=whole_endpoint(name)["secrets"])
 
 
 @blueprint.post("/<name>/secrets")
 @needs("webhooks:write")
+@told({201: shapes.webhooks.Secret}, body=shapes.bodies.SecretBody, refuses=(409,))
 def add_secret(name: str) -> ResponseReturnValue:
-    """Adds a secret beside the others: 201."""
-    body = read_object(BODY_LIMIT_BYTES, ("secret", "expires_at"))
+    """Adds a secret to a webhook endpoint, beside the others."""
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.SecretBody)
     expires_at = body.get("expires_at")
     at = coming(_text(expires_at, "/expires_at"), "/expires_at") if expires_at is not None else None
     return _added(name, body.get("secret"), at, None)
@@ -110,17 +127,19 @@ def add_secret(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>/secrets/rotate")
 @needs("webhooks:write")
+@told({201: shapes.webhooks.Secret}, body=shapes.bodies.RotateBody, refuses=(409,))
 def rotate(name: str) -> ResponseReturnValue:
-    """A new secret takes over: those stored before are accepted for `overlap_seconds` more, by default a day."""
-    body = read_object(BODY_LIMIT_BYTES, ("secret", "overlap_seconds"))
+    """Has a new secret take over: those stored before are accepted for `overlap_seconds` more, by default a day."""
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.RotateBody)
     overlap = seconds(body.get("overlap_seconds", OVERLAP_SECONDS), "/overlap_seconds")
     return _added(name, body.get("secret"), None, overlap)
 
 
 @blueprint.delete("/<name>/secrets/<id>")
 @needs("webhooks:write")
+@told({204: None})
 def remove_secret(name: str, id: str) -> ResponseReturnValue:
-    """It is accepted no more, within seconds."""
+    """Removes a secret of a webhook endpoint: it is accepted no more, within seconds."""
     try:
         row = endpoints.remove_secret(database(), name, parse("sec", id))
     except ValueError as error:
@@ -130,7 +149,7 @@ def remove_secret(name: str, id: str) -> ResponseReturnValue:
     return "", 204
 
 
-def whole_endpoint(name: str) -> Document:
+def whole_endpoint(name: str) -> shapes.webhooks.WholeEndpoint:
     """One endpoint with all that there is to see of it. Raises Problem 404."""
     if "\0" in name:
         raise _unknown(name)
@@ -139,7 +158,7 @@ def whole_endpoint(name: str) -> Document:
         raise _unknown(name)
     counts = [each for each in deliveries.counts(database()) if each["endpoint"] == name]
     told = documents.endpoint(durable(), name, row, counts)
-    return told | {"secrets": documents.secrets(served, endpoints.secrets(database(), name))}
+    return {**told, "secrets": documents.secrets(served, endpoints.secrets(database(), name))}
 
 
 def served_endpoint(name: str) -> Endpoint:

@@ -8,12 +8,12 @@ from flask.typing import ResponseReturnValue
 
 from ..state import error_groups, ids
 from ..state.error_groups import STATES, ErrorGroup
-from . import documents
+from . import documents, shapes
 from .body import nearest
 from .current import database
-from .documents import Document
 from .problems import Problem
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("errors", __name__, url_prefix="/api/v1/errors")
 
@@ -25,8 +25,9 @@ MOVES = {"resolve": "resolved", "ignore": "ignored", "reopen": "open"}
 
 @blueprint.get("")
 @needs("runs:read")
+@told({200: shapes.runs.ErrorPage}, query=shapes.queries.ErrorsQuery)
 def find() -> ResponseReturnValue:
-    """A page of the groups, those that were seen last first."""
+    """Lists errors, those that were seen last first."""
     for name in request.args:
         if name not in PARAMETERS:
             raise Problem(400, f"{name!r} is no filter of errors{nearest(name, PARAMETERS)}", "usage")
@@ -41,14 +42,20 @@ def find() -> ResponseReturnValue:
 
 @blueprint.get("/<id>")
 @needs("runs:read")
+@told({200: shapes.runs.ErrorGroup})
 def show(id: str) -> ResponseReturnValue:
+    """Shows an error."""
     return jsonify(document(_known(error_groups.get(database(), id_of(id)), id)))
 
 
 @blueprint.post("/<id>/<any(resolve, ignore, reopen):verb>")
 @needs("runs:write")
+@told({200: shapes.runs.ErrorGroup})
 def move(id: str, verb: str) -> ResponseReturnValue:
-    """resolve: it is open again when it is seen in another version of the workflow. ignore: whatever comes."""
+    """Resolves, ignores or reopens an error.
+
+    resolve: it is open again when it is seen in another version of the workflow. ignore: whatever comes.
+    """
     return jsonify(document(moved(id, verb)))
 
 
@@ -73,7 +80,7 @@ def id_of(text: str) -> UUID:
         raise Problem(404, str(error), "unknown-error") from None
 
 
-def document(group: ErrorGroup) -> Document:
+def document(group: ErrorGroup) -> shapes.runs.ErrorGroup:
     return {
         "id": ids.public("err", group.id),
         "workflow": group.workflow,

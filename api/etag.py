@@ -7,17 +7,18 @@ What nobody edits, as a run, has the digest alone.
 """
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 from flask import Response, jsonify, request
 from werkzeug.http import parse_etags
 
 from ..state.database import Revisions
-from .documents import Document
 
 REVISION_DIGITS = 18  # what a bigint holds for certain
 
 
-def tagged(document: Document, revision: int | None = None) -> Response:
+def tagged(document: Mapping[str, Any], revision: int | None = None) -> Response:
     """The document with its ETag; or 304 where that is the one that a GET says it has."""
     response: Response = jsonify(document)
     digest = hashlib.sha256(response.get_data()).hexdigest()[:16]

@@ -12,7 +12,7 @@ import select
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,7 +62,7 @@ class Source(Protocol):
     def look(self, asked: Collection[Any]) -> dict[Any, Answer]: ...
 
 
-def event(id: str, name: str, data: Document) -> str:
+def event(id: str, name: str, data: Mapping[str, Any]) -> str:
     """One event. JSON in ASCII has no line break, and no half of a surrogate pair that could not be sent."""
     return f"id: {id}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
 

@@ -6,24 +6,34 @@ from flask.typing import ResponseReturnValue
 from ..state import migrate
 from ..state.errors import StateUnavailable
 from ..workflows.buckets import RedisUnavailable
+from . import shapes
 from .current import database, durable
 from .scopes import PUBLIC, needs
+from .told import told
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/livez")
 @needs(PUBLIC)
+@told({200: shapes.catalogue.Liveness})
 def live() -> ResponseReturnValue:
-    """No I/O: a server whose database is away must not be killed for it."""
+    """Says that the process answers.
+
+    Without I/O: a server whose database is away must not be killed for it.
+    """
     return jsonify(status="alive")
 
 
 @blueprint.get("/readyz")
 @needs(PUBLIC)
+@told({200: shapes.catalogue.Readiness, 503: shapes.catalogue.Readiness})
 def ready() -> ResponseReturnValue:
-    """200 while triggers and webhooks can be stored: `ready`, or `degraded` without Redis; `spooling` while Postgres is
-    away and endpoints have a spool, which must then get their deliveries. 503: `unavailable`."""
+    """Says whether the process can keep its promises.
+
+    200: triggers and webhooks can be stored: `ready`, or `degraded` without Redis; `spooling` while Postgres is away
+    and endpoints have a spool, which must then get their deliveries. 503: `unavailable`.
+    """
     checks = {"postgres": _postgres()}
     checks["schema"] = _schema() if checks["postgres"] == "ok" else "unknown"
     checks["redis"] = _redis()

@@ -18,12 +18,14 @@ from ..workflows.errors import RunError
 from ..workflows.run import Run
 from ..workflows.webhook import Endpoint
 from ..workflows.webhook_event import Event
+from . import shapes
 from .body import read_body
 from .current import durable, inbox
 from .handshakes import acknowledgement, handshake, subscription
 from .inbox import kept_headers
 from .problems import Problem
 from .scopes import PUBLIC, needs
+from .told import Media, told
 from .vault import Secret
 from .verify import Request, Verdict, verify
 
@@ -36,8 +38,9 @@ OUR_FAULTS = ("no_secret", "bad_secret")  # of the endpoint's declaration
 
 @blueprint.get("/<name>")
 @needs(PUBLIC)
+@told({200: Media("text/plain")}, refuses=(403, 405, 503))
 def ask(name: str) -> ResponseReturnValue:
-    """Meta asks whether it may send. No other sender asks by GET."""
+    """Answers a sender that asks whether it may send. Meta does; no other sender asks by GET."""
     endpoint = _endpoint(name)
     if endpoint.preset.handshake != "meta":
         raise Problem(405, "deliveries come by POST", headers={"Allow": "POST"})
@@ -48,9 +51,17 @@ def ask(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<name>")
 @needs(PUBLIC)
+@told(
+    {200: shapes.webhooks.Acknowledgement, 202: shapes.webhooks.Acknowledgement, 204: None},
+    body=Media("*/*"),
+    refuses=(401, 413, 500, 503),
+)
 def receive(name: str) -> ResponseReturnValue:
-    """202 for a delivery that is new, 200 for one that was received before, 401 for one that is not signed right; or
-    what its sender expects instead."""
+    """Receives a delivery.
+
+    202: it is new. 200: it was received before; or what its sender, or the endpoint, expects instead. 204: an event
+    that its sender wants no answer to. 401: it is not signed right.
+    """
     endpoint = _endpoint(name)
     body = read_body(endpoint.limit_bytes or durable().settings.delivery_limit_bytes)
     given = Request(_headers(), body, _url(), endpoint.options)

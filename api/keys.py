@@ -15,7 +15,7 @@ from ..state import api_keys
 from ..state.api_keys import KeyRow
 from ..state.ids import parse
 from ..workflows.errors import UsageError
-from . import documents, keyring, run_tokens
+from . import documents, keyring, run_tokens, shapes
 from .body import invalid, read_object
 from .current import database, durable
 from .documents import Document
@@ -24,6 +24,7 @@ from .options import coming, seconds
 from .problems import Problem
 from .runs import run_of
 from .scopes import ANY_KEY, SCOPES, checked, needs
+from .told import told
 
 blueprint = Blueprint("keys", __name__, url_prefix="/api/v1")
 
@@ -35,8 +36,9 @@ OVERLAP_SECONDS = 86_400.0  # for which a key goes on beside the one that took o
 
 @blueprint.get("/whoami")
 @needs(ANY_KEY)
+@told({200: shapes.keys.Asker})
 def whoami() -> ResponseReturnValue:
-    """Who asks, and what they may do."""
+    """Says who asks, and what they may do."""
     row = api_keys.get(database(), g.principal.key_id) if g.principal.key_id else None
     return jsonify(
         principal=g.principal.identity,
@@ -49,38 +51,44 @@ def whoami() -> ResponseReturnValue:
 
 @blueprint.get("/keys")
 @needs("keys:admin")
+@told({200: shapes.keys.KeyList})
 def list_keys() -> ResponseReturnValue:
-    """Those that live first, and of them the newest."""
+    """Lists the API keys: those that live first, and of them the newest."""
     return jsonify(keys=[document(row) for row in api_keys.every(database())])
 
 
 @blueprint.post("/keys")
 @needs("keys:admin")
+@told({201: shapes.keys.ShownKey}, body=shapes.bodies.KeyBody)
 def create() -> ResponseReturnValue:
-    """Makes a key: 201. `key` is its text, which is never shown again."""
-    body = read_object(BODY_LIMIT_BYTES, ("name", "scopes", "expires_at"))
+    """Makes an API key. `key` is its text, which is never shown again."""
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.KeyBody)
     row, text = created(body.get("name"), body.get("scopes"), _expires_at(body))
     return _shown_once(row, text)
 
 
 @blueprint.get("/keys/<id>")
 @needs("keys:admin")
+@told({200: shapes.keys.Key})
 def show(id: str) -> ResponseReturnValue:
+    """Shows an API key."""
     return jsonify(document(key_of(id)))
 
 
 @blueprint.post("/keys/<id>/revoke")
 @needs("keys:admin")
+@told({200: shapes.keys.Key})
 def revoke(id: str) -> ResponseReturnValue:
-    """The next request with it is refused. Again: it stays as it is."""
+    """Revokes an API key: the next request with it is refused. Again: it stays as it is."""
     return jsonify(document(revoked(id)))
 
 
 @blueprint.post("/keys/<id>/rotate")
 @needs("keys:admin")
+@told({201: shapes.keys.ShownKey}, body=shapes.bodies.RotateKeyBody, refuses=(409,))
 def rotate(id: str) -> ResponseReturnValue:
-    """A key of the same name and scopes takes over: 201. This one goes on for `overlap_seconds`, by default a day."""
-    body = read_object(BODY_LIMIT_BYTES, ("overlap_seconds", "expires_at"))
+    """Has a key of the same name and scopes take over. This one goes on for `overlap_seconds`, by default a day."""
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.RotateKeyBody)
     overlap = seconds(body.get("overlap_seconds", OVERLAP_SECONDS), "/overlap_seconds")
     row, text = rotated(id, overlap, _expires_at(body))
     return _shown_once(row, text)
@@ -88,9 +96,10 @@ def rotate(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/runs/<id>/token")
 @needs("runs:read")
+@told({200: shapes.keys.RunToken}, body=shapes.bodies.RunTokenBody)
 def make_run_token(id: str) -> ResponseReturnValue:
-    """A token with which somebody without a key can look at this run for a while."""
-    given = read_object(BODY_LIMIT_BYTES, ("expires_in_seconds",)).get("expires_in_seconds", run_tokens.SECONDS)
+    """Makes a token with which somebody without a key can look at this run for a while."""
+    given = read_object(BODY_LIMIT_BYTES, shapes.bodies.RunTokenBody).get("expires_in_seconds", run_tokens.SECONDS)
     lifetime = seconds(given, "/expires_in_seconds", 1)
     if lifetime > run_tokens.SECONDS_MAX:
         raise invalid("/expires_in_seconds", f"{lifetime:g} is out of range: 1 to {run_tokens.SECONDS_MAX:g}")
@@ -133,7 +142,7 @@ def key_of(id: str) -> KeyRow:
     return api_keys.get(database(), _id(id)) or _unknown(id)
 
 
-def document(row: KeyRow) -> Document:
+def document(row: KeyRow) -> shapes.keys.Key:
     return {
         "id": documents.identity("key", row.id),
         "name": row.name,
@@ -152,7 +161,7 @@ def document(row: KeyRow) -> Document:
 
 def _shown_once(row: KeyRow, text: str) -> ResponseReturnValue:
     headers = {"Location": f"/api/v1/keys/{documents.identity('key', row.id)}"}
-    return jsonify(document(row) | {"key": text}), 201, headers
+    return jsonify({**document(row), "key": text}), 201, headers
 
 
 def _check_own(scopes: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from ..state.logs import LogFilter, LogReader, LogRow
 from ..state.runs import RunRow
 from ..workflows.errors import UsageError
 from ..workflows.run_log import level_of
-from . import documents
+from . import documents, shapes
 from .body import nearest
 from .current import database, feed
 from .documents import Document
@@ -26,6 +26,7 @@ from .options import moment
 from .problems import Problem
 from .runs import run_of
 from .scopes import needs
+from .told import Media, told
 
 blueprint = Blueprint("logs", __name__)
 
@@ -41,8 +42,12 @@ PARAMETERS = ("level", "workflow", "logger", "text", "from", "to", "cursor", "li
 
 @blueprint.get("/api/v1/runs/<id>/logs")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.LogPage}, query=shapes.queries.RunLogQuery)
 def of_run(id: str) -> ResponseReturnValue:
-    """A page of the lines of a run, in their order. The id of a line is the cursor of what comes after it."""
+    """Lists the lines of the log of a run, in their order.
+
+    The id of a line is the cursor of what comes after it.
+    """
     _check_names(PARAMETERS_OF_RUN)
     run, limit = run_of(id), _limit()
     cursor = _id(request.args.get("cursor", "0"), "cursor")
@@ -55,8 +60,9 @@ def of_run(id: str) -> ResponseReturnValue:
 
 @blueprint.get("/api/v1/logs")
 @needs("runs:read")
+@told({200: shapes.runs.LogPage}, query=shapes.queries.LogsQuery)
 def of_all() -> ResponseReturnValue:
-    """A page of the lines of all runs, the newest first: of the last day, unless `from` says otherwise."""
+    """Lists the lines of the logs of all runs, the newest first: of the last day, unless `from` says otherwise."""
     _check_names(PARAMETERS)
     limit, until = _limit(), _moment("to")
     now = database().now()
@@ -77,10 +83,12 @@ def of_all() -> ResponseReturnValue:
 
 @blueprint.get("/api/v1/runs/<id>/logs/stream")
 @needs("runs:read", run_token=True)
+@told({200: Media("text/event-stream")}, query=shapes.queries.StreamQuery)
 def stream(id: str) -> ResponseReturnValue:
-    """The lines of a run as they come, as server-sent events: `line` for each, `end` when the run has ended.
+    """Sends the lines of the log of a run as they come, as server-sent events.
 
-    A client that comes again says the id of its last line in `Last-Event-ID` (or as `cursor`), and misses none.
+    `line` for each, `end` when the run has ended. A client that comes again says the id of its last line in `Last-
+    Event-ID` (or as `cursor`), and misses none.
     """
     _check_names(("level", "step", "cursor"))
     run = run_of(id)
@@ -113,7 +121,7 @@ def follow(
             return
 
 
-def line(row: LogRow) -> Document:
+def line(row: LogRow) -> shapes.runs.LogLine:
     return {
         "id": str(row.id),
         "at": documents.moment(row.at),

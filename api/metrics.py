@@ -22,6 +22,8 @@ from ..workflows.queue import Limits
 from .current import durable
 from .documents import value
 from .scopes import needs
+from .told import Media
+from .told import told as tells
 
 CALLBACKS = "(callbacks)"  # as a subscription: all callback_urls of runs together
 Samples = Sequence[tuple[tuple[Any, ...], float]]  # values of the labels, and the value
@@ -71,8 +73,12 @@ HISTOGRAMS = (
 
 @blueprint.get("/metrics")
 @needs("metrics:read")
+@tells({200: Media("text/plain")}, refuses=(503,))
 def show() -> Response:
-    """200 with all that is known; what only Redis knows is left out where it is away. 503: Postgres is."""
+    """Tells how it goes, in the text format of Prometheus.
+
+    200: all that is known; what only Redis knows is left out where it is away. 503: Postgres is away.
+    """
     registry = CollectorRegistry()
     registry.register(Scrape(durable()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

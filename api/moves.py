@@ -17,7 +17,7 @@ from ..state.steps import StepRow
 from ..workflows import repairs
 from ..workflows.bulk import RETRIABLE
 from ..workflows.errors import UsageError
-from . import documents
+from . import documents, shapes
 from .body import invalid, read_object, refuse_what_postgres_refuses
 from .current import database, durable
 from .options import coming, seconds
@@ -25,6 +25,7 @@ from .problems import Problem
 from .queues import note_of
 from .runs import BODY_SLACK_BYTES, run_id_of, run_of
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("moves", __name__, url_prefix="/api/v1/runs/<id>")
 
@@ -33,12 +34,13 @@ NOTHING: Any = object()
 
 @blueprint.post("/cancel")
 @needs("runs:write")
+@told({200: shapes.runs.Run, 202: shapes.runs.Run}, body=shapes.bodies.CancelBody, refuses=(409,))
 def cancel(id: str) -> ResponseReturnValue:
-    """200: it is cancelled. 202: it ends at its next step, or when it has cleaned up.
+    """Cancels a run.
 
-    `terminate`: the process that executes it is killed.
+    200: it is cancelled. 202: it ends at its next step, or when it has cleaned up.
     """
-    terminate = read_object(BODY_SLACK_BYTES, ("terminate",)).get("terminate", False)
+    terminate = read_object(BODY_SLACK_BYTES, shapes.bodies.CancelBody).get("terminate", False)
     if not isinstance(terminate, bool):
         raise invalid("/terminate", "true or false is expected")
     row = cancelled(id, terminate)
@@ -47,32 +49,39 @@ def cancel(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/pause")
 @needs("runs:write")
+@told({200: shapes.runs.Run, 202: shapes.runs.Run}, body=shapes.bodies.NoteBody, refuses=(409,))
 def pause(id: str) -> ResponseReturnValue:
-    """200: nothing of it starts any more. 202: it is running, and stops before its next step. Again: the note is the
-    new one, it is paused since the first time."""
-    row = paused(id, note_of(read_object(BODY_SLACK_BYTES, ("note",)).get("note")))
+    """Pauses a run.
+
+    Again: the note is the new one, it is paused since the first time. 200: nothing of it starts any more. 202: it is
+    running, and stops before its next step.
+    """
+    row = paused(id, note_of(read_object(BODY_SLACK_BYTES, shapes.bodies.NoteBody).get("note")))
     return jsonify(documents.run(row)), 202 if row.status == status.RUNNING else 200
 
 
 @blueprint.post("/resume")
 @needs("runs:write")
+@told({200: shapes.runs.Run}, refuses=(409,))
 def resume(id: str) -> ResponseReturnValue:
-    """200: its pause is over."""
+    """Ends the pause of a run."""
     return jsonify(documents.run(resumed(id)))
 
 
 @blueprint.post("/retry")
 @needs("runs:write")
+@told({202: shapes.runs.Run}, refuses=(409,))
 def retry(id: str) -> ResponseReturnValue:
-    """202: the same run goes on from its failed step."""
+    """Retries a run: the same one goes on from its failed step."""
     return jsonify(documents.run(retried(id))), 202
 
 
 @blueprint.post("/reschedule")
 @needs("runs:write")
+@told({200: shapes.runs.Run}, body=shapes.bodies.RescheduleBody, refuses=(409,))
 def reschedule(id: str) -> ResponseReturnValue:
-    """200: a delayed run has another time; one that is past starts it now."""
-    given = read_object(BODY_SLACK_BYTES, ("countdown", "eta"))
+    """Gives a delayed run another time; one that is past starts it now."""
+    given = read_object(BODY_SLACK_BYTES, shapes.bodies.RescheduleBody)
     countdown, eta = given.get("countdown"), given.get("eta")
     if (countdown is None) == (eta is None):
         raise invalid("", "give countdown, the seconds from now, or eta, a moment")
@@ -85,17 +94,19 @@ def reschedule(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/replay")
 @needs("runs:write")
+@told({201: shapes.runs.Run}, body=shapes.bodies.ReplayBody, refuses=(409,))
 def replay(id: str) -> ResponseReturnValue:
-    """201: a new run with the same payload, or another one."""
-    body = read_object(_payload_limit_bytes(), ("payload",))
+    """Starts a new run with the same payload, or another one."""
+    body = read_object(_payload_limit_bytes(), shapes.bodies.ReplayBody)
     return _created(replayed(id, _payload(body)))
 
 
 @blueprint.post("/fork")
 @needs("runs:write")
+@told({201: shapes.runs.Run}, body=shapes.bodies.ForkBody, refuses=(409,))
 def fork(id: str) -> ResponseReturnValue:
-    """201: a new run that keeps the checkpoints before the step `from_step`."""
-    body = read_object(_payload_limit_bytes(), ("from_step", "payload"))
+    """Starts a new run that keeps the checkpoints before a step."""
+    body = read_object(_payload_limit_bytes(), shapes.bodies.ForkBody)
     from_step = body.get("from_step")
     if not isinstance(from_step, str) or not from_step:
         raise invalid("/from_step", "the key of a step is expected, as charge#2")
@@ -105,9 +116,10 @@ def fork(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/steps/<path:key>/supply")
 @needs("runs:write")
+@told({200: shapes.runs.SuppliedStep}, body=shapes.bodies.SupplyBody, refuses=(409,))
 def supply(id: str, key: str) -> ResponseReturnValue:
-    """200: the step has this result in place of what did not come, and the run goes on."""
-    body = read_object(durable().settings.output_limit_bytes + BODY_SLACK_BYTES, ("output",))
+    """Gives a step its result, in place of what did not come, and the run goes on."""
+    body = read_object(durable().settings.output_limit_bytes + BODY_SLACK_BYTES, shapes.bodies.SupplyBody)
     output = body.get("output", NOTHING)
     if output is NOTHING:
         raise invalid("/output", "a JSON value is expected, which the step is to have returned; null is one")

@@ -11,7 +11,7 @@ from werkzeug.datastructures import MultiDict
 
 from ..state import ids, schedules, status
 from ..workflows import bulk
-from . import wording
+from . import shapes, wording
 from .catalogue import known_workflows, live_workers
 from .current import database, durable
 from .listing import FILTERS, listed, statuses
@@ -164,7 +164,7 @@ def _home(parameters: dict[str, Any]) -> str:
     return f"{url_for('page.home')}?{urlencode(parameters)}" if parameters else url_for("page.home")
 
 
-def _example(workflow: dict[str, Any]) -> dict[str, Any]:
+def _example(workflow: shapes.catalogue.Workflow) -> dict[str, Any]:
     """A payload to start from: each required parameter, with a value of its type."""
     properties = workflow["schema"].get("properties", {})
     samples = {"string": "…", "integer": 1, "number": 1.0, "boolean": True, "array": [], "object": {}}

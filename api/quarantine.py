@@ -9,6 +9,7 @@ from ..state import deliveries, quarantine
 from ..state.deliveries import DeliveryRow
 from ..state.ids import parse
 from ..state.quarantine import QuarantineRow
+from . import shapes
 from . import webhook_documents as documents
 from .body import read_object
 from .current import database, durable, inbox
@@ -18,6 +19,7 @@ from .inbox import Inbox
 from .listing import LIMIT, limit_of
 from .problems import Problem
 from .scopes import needs
+from .told import told
 from .verify import Request, verify
 
 blueprint = Blueprint("quarantine", __name__, url_prefix="/api/v1/quarantine")
@@ -28,8 +30,9 @@ PAGE = 200  # requests that are verified again in one look
 
 @blueprint.get("")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.RefusedPage}, query=shapes.queries.QuarantineQuery)
 def index() -> ResponseReturnValue:
-    """One page, newest first."""
+    """Lists refused requests, newest first."""
     limit, endpoint = limit_of(request.args.get("limit", str(LIMIT)), "limit"), request.args.get("endpoint")
     found = quarantine.find(database(), limit + 1, endpoint, after(request.args))
     following = cursor(found[limit - 1]) if len(found) > limit else None
@@ -38,14 +41,20 @@ def index() -> ResponseReturnValue:
 
 @blueprint.get("/<id>")
 @needs("webhooks:read")
+@told({200: shapes.webhooks.WholeRefusedRequest})
 def show(id: str) -> ResponseReturnValue:
-    return jsonify(documents.refused(refused_request(id), is_whole=True))
+    """Shows a refused request, with its headers and its body."""
+    return jsonify(documents.whole_refused(refused_request(id)))
 
 
 @blueprint.post("/<id>/verify")
 @needs("webhooks:write")
+@told({201: shapes.webhooks.Delivery}, refuses=(409,))
 def verify_one(id: str) -> ResponseReturnValue:
-    """Verifies it with the secrets of today: a delivery, or 409 with the reason why not."""
+    """Verifies a refused request with the secrets of today.
+
+    201: it is a delivery now. 409: it is still not signed right, and why.
+    """
     delivery = verify_again(inbox(), refused_request(id))
     if isinstance(delivery, str):
         raise Problem(409, f"it is still not signed as the endpoint expects: {delivery}", "unverified", reason=delivery)
@@ -54,9 +63,10 @@ def verify_one(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/verify")
 @needs("webhooks:write")
+@told({200: shapes.webhooks.VerifiedAgain}, body=shapes.bodies.VerifyBody, refuses=(404,))
 def verify_many() -> ResponseReturnValue:
-    """Verifies all of an endpoint again: how many became deliveries, and how many did not."""
-    name = read_object(BODY_LIMIT_BYTES, ("endpoint",)).get("endpoint")
+    """Verifies all refused requests of an endpoint again."""
+    name = read_object(BODY_LIMIT_BYTES, shapes.bodies.VerifyBody).get("endpoint")
     if not isinstance(name, str) or durable().inbox.find(name) is None:
         raise Problem(404, "there is no webhook endpoint of this name", "unknown-endpoint")
     verified, refused = verify_all(inbox(), name)
@@ -65,7 +75,9 @@ def verify_many() -> ResponseReturnValue:
 
 @blueprint.delete("/<id>")
 @needs("webhooks:write")
+@told({204: None})
 def remove(id: str) -> ResponseReturnValue:
+    """Removes a refused request."""
     quarantine.remove(database(), refused_request(id).id)
     return "", 204
 

@@ -1,6 +1,7 @@
 """The monitoring page of the queues: how full they are, what holds for them, and the forms that change it."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,7 +11,6 @@ from flask.typing import ResponseReturnValue
 from ..workflows.errors import RevisionConflict
 from ..workflows.queue import MEMBERS
 from .current import database, durable
-from .documents import Document
 from .etag import revision_of_form
 from .page import render
 from .queues import check_members, control_of, faults_of_limits, known_queues, limit_of, note_of, whole_queue
@@ -90,7 +90,7 @@ def reset(name: str) -> ResponseReturnValue:
     return _back(name, "reset")
 
 
-def _row(queue: Document, member: str, entered: str | None, fault: str | None) -> dict[str, Any]:
+def _row(queue: Mapping[str, Any], member: str, entered: str | None, fault: str | None) -> dict[str, Any]:
     """One limit: what holds, what the code says, and what was entered and cannot be."""
     holds, declared = (_text(queue[kind].get(member)) for kind in ("limits", "declared"))
     return {

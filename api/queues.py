@@ -14,13 +14,13 @@ from ..workflows.buckets import RedisUnavailable
 from ..workflows.control import QueueControl
 from ..workflows.errors import UnknownQueue, UsageError
 from ..workflows.queue import Limits
-from . import documents
+from . import documents, shapes
 from .body import escaped, faulty, invalid, read_object, refuse_what_postgres_refuses
 from .current import database, durable
-from .documents import Document
 from .etag import if_match, tagged
 from .problems import Fault
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("queues", __name__, url_prefix="/api/v1/queues")
 
@@ -31,44 +31,54 @@ KEYS_LIMIT = 20  # concurrency keys that one queue shows
 
 @blueprint.get("")
 @needs("queues:read")
+@told({200: shapes.queues.QueueList})
 def list_queues() -> ResponseReturnValue:
+    """Lists the queues."""
     return jsonify(queues=known_queues(durable()))
 
 
 @blueprint.get("/<path:name>")
 @needs("queues:read")
+@told({200: shapes.queues.WholeQueue}, is_tagged=True)
 def show(name: str) -> ResponseReturnValue:
-    """One queue, with the keys that have most waiting runs, and its newest changes."""
+    """Shows a queue, with the keys that have most waiting runs, and its newest changes."""
     queue = whole_queue(durable(), control_of(name))
     return tagged(queue, queue["revision"])
 
 
 @blueprint.post("/<path:name>/pause")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody, edits=True)
 def pause(name: str) -> ResponseReturnValue:
-    """Nothing of it starts any more. Again: the note is the new one, it is paused since the first time."""
+    """Pauses a queue: nothing of it starts any more.
+
+    Again: the note is the new one, it is paused since the first time.
+    """
     return _changed(control_of(name, if_match()).pause(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/resume")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody, edits=True)
 def resume(name: str) -> ResponseReturnValue:
-    """Ends a pause, and a drain."""
+    """Ends the pause of a queue, or its drain."""
     return _changed(control_of(name, if_match()).resume(g.actor, _note()))
 
 
 @blueprint.post("/<path:name>/drain")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.NoteBody, edits=True)
 def drain(name: str) -> ResponseReturnValue:
-    """It takes no new runs, and works off those it has."""
+    """Drains a queue: it takes no new runs, and works off those it has."""
     return _changed(control_of(name, if_match()).drain(g.actor, _note()))
 
 
 @blueprint.patch("/<path:name>")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.LimitBody, edits=True)
 def limit(name: str) -> ResponseReturnValue:
-    """Overrides limits of the code; null is no limit. They survive deploys."""
-    body = read_object(BODY_LIMIT_BYTES, ("limits", "note"))
+    """Overrides limits that the code declares. They survive deploys; null is no limit."""
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.LimitBody)
     limits = body.get("limits")
     if not isinstance(limits, dict) or not limits:
         raise invalid("/limits", 'an object with the limits to change is expected, as {"concurrency": 20}')
@@ -79,23 +89,24 @@ def limit(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/<path:name>/reset")
 @needs("queues:write")
+@told({200: shapes.queues.Queue}, body=shapes.bodies.ResetBody, edits=True)
 def reset(name: str) -> ResponseReturnValue:
-    """What the code says holds again: for these members, or for all."""
-    body = read_object(BODY_LIMIT_BYTES, ("members", "note"))
+    """Resets limits: what the code says holds again, for these or for all."""
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.ResetBody)
     members = body.get("members")
     if members is not None:
         check_members(members)
     return _changed(control_of(name, if_match()).reset(*members or (), actor=g.actor, note=note_of(body.get("note"))))
 
 
-def known_queues(durable: Celeriac) -> list[Document]:
+def known_queues(durable: Celeriac) -> list[shapes.queues.Queue]:
     """All queues, as `queue_document` has them."""
     queued = lines.depths(durable.database)
     found = queues.every(durable.database, durable.settings.deaf_seconds)
     return [queue_document(durable, row, queued.get(row.name, 0)) for row in found]
 
 
-def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> Document:
+def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> shapes.queues.Queue:
     """`queued` counts the runs that wait. `held` of at most `admissible` slots are held in Redis;
     both are None where Redis is away, or does not know the queue."""
     try:
@@ -103,19 +114,21 @@ def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> Document:
     except RedisUnavailable:
         known = None
     concurrency = Limits.of(row.limits).concurrency
-    return documents.queue(row) | {
+    return {
+        **documents.queue(row),
         "queued": queued,
         "held": len(known.slots) if known else None,
         "admissible": min(known.window, concurrency or known.window) if known else None,
     }
 
 
-def whole_queue(durable: Celeriac, control: QueueControl) -> Document:
+def whole_queue(durable: Celeriac, control: QueueControl) -> shapes.queues.WholeQueue:
     """One queue with all that there is to see of it. Raises UnknownQueue."""
     row = control.row
     queued = lines.depths(durable.database).get(row.name, 0)
     keys = queues.waiting_keys(durable.database, row.name, KEYS_LIMIT)
-    return queue_document(durable, row, queued) | {
+    return {
+        **queue_document(durable, row, queued),
         "waiting_keys": [documents.waiting_key(each) for each in keys],
         "history": [documents.queue_change(each) for each in control.history()],
     }
@@ -179,7 +192,7 @@ def check_members(members: Any) -> None:
 
 
 def _note() -> str | None:
-    return note_of(read_object(BODY_LIMIT_BYTES, ("note",)).get("note"))
+    return note_of(read_object(BODY_LIMIT_BYTES, shapes.bodies.NoteBody).get("note"))
 
 
 def _changed(row: QueueRow) -> ResponseReturnValue:

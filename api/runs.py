@@ -14,7 +14,7 @@ from ..state.runs import RunRow
 from ..workflows.errors import StateUnavailable
 from ..workflows.trigger import Source
 from ..workflows.why import Why
-from . import documents, run_tokens
+from . import documents, run_tokens, shapes
 from .attempts import attempts
 from .body import invalid, read_object
 from .current import database, durable, inbox
@@ -24,6 +24,7 @@ from .listing import listed
 from .options import parsed
 from .problems import Problem
 from .scopes import TRIGGER, needs
+from .told import told
 
 T = TypeVar("T")
 
@@ -36,8 +37,17 @@ WAIT_LIMIT_SECONDS = 60.0
 @blueprint.post("/workflows/<name>/trigger")
 @needs(TRIGGER, of="name")
 @answers_once  # who waits for a run has committed it
+@told(
+    {200: shapes.runs.Run, 202: shapes.runs.StartedRun},
+    body=shapes.bodies.TriggerBody,
+    query=shapes.queries.TriggerQuery,
+    refuses=(404, 409, 429),
+)
 def trigger(name: str) -> ResponseReturnValue:
-    """Starts a run: 202. With `?wait=20`: 200 and the whole run, if it ends within so many seconds."""
+    """Starts a run.
+
+    202: it is started, and goes on by itself. 200: with `?wait=20` the whole run, if it ends within so many seconds.
+    """
     wait_seconds = _wait_seconds()
     answer = answered_once(partial(_triggered, name))
     return _ended(answer, wait_seconds) if wait_seconds else answer
@@ -45,49 +55,59 @@ def trigger(name: str) -> ResponseReturnValue:
 
 @blueprint.get("/runs")
 @needs("runs:read")
+@told({200: shapes.runs.RunPage}, query=shapes.queries.RunsQuery)
 def find() -> ResponseReturnValue:
-    """A page of runs, newest first, and the cursor of the next one."""
+    """Lists runs, newest first."""
     found = listed(database(), request.args)
     return jsonify(runs=[documents.run(row) for row in found.rows], next_cursor=found.next_cursor)
 
 
 @blueprint.get("/runs/<id>")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.Run}, is_tagged=True)
 def show(id: str) -> ResponseReturnValue:
+    """Shows a run."""
     return tagged(documents.run(run_of(id)))
 
 
 @blueprint.get("/runs/<id>/steps")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.StepList})
 def show_steps(id: str) -> ResponseReturnValue:
+    """Lists the steps of a run: its checkpoints, and what it waits for."""
     return jsonify(steps=[documents.step(row) for row in steps.of_run(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/history")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.MoveList})
 def show_history(id: str) -> ResponseReturnValue:
+    """Lists the moves of a run, with causes and actors."""
     return jsonify(history=[documents.move(row) for row in runs.history(database(), run_of(id).id)])
 
 
 @blueprint.get("/runs/<id>/why")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.Why})
 def show_why(id: str) -> ResponseReturnValue:
-    """What it waits for now, gate by gate."""
+    """Tells what a run waits for now, gate by gate."""
     return jsonify(documents.why(why_of(id)))
 
 
 @blueprint.get("/runs/<id>/attempts")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.AttemptList})
 def show_attempts(id: str) -> ResponseReturnValue:
-    """Each attempt with its executions, and the error that ended it."""
+    """Lists the attempts of a run, each with its executions, and the error that ended it."""
     row = run_of(id)
     return jsonify(attempts=[documents.attempt(each) for each in attempts(row, runs.history(database(), row.id))])
 
 
 @blueprint.get("/runs/<id>/children")
 @needs("runs:read")
+@told({200: shapes.runs.RunPage}, query=shapes.queries.RunsQuery)
 def show_children(id: str) -> ResponseReturnValue:
-    """A page of the runs that it started, newest first, with the filters of the list."""
+    """Lists the runs that a run started, newest first."""
     found = listed(
         database(), MultiDict([*request.args.items(multi=True), ("parent_id", public("run", run_of(id).id))])
     )
@@ -120,7 +140,7 @@ def _known(found: T | None, text: str) -> T:
 def acknowledged(row: RunRow) -> documents.Document:
     """The short form of a run, with a token to look at it, where there is a secret_key to sign one with."""
     token = run_tokens.made_if_possible(durable().settings, row.id)
-    return documents.started(row) | (token.members() if token else {})
+    return {**documents.started(row), **(token.members() if token else {})}
 
 
 def source() -> Source:
@@ -146,7 +166,7 @@ def _wait_seconds() -> float:
 
 
 def _triggered(name: str) -> ResponseReturnValue:
-    body = read_object(durable().settings.payload_limit_bytes + BODY_SLACK_BYTES, ("payload", "options"))
+    body = read_object(durable().settings.payload_limit_bytes + BODY_SLACK_BYTES, shapes.bodies.TriggerBody)
     given = payload_of(body.get("payload", {}), "/payload")
     options = parsed(body.get("options", {}))
     run = durable().start(name, given, options, source())

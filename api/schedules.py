@@ -14,23 +14,22 @@ from ..workflows import Celeriac, Cron, Every
 from ..workflows.errors import UnknownSchedule, UsageError
 from ..workflows.schedule import NEVER, Schedule
 from ..workflows.schedule_control import ScheduleControl
-from . import documents, wording
+from . import documents, shapes, wording
 from .body import invalid, nearest, read_object, refuse_what_postgres_refuses
 from .current import database, durable
-from .documents import Document
 from .etag import if_match, tagged
 from .listing import limit_of, pack, unpack
 from .options import moment
 from .problems import Problem
 from .queues import note_of
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("schedules", __name__, url_prefix="/api/v1/schedules")
 
 TIMES = ("cron", "every", "timezone")
 POLICIES = ("catch_up", "catch_up_limit", "catch_up_window", "overlap", "jitter", "start", "end")
 SPEC = (*TIMES, *POLICIES)
-WHAT = ("workflow", "payload", "options", "external_id")
 FILTERS = ("workflow", "external_id", "origin", "prefix", "paused", "limit", "cursor")
 NEXT = 5  # fire times that one schedule shows
 TICKS = 50  # and ticks
@@ -39,35 +38,51 @@ OVERHEAD_BYTES = 65_536  # of a body, besides its payload
 
 @blueprint.get("")
 @needs("schedules:read")
+@told({200: shapes.schedules.SchedulePage}, query=shapes.queries.SchedulesQuery)
 def list_schedules() -> ResponseReturnValue:
-    """The next to fire first; paused ones last."""
+    """Lists schedules, the next to fire first, paused ones last."""
     rows, next_cursor = listed(request.args)
     return jsonify(schedules=[documents.schedule(row) for row in rows], next_cursor=next_cursor)
 
 
 @blueprint.post("")
 @needs("schedules:write")
+@told({201: shapes.schedules.Schedule}, body=shapes.bodies.NewScheduleBody, refuses=(404, 409))
 def create() -> ResponseReturnValue:
-    """201; made again in the same words: the same answer. 409: the key is taken by another."""
-    body = _body("key", *WHAT, *SPEC)
+    """Makes a schedule; made again in the same words it is the same answer."""
+    body = _body(shapes.bodies.NewScheduleBody)
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
-    return _made(control_of(body.get("key")), body)
+    try:
+        control = durable().schedule(body.get("key"))  # type: ignore[arg-type]
+    except UsageError as error:
+        raise invalid("/key", str(error)) from None
+    return _made(control, body)
 
 
 @blueprint.get("/<path:key>")
 @needs("schedules:read")
+@told({200: shapes.schedules.WholeSchedule}, is_tagged=True)
 def show(key: str) -> ResponseReturnValue:
-    """One schedule, its next times, and its newest ticks."""
+    """Shows a schedule, its next times, and its newest ticks."""
     schedule = whole_schedule(control_of(key))
     return tagged(schedule, schedule["revision"])
 
 
 @blueprint.put("/<path:key>")
 @needs("schedules:write")
+@told(
+    {200: shapes.schedules.Schedule, 201: shapes.schedules.Schedule},
+    body=shapes.bodies.ScheduleBody,
+    refuses=(409,),
+    edits=True,
+)
 def put(key: str) -> ResponseReturnValue:
-    """Makes it, or makes it what the body says: what is left out has its default."""
-    body, control = _body(*WHAT, *SPEC), control_of(key, if_match())
+    """Makes a schedule, or makes it what the body says: what is left out has its default.
+
+    201: it is new. 200: it was there.
+    """
+    body, control = _body(shapes.bodies.ScheduleBody), control_of(key, if_match())
     if "workflow" not in body:
         raise invalid("/workflow", "the name of a workflow, or of a Celery task, is expected")
     try:
@@ -88,44 +103,56 @@ def put(key: str) -> ResponseReturnValue:
 
 @blueprint.patch("/<path:key>")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule}, body=shapes.bodies.ScheduleChanges, refuses=(409,), edits=True)
 def change(key: str) -> ResponseReturnValue:
-    """Changes what is given, and leaves the rest."""
-    body = _body(*WHAT, *SPEC)
+    """Changes of a schedule what is given, and leaves the rest."""
+    body = _body(shapes.bodies.ScheduleChanges)
     return _shown(changed(control_of(key, if_match()), body))
 
 
 @blueprint.delete("/<path:key>")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule}, refuses=(409,), edits=True)
 def delete(key: str) -> ResponseReturnValue:
+    """Deletes a schedule. Its runs stay."""
     return jsonify(documents.schedule(control_of(key, if_match()).delete()))
 
 
 @blueprint.post("/<path:key>/pause")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule}, body=shapes.bodies.NoteBody, edits=True)
 def pause(key: str) -> ResponseReturnValue:
-    note = note_of(read_object(OVERHEAD_BYTES, ("note",)).get("note"))
+    """Pauses a schedule: it does not fire until it is resumed."""
+    note = note_of(read_object(OVERHEAD_BYTES, shapes.bodies.NoteBody).get("note"))
     return _shown(control_of(key, if_match()).pause(g.actor, note))
 
 
 @blueprint.post("/<path:key>/resume")
 @needs("schedules:write")
+@told({200: shapes.schedules.Schedule}, edits=True)
 def resume(key: str) -> ResponseReturnValue:
+    """Ends the pause of a schedule."""
     return _shown(control_of(key, if_match()).resume())
 
 
 @blueprint.post("/<path:key>/run")
 @needs("schedules:write")
+@told({202: shapes.schedules.FiredRun}, refuses=(409, 429))
 def run(key: str) -> ResponseReturnValue:
-    """Fires it by hand; its next time stays. `run` is null where it sends a plain Celery task."""
+    """Fires a schedule by hand; its next time stays."""
     started = control_of(key).run_now(g.actor)
     return jsonify(run=documents.started(started.row) if started else None), 202
 
 
 @blueprint.post("/<path:key>/backfill")
 @needs("schedules:write")
+@told({200: shapes.schedules.Backfill}, body=shapes.bodies.BackfillBody, refuses=(409,))
 def backfill(key: str) -> ResponseReturnValue:
-    """Fires the ticks of a range that have not started. Again, or with `dry_run`: only what is missing is told."""
-    body = read_object(OVERHEAD_BYTES, ("start", "end", "dry_run"))
+    """Fires the ticks of a range that have not started.
+
+    Again, or with `dry_run`: only what is missing is told.
+    """
+    body = read_object(OVERHEAD_BYTES, shapes.bodies.BackfillBody)
     start, end = (_moment(body, name) for name in ("start", "end"))
     if start is None or end is None:
         raise invalid("/start" if start is None else "/end", "a moment is expected, as 2030-01-31T12:00:00Z")
@@ -141,15 +168,18 @@ def backfill(key: str) -> ResponseReturnValue:
 
 @blueprint.get("/<path:key>/next")
 @needs("schedules:read")
+@told({200: shapes.schedules.NextTimes}, query=shapes.queries.NextQuery, refuses=(422,))
 def next_times(key: str) -> ResponseReturnValue:
-    """`n` times (default 5), in the schedule's own time zone or in `timezone`."""
+    """Tells the next times of a schedule, in its own time zone or in another."""
     n = limit_of(request.args.get("n", str(NEXT)), "n")
     return jsonify(next=times(control_of(key), n, request.args.get("timezone") or None))
 
 
 @blueprint.get("/<path:key>/ticks")
 @needs("schedules:read")
+@told({200: shapes.schedules.TickList}, query=shapes.queries.TicksQuery)
 def list_ticks(key: str) -> ResponseReturnValue:
+    """Lists the newest ticks of a schedule."""
     found = control_of(key).ticks(limit_of(request.args.get("limit", str(TICKS)), "limit"))
     return jsonify(ticks=[documents.tick(row) for row in found])
 
@@ -183,18 +213,19 @@ def control_of(key: Any, revisions: Revisions = None) -> ScheduleControl:
     try:
         return durable().schedule(key, revisions)
     except UsageError as error:
-        raise invalid("/key", str(error)) from None
+        raise UnknownSchedule(f"there is no schedule of this key: {error}") from None
 
 
-def whole_schedule(control: ScheduleControl) -> Document:
+def whole_schedule(control: ScheduleControl) -> shapes.schedules.WholeSchedule:
     """One schedule with all that there is to see of it."""
-    return documents.schedule(control.row) | {
+    return {
+        **documents.schedule(control.row),
         "next": times(control, NEXT),
         "newest_ticks": [documents.tick(row) for row in control.ticks(TICKS)],
     }
 
 
-def times(control: ScheduleControl, n: int, timezone: str | None = None) -> list[Document]:
+def times(control: ScheduleControl, n: int, timezone: str | None = None) -> list[shapes.schedules.NextTime]:
     """The next times, by the clock of UTC, by that of the zone, and in words."""
     now = control.now()
     return [
@@ -222,7 +253,7 @@ def schedule_from(members: Mapping[str, Any]) -> Schedule:
 
 def spec_of(row: ScheduleRow) -> dict[str, Any]:
     """What `schedule_from` makes a schedule of."""
-    document = documents.schedule(row)
+    document: dict[str, Any] = {**documents.schedule(row)}
     name, value = ("cron", row.expression) if row.kind == "cron" else ("every", float(row.expression))
     return {name: value, "timezone": row.timezone} | {policy: document[policy] for policy in POLICIES}
 
@@ -266,9 +297,9 @@ def _shown(row: ScheduleRow) -> Response:
     return tagged(documents.schedule(row), row.revision)
 
 
-def _body(*members: str) -> dict[str, Any]:
+def _body(shape: type) -> dict[str, Any]:
     """The body, with what is said of the work itself checked for its kind."""
-    body = read_object(_served().settings.payload_limit_bytes + OVERHEAD_BYTES, members)
+    body = read_object(_served().settings.payload_limit_bytes + OVERHEAD_BYTES, shape)
     for name, kind, what in (
         ("workflow", str, "a string"),
         ("external_id", str, "a string"),

@@ -9,12 +9,13 @@ from ..state.ids import new_id
 from ..workflows.errors import UsageError
 from ..workflows.step import checked_name
 from ..workflows.waits import deliver_event, deliver_message, finish_token
-from . import documents
+from . import documents, shapes
 from .body import invalid, read_object, refuse_what_postgres_refuses
 from .current import durable
 from .problems import Problem
 from .runs import run_of
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("signals", __name__, url_prefix="/api/v1")
 
@@ -24,10 +25,13 @@ NOTHING: Any = object()
 
 @blueprint.post("/events")
 @needs("events:write")
+@told({200: shapes.runs.SentEvent, 202: shapes.runs.SentEvent}, body=shapes.bodies.EventBody)
 def send_event() -> ResponseReturnValue:
-    """Sends an event to every run that waits for it, now or later: 202, or 200 where one with its `key` was sent
-    before."""
-    body = read_object(_limit_bytes(), ("name", "payload", "key"))
+    """Sends an event to every run that waits for it, now or later.
+
+    Its key is a member, or the header Idempotency-Key. 202: it is sent. 200: one with its key was sent before.
+    """
+    body = read_object(_limit_bytes(), shapes.bodies.EventBody)
     name = _named(body.get("name"), "/name")
     payload = body.get("payload", {})
     if not isinstance(payload, dict):
@@ -42,9 +46,10 @@ def send_event() -> ResponseReturnValue:
 
 @blueprint.post("/runs/<id>/messages")
 @needs("events:write")
+@told({202: shapes.runs.SentMessage}, body=shapes.bodies.MessageBody, refuses=(409,))
 def send_message(id: str) -> ResponseReturnValue:
-    """Sends a message to a run: 202, also where it does not wait for one yet. 409: it has ended."""
-    body = read_object(_limit_bytes(), ("payload", "topic"))
+    """Sends a message to a run, also where it does not wait for one yet."""
+    body = read_object(_limit_bytes(), shapes.bodies.MessageBody)
     payload, topic = body.get("payload"), _named(body.get("topic", "message"), "/topic")
     refuse_what_postgres_refuses(payload, "/payload")
     run = run_of(id)
@@ -57,9 +62,10 @@ def send_message(id: str) -> ResponseReturnValue:
 
 @blueprint.post("/tokens/<id>/complete")
 @needs("events:write")
+@told({200: shapes.runs.CompletedToken}, body=shapes.bodies.CompleteBody, refuses=(409,))
 def complete_token(id: str) -> ResponseReturnValue:
-    """Completes a token with a result, or with an error: 200. 409: it was completed, or timed out, before."""
-    body = read_object(_limit_bytes(), ("result", "error"))
+    """Completes a token with a result, or with an error."""
+    body = read_object(_limit_bytes(), shapes.bodies.CompleteBody)
     result, error = body.get("result", NOTHING), body.get("error")
     if error is not None and (not isinstance(error, str) or not error or result is not NOTHING):
         raise invalid("/error", "a message is expected, and no result beside it")

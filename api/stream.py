@@ -13,7 +13,7 @@ from ..state.changes import Horizon, News, Position
 from ..state.database import Database, Row
 from ..state.ids import public
 from ..state.runs import Filter
-from . import documents
+from . import documents, shapes
 from .body import nearest
 from .current import database, feed
 from .feed import Answer, end, event
@@ -21,6 +21,7 @@ from .listing import FILTERS, filter_of, limit_of
 from .problems import Problem
 from .runs import run_of
 from .scopes import needs
+from .told import Media, told
 
 blueprint = Blueprint("stream", __name__, url_prefix="/api/v1")
 
@@ -32,8 +33,9 @@ MOVES = "celeriac-moves"
 
 @blueprint.get("/runs/<id>/stream")
 @needs("runs:read", run_token=True)
+@told({200: Media("text/event-stream")}, query=shapes.queries.ChangesQuery)
 def of_run(id: str) -> ResponseReturnValue:
-    """What changes of a run, as it does, as server-sent events; `end` when the run has ended.
+    """Sends what changes of a run, as it does, as server-sent events; `end` when the run has ended.
 
     A client that comes again says the id of its last event in `Last-Event-ID` (or as `after`), and misses none.
     """
@@ -44,8 +46,12 @@ def of_run(id: str) -> ResponseReturnValue:
 
 @blueprint.get("/runs/<id>/events")
 @needs("runs:read", run_token=True)
+@told({200: shapes.runs.RunChanges}, query=shapes.queries.ChangeListQuery)
 def list_events(id: str) -> ResponseReturnValue:
-    """The same as a list, for those who cannot stream: give `after` of one answer to get what came since."""
+    """Lists what changed of a run, for those who cannot stream.
+
+    Give the `after` of one answer to get what came since.
+    """
     _check_names(("after", "limit"))
     run, limit, after = run_of(id), limit_of(request.args.get("limit", str(LIMIT)), "limit"), _after() or 0
     (news,) = changes.after(database(), [(run.id, after)], limit + 1)
@@ -58,8 +64,10 @@ def list_events(id: str) -> ResponseReturnValue:
 
 @blueprint.get("/runs/stream")
 @needs("runs:read")
+@told({200: Media("text/event-stream")}, query=shapes.queries.RunsStreamQuery)
 def of_runs() -> ResponseReturnValue:
-    """The moves of runs, with the filters of the list: those into what it shows, and those out of it."""
+    """Sends the moves of runs as they come, with the filters of the list: those into what it shows, and those out of
+    it."""
     _check_names((*FILTERS, "after"))
     filter = filter_of(MultiDict([(name, text) for name, text in request.args.items(multi=True) if name != "after"]))
     after = _after()

@@ -3,7 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from ..state.database import Row
 from ..state.deliveries import DeliveryRow
@@ -13,13 +13,15 @@ from ..workflows import Celeriac
 from ..workflows.cipher import fingerprint
 from ..workflows.declaration import declaration_of
 from ..workflows.webhook import Endpoint
-from .documents import Document, identity, moment
+from . import shapes
+from .documents import identity, moment
 
 
-def endpoint(durable: Celeriac, name: str, row: Row | None, counts: Sequence[Row] = ()) -> Document:
+def endpoint(durable: Celeriac, name: str, row: Row | None, counts: Sequence[Row] = ()) -> shapes.webhooks.Endpoint:
     """An endpoint with what is known of it. `is_served`: this process has it, in its code or from Postgres."""
     served = durable.inbox.find(name)
-    config = declaration_of(served).config if served else json.loads(row["config"]) if row else {}
+    said = declaration_of(served).config if served else json.loads(row["config"]) if row else {}
+    config = cast(shapes.webhooks.EndpointConfig, said)
     own = [each for each in counts if each["endpoint"] == name]
     row = row or {}
     return {
@@ -43,11 +45,11 @@ def endpoint(durable: Celeriac, name: str, row: Row | None, counts: Sequence[Row
     }
 
 
-def secrets(served: Endpoint | None, rows: Sequence[Row]) -> list[Document]:
+def secrets(served: Endpoint | None, rows: Sequence[Row]) -> list[shapes.webhooks.Secret]:
     """Fingerprints only: a secret is told to nobody. Those of the code come first."""
     used = {row["fingerprint"]: row for row in rows}
     marks = [fingerprint(served.name, text) for text in served.secrets] if served else []
-    own = [
+    own: list[shapes.webhooks.Secret] = [
         {
             "id": None,
             "fingerprint": mark,
@@ -63,7 +65,7 @@ def secrets(served: Endpoint | None, rows: Sequence[Row]) -> list[Document]:
     return own + [secret(row) for row in rows if row["ciphertext"]]
 
 
-def secret(row: Row) -> Document:
+def secret(row: Row) -> shapes.webhooks.Secret:
     return {
         "id": public("sec", row["id"]),
         "fingerprint": row["fingerprint"],
@@ -76,7 +78,7 @@ def secret(row: Row) -> Document:
     }
 
 
-def delivery(row: DeliveryRow) -> Document:
+def delivery(row: DeliveryRow) -> shapes.webhooks.Delivery:
     """Without its body, which may be anything."""
     return {
         "id": public("dlv", row.id),
@@ -101,9 +103,10 @@ def delivery(row: DeliveryRow) -> Document:
     }
 
 
-def whole_delivery(row: DeliveryRow, dispatches: Sequence[Row]) -> Document:
+def whole_delivery(row: DeliveryRow, dispatches: Sequence[Row]) -> shapes.webhooks.WholeDelivery:
     """With headers, body (as text, or in base64 where it is none), and what each route did."""
-    return delivery(row) | {
+    return {
+        **delivery(row),
         "headers": json.loads(row.headers),
         "query": row.query,
         **_body(row.body),
@@ -123,7 +126,7 @@ def whole_delivery(row: DeliveryRow, dispatches: Sequence[Row]) -> Document:
     }
 
 
-def dead(row: Row) -> Document:
+def dead(row: Row) -> shapes.webhooks.DeadLetters:
     """A group of dead letters."""
     return {
         "endpoint": row["endpoint"],
@@ -136,9 +139,9 @@ def dead(row: Row) -> Document:
     }
 
 
-def refused(row: QuarantineRow, is_whole: bool = False) -> Document:
-    """A request in quarantine; with `is_whole` its headers and body, too."""
-    document: Document = {
+def refused(row: QuarantineRow) -> shapes.webhooks.RefusedRequest:
+    """A request in quarantine."""
+    return {
         "id": public("qrn", row.id),
         "endpoint": row.endpoint,
         "reason": row.reason,
@@ -148,10 +151,16 @@ def refused(row: QuarantineRow, is_whole: bool = False) -> Document:
         "is_whole": row.is_whole,
         "received_at": moment(row.received_at),
     }
-    return document | ({"headers": json.loads(row.headers), **_body(row.body)} if is_whole else {})
 
 
-def known_endpoints(durable: Celeriac, rows: Sequence[Row], counts: Sequence[Row] = ()) -> list[Document]:
+def whole_refused(row: QuarantineRow) -> shapes.webhooks.WholeRefusedRequest:
+    """A request in quarantine with its headers and its body."""
+    return {**refused(row), "headers": json.loads(row.headers), **_body(row.body)}
+
+
+def known_endpoints(
+    durable: Celeriac, rows: Sequence[Row], counts: Sequence[Row] = ()
+) -> list[shapes.webhooks.Endpoint]:
     """The endpoints that this process serves, and those that others declared, by name."""
     by_name = {row["name"]: row for row in rows}
     names = sorted({*by_name, *durable.inbox.all()})
@@ -166,7 +175,7 @@ def as_text(body: bytes) -> str | None:
         return None
 
 
-def _body(body: bytes) -> dict[str, Any]:
+def _body(body: bytes) -> shapes.webhooks.KeptBody:
     text = as_text(body)
     if text is None:
         return {"body": b64encode(body).decode(), "body_encoding": "base64"}

@@ -5,10 +5,11 @@ values. The columns are `json`, not `jsonb`: jsonb would reorder keys and rewrit
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from inspect import BoundArguments, Parameter, Signature
+from types import GenericAlias
 from typing import Any, NewType, NotRequired
 
 import typing_extensions
@@ -87,6 +88,20 @@ class PayloadSchema:
             return self._adapter.json_schema()
         except PydanticUserError:
             return {"type": "object"}  # a parameter of a type that JSON Schema has no word for
+
+
+def json_schemas(
+    types: Sequence[Any], place: str, is_closed: bool = False
+) -> tuple[dict[Any, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The JSON Schema of each of these types, and by name those that they refer to, which stand at `place`.
+
+    `is_closed`: an object has no member that is not named.
+    """
+    # One adapter for all: what several of them refer to is looked at once. A tuple hands its config on.
+    every: Any = GenericAlias(tuple, tuple(types))
+    config = ConfigDict(extra="forbid" if is_closed else "allow", defer_build=True)
+    made = TypeAdapter(every, config=config).json_schema(ref_template=f"{place}{{model}}")
+    return dict(zip(types, made["prefixItems"], strict=True)), made.get("$defs", {})
 
 
 def payload_of(workflow: str, signature: Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -53,7 +53,7 @@ class Verbs(click.Group):
         return super().parse_args(context, args)
 
 
-def show(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool) -> None:
+def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: bool) -> None:
     """Rows as a table of these columns, or whole as JSON."""
     if as_json:
         click.echo(json.dumps(rows, indent=2, default=str))

@@ -1,6 +1,7 @@
 """`celeriac keys`."""
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -91,8 +92,8 @@ def _show_once(row: KeyRow, text: str, as_json: bool) -> None:
     click.echo(f"{document(row)['id']}: keep its text now, it is not shown again", err=True)
 
 
-def _told(key: dict[str, Any]) -> dict[str, Any]:
-    return key | {"scopes": " ".join(key["scopes"])}
+def _told(key: Mapping[str, Any]) -> dict[str, Any]:
+    return {**key, "scopes": " ".join(key["scopes"])}
 
 
 def _parsed(id: str) -> Any:

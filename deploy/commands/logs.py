@@ -1,6 +1,7 @@
 """`celeriac logs`."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -79,7 +80,7 @@ def _run(durable: Celeriac, text: str) -> RunRow:
     return found.row
 
 
-def _show(lines: list[dict[str, Any]], as_json: bool, is_of_one: bool = True) -> None:
+def _show(lines: Sequence[Mapping[str, Any]], as_json: bool, is_of_one: bool = True) -> None:
     if as_json:
         click.echo(json.dumps(lines, indent=2))
         return
@@ -87,7 +88,7 @@ def _show(lines: list[dict[str, Any]], as_json: bool, is_of_one: bool = True) ->
         _print(each, as_json=False, is_of_one=is_of_one)
 
 
-def _print(line: dict[str, Any], as_json: bool, is_of_one: bool = True) -> None:
+def _print(line: Mapping[str, Any], as_json: bool, is_of_one: bool = True) -> None:
     """One line; as JSON on a line of its own."""
     if as_json:
         click.echo(json.dumps(line))

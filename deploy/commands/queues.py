@@ -1,6 +1,7 @@
 """`celeriac queues`."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -79,7 +80,7 @@ def _limit(text: str) -> tuple[str, Any]:
     return name, limit_of(name, value)
 
 
-def _row(queue: dict[str, Any]) -> dict[str, Any]:
+def _row(queue: Mapping[str, Any]) -> dict[str, Any]:
     """A queue in words."""
     code = f" (code: {wording.overridden(queue)})" if queue["overrides"] else ""
     return {
@@ -91,7 +92,7 @@ def _row(queue: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _show_more(queue: dict[str, Any]) -> None:
+def _show_more(queue: Mapping[str, Any]) -> None:
     limits = [
         {"limit": name, "holds": queue["limits"].get(name), "code says": queue["declared"].get(name)}
         | {"override": "yes" if name in queue["overrides"] else None}

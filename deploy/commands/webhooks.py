@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -141,7 +142,7 @@ def _whole(durable: Celeriac, name: str) -> dict[str, Any]:
     return documents.endpoint(durable, name, row, counts) | {"secrets": secrets_of}
 
 
-def _row(endpoint: dict[str, Any]) -> dict[str, Any]:
+def _row(endpoint: Mapping[str, Any]) -> dict[str, Any]:
     """An endpoint in words."""
     aims = [route["workflow"] or f"event {route['event']}" for route in endpoint.get("routes", ())]
     return {

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from contract import check_answer
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.routing import Rule
@@ -21,10 +22,13 @@ SECRET = "It's a Secret to Everybody"
 
 
 class Client(FlaskClient):
-    """Reads each answer to its end, as a server does: what is to be done after it is done then."""
+    """Reads each answer to its end, as a server does: what is to be done after it is done then. Fails for one that is
+    not as the OpenAPI document says."""
 
     def open(self, *args: Any, **given: Any) -> Any:
-        return super().open(*args, **{"buffered": True, **given})
+        answer = super().open(*args, **{"buffered": True, **given})
+        check_answer(self.application, answer)
+        return answer
 
 
 def client_of(durable: Celeriac) -> Client:
