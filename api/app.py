@@ -6,7 +6,7 @@ from flask.json.provider import DefaultJSONProvider
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
 from ..workflows.address_guard import Guard
-from . import audit, cors, guard, idempotency, limits, problems
+from . import audit, continuing, cors, guard, idempotency, limits, problems
 from .batch import blueprint as batch
 from .bulk import blueprint as bulk
 from .bulk_page import blueprint as bulk_page
@@ -41,6 +41,7 @@ from .signals import blueprint as signals
 from .stream import blueprint as stream
 from .subscription_page import blueprint as subscription_page
 from .subscriptions import blueprint as subscriptions
+from .traces import blueprint as traces
 from .webhook_page import blueprint as webhook_page
 from .workflow_page import blueprint as workflow_page
 
@@ -62,6 +63,7 @@ PROGRAMS = (  # what answers programs
     health,
     logs,
     stream,
+    traces,
     metrics,
     errors,
     keys,
@@ -124,6 +126,7 @@ def create_app(durable: Celeriac) -> Flask:
     guard.install(app)
     limits.install_rate(app, durable)
     audit.install(app)
+    continuing.install(app)
     problems.install(app)
     for blueprint in (*PROGRAMS, *PAGES):
         app.register_blueprint(blueprint)

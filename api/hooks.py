@@ -16,6 +16,7 @@ from ..workflows import Celeriac
 from ..workflows import inbox as routing
 from ..workflows.errors import RunError
 from ..workflows.run import Run
+from ..workflows.tracing import carry
 from ..workflows.webhook import Endpoint
 from ..workflows.webhook_event import Event
 from . import shapes
@@ -83,6 +84,7 @@ def new_delivery(endpoint: Endpoint, verdict: Verdict, given: Request, secret: S
     """A verified request, to be stored."""
     id = new_id()
     headers = kept_headers(endpoint, given.headers)
+    carry(headers)  # the shop's own instrumentation may have a span of this request
     query = given.url.partition("?")[2]
     event = Event(endpoint.name, verdict.event_type, headers, given.body, routing.query_of(query))
     return NewDelivery(

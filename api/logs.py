@@ -17,6 +17,8 @@ from ..state.logs import LogFilter, LogReader, LogRow
 from ..state.runs import RunRow
 from ..workflows.errors import UsageError
 from ..workflows.run_log import level_of
+from ..workflows.spans import execution_span, step_span
+from ..workflows.tracing import trace_id_of
 from . import documents, shapes
 from .body import nearest
 from .current import database, feed
@@ -42,7 +44,7 @@ PARAMETERS = ("level", "workflow", "logger", "text", "from", "to", "cursor", "li
 
 @blueprint.get("/api/v1/runs/<id>/logs")
 @needs("runs:read", run_token=True)
-@told({200: shapes.runs.LogPage}, query=shapes.queries.RunLogQuery)
+@told({200: shapes.runs.RunLogPage}, query=shapes.queries.RunLogQuery)
 def of_run(id: str) -> ResponseReturnValue:
     """Lists the lines of the log of a run, in their order.
 
@@ -55,7 +57,8 @@ def of_run(id: str) -> ResponseReturnValue:
         database(), run.id, limit + 1, since=run.created_at, after_id=cursor, level=_level(), step=_text("step")
     )
     next_cursor = str(found[limit - 1].id) if len(found) > limit else None
-    return jsonify(logs=[line(row) for row in found[:limit]], next_cursor=next_cursor)
+    trace_id = trace_id_of(run.traceparent, run.root_id)
+    return jsonify(logs=[line(row) for row in found[:limit]], next_cursor=next_cursor, trace_id=trace_id)
 
 
 @blueprint.get("/api/v1/logs")
@@ -131,11 +134,19 @@ def line(row: LogRow) -> shapes.runs.LogLine:
         "attempt": row.attempt,
         "step_attempt": row.step_attempt,
         "epoch": row.epoch,
+        "span_id": _span_id(row),
         "level": logging.getLevelName(row.level),
         "logger": row.logger,
         "message": row.message,
         "fields": documents.value(row.fields),
     }
+
+
+def _span_id(row: LogRow) -> str:
+    """The span in which it was said: of the step, or of the execution."""
+    if row.step is not None:
+        return step_span(row.run_id, row.step, row.attempt)
+    return execution_span(row.run_id, row.epoch)
 
 
 @blueprint.app_context_processor

@@ -13,7 +13,7 @@ from ..state.runs import OUTBOUND
 from ..workflows.errors import UnknownSubscription, UsageError
 from ..workflows.signing import callback_secrets
 from ..workflows.subscription_control import OVERLAP_SECONDS, SubscriptionControl
-from . import documents
+from . import documents, shapes
 from .body import invalid, read_object, refuse_what_postgres_refuses
 from .current import database, durable
 from .documents import Document, moment
@@ -22,16 +22,17 @@ from .options import seconds
 from .problems import Problem
 from .queues import note_of
 from .scopes import needs
+from .told import told
 
 blueprint = Blueprint("subscriptions", __name__, url_prefix="/api/v1")
 
 BODY_LIMIT_BYTES = 65_536
-MEMBERS = ("url", "events", "workflows", "include")
 LISTS = ("events", "workflows", "include")
 
 
 @blueprint.get("/subscriptions")
 @needs("webhooks:read")
+@told({200: shapes.subscriptions.SubscriptionList})
 def index() -> ResponseReturnValue:
     """All of them, with how many messages each got, and how many are under way."""
     return jsonify(subscriptions=known_subscriptions())
@@ -39,9 +40,10 @@ def index() -> ResponseReturnValue:
 
 @blueprint.post("/subscriptions")
 @needs("webhooks:write")
+@told({201: shapes.subscriptions.NewSubscription}, body=shapes.bodies.SubscriptionBody, refuses=(409,))
 def create() -> ResponseReturnValue:
     """201, with its secret, which is shown this once. 409: there is one of this name."""
-    body = _body("name", "secret", *MEMBERS)
+    body = _body(shapes.bodies.SubscriptionBody)
     control = control_of(body.pop("name", None), "/name")
     if body.get("url") is None:
         raise invalid("/url", "the address that is told is expected, as https://crm.example/hook")
@@ -52,6 +54,7 @@ def create() -> ResponseReturnValue:
 
 @blueprint.get("/subscriptions/<name>")
 @needs("webhooks:read")
+@told({200: shapes.subscriptions.WholeSubscription})
 def show(name: str) -> ResponseReturnValue:
     """One subscription, with the fingerprints of its secrets."""
     return jsonify(whole_subscription(name))
@@ -59,15 +62,17 @@ def show(name: str) -> ResponseReturnValue:
 
 @blueprint.patch("/subscriptions/<name>")
 @needs("webhooks:write")
+@told({200: shapes.subscriptions.WholeSubscription}, body=shapes.bodies.SubscriptionChanges)
 def change(name: str) -> ResponseReturnValue:
     """Changes what is given, also for messages that are under way."""
     control = control_of(name)
-    control.update(**_given(control, _body(*MEMBERS)))
+    control.update(**_given(control, _body(shapes.bodies.SubscriptionChanges)))
     return jsonify(whole_subscription(name))
 
 
 @blueprint.delete("/subscriptions/<name>")
 @needs("webhooks:write")
+@told({204: None})
 def remove(name: str) -> ResponseReturnValue:
     """Nothing more is told. What was sent stays in the list of runs."""
     control_of(name).remove()
@@ -76,14 +81,16 @@ def remove(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/subscriptions/<name>/pause")
 @needs("webhooks:write")
+@told({200: shapes.subscriptions.WholeSubscription}, body=shapes.bodies.NoteBody)
 def pause(name: str) -> ResponseReturnValue:
     """What is to be told is kept, and waits."""
-    control_of(name).pause(g.actor, note_of(read_object(BODY_LIMIT_BYTES, ("note",)).get("note")))
+    control_of(name).pause(g.actor, note_of(read_object(BODY_LIMIT_BYTES, shapes.bodies.NoteBody).get("note")))
     return jsonify(whole_subscription(name))
 
 
 @blueprint.post("/subscriptions/<name>/resume")
 @needs("webhooks:write")
+@told({200: shapes.subscriptions.ResumedSubscription})
 def resume(name: str) -> ResponseReturnValue:
     """Ends a pause, or that it is disabled. `released` messages had waited."""
     _, released = control_of(name).resume()
@@ -92,9 +99,10 @@ def resume(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/subscriptions/<name>/rotate")
 @needs("webhooks:write")
+@told({200: shapes.subscriptions.NewSubscription}, body=shapes.bodies.RotationBody)
 def rotate(name: str) -> ResponseReturnValue:
     """A new secret, shown this once; those before it sign beside it for `overlap_seconds` more, by default a day."""
-    body = read_object(BODY_LIMIT_BYTES, ("secret", "overlap_seconds"))
+    body = read_object(BODY_LIMIT_BYTES, shapes.bodies.RotationBody)
     overlap = seconds(body.pop("overlap_seconds", OVERLAP_SECONDS), "/overlap_seconds")
     control = control_of(name)
     made = control.rotate(**_given(control, body), overlap_seconds=overlap, actor=g.actor)
@@ -103,6 +111,7 @@ def rotate(name: str) -> ResponseReturnValue:
 
 @blueprint.post("/subscriptions/<name>/test")
 @needs("webhooks:write")
+@told({202: shapes.runs.StartedRun}, refuses=(409,))
 def test(name: str) -> ResponseReturnValue:
     """Sends a signed sample: 202, and the run that does. 409: it is disabled."""
     return jsonify(documents.started(tested(name))), 202
@@ -110,6 +119,7 @@ def test(name: str) -> ResponseReturnValue:
 
 @blueprint.get("/subscriptions/<name>/deliveries")
 @needs("webhooks:read")
+@told({200: shapes.subscriptions.SentPage}, query=shapes.queries.SentQuery)
 def deliveries(name: str) -> ResponseReturnValue:
     """The runs that tell it something, newest first: a list as `/runs`, with `status`, `limit` and `cursor`."""
     found = sent_to(control_of(name), request.args)
@@ -118,6 +128,7 @@ def deliveries(name: str) -> ResponseReturnValue:
 
 @blueprint.get("/callback-secret")
 @needs("webhooks:write")
+@told({200: shapes.subscriptions.CallbackSecrets})
 def callback_secret() -> ResponseReturnValue:
     """What the callbacks of runs (`callback_url`) are signed with, the new one first: for those who verify them."""
     return jsonify(secrets=callback_secrets(durable().settings))
@@ -168,8 +179,8 @@ def tested(name: str) -> Any:
         raise Problem(409, str(error), "subscription-disabled") from None
 
 
-def _body(*members: str) -> dict[str, Any]:
-    body = read_object(BODY_LIMIT_BYTES, members)
+def _body(shape: type) -> dict[str, Any]:
+    body = read_object(BODY_LIMIT_BYTES, shape)
     for member, value in body.items():
         refuse_what_postgres_refuses(value, f"/{member}")
         is_right = isinstance(value, list) if member in LISTS else isinstance(value, str)

@@ -18,6 +18,7 @@ from ..workflows.herald import LOOK_SECONDS, WATCHED_SECONDS
 from .alarm import AGAIN_SECONDS, Alarm
 from .bulk import BulkService
 from .dispatcher import DispatcherService
+from .exporter import exporters
 from .grouper import Grouper
 from .meter import Meter
 from .pacer import Pacer
@@ -54,6 +55,7 @@ def services(durable: Celeriac) -> list[Service]:
         Meter(durable),
         Grouper(durable),
         Partitions(durable),
+        *exporters(durable),
     ]
 
 

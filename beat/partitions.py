@@ -1,4 +1,4 @@
-"""Makes the partitions of logs before their day begins, and drops those whose time is over."""
+"""Makes the partitions of logs and spans before their day begins, and drops those whose time is over."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -10,7 +10,8 @@ from .service import Counts
 
 
 class Partitions:
-    """Days ahead are there when their first line comes; a day is dropped as a whole, `log_retention_days` after it."""
+    """Days ahead are there when their first line comes; a day is dropped as a whole, `log_retention_days` after it, or
+    `span_retention_days`."""
 
     name: ClassVar[str] = "partitions"
     interval_seconds: ClassVar[float] = 600.0
@@ -19,9 +20,13 @@ class Partitions:
         self._durable = durable
 
     def run_once(self, now: datetime | None = None) -> Counts:
-        database, days = self._durable.database, self._durable.settings.log_retention_days
-        made = logs.make_days(database, now)
-        return {"made": made, "dropped": logs.drop_days(database, days, now) if days > 0 else 0}
+        database, settings = self._durable.database, self._durable.settings
+        kept = {"logs": settings.log_retention_days, "spans": settings.span_retention_days}
+        made = sum(logs.make_days(database, now, table) for table in kept)
+        return {
+            "made": made,
+            "dropped": sum(logs.drop_days(database, days, now, table) for table, days in kept.items() if days > 0),
+        }
 
     def due_in_seconds(self, outlook: Outlook) -> float | None:
         return None

@@ -100,15 +100,16 @@ def write(db: Executor, lines: Sequence[NewLine]) -> None:
         db.all(SQL.write, lines=document)
 
 
-def make_days(db: Executor, now: datetime | None = None) -> int:
-    """Makes the partitions of today and the next days that are not there yet, and returns how many that were."""
-    row = db.one(SQL.make_days, now=now, ahead=DAYS_AHEAD)
+def make_days(db: Executor, now: datetime | None = None, table: str = "logs") -> int:
+    """Makes the partitions of today and the next days that are not there yet, and returns how many that were. `table`:
+    also "spans"."""
+    row = db.one(SQL.make_days, now=now, ahead=DAYS_AHEAD, table=table)
     return row["made"] if row else 0
 
 
-def drop_days(db: Executor, days: float, now: datetime | None = None) -> int:
+def drop_days(db: Executor, days: float, now: datetime | None = None, table: str = "logs") -> int:
     """Drops the partitions of days that ended longer than `days` ago, and returns how many that were."""
-    row = db.one(SQL.drop_days, days=days, now=now)
+    row = db.one(SQL.drop_days, days=days, now=now, table=table)
     return row["dropped"] if row else 0
 
 

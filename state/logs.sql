@@ -14,15 +14,15 @@ from unhurried, json_to_recordset(%(lines)s::json) as l (
     logger text, message text, fields text, run_bytes bigint);
 
 -- name: make_days
--- The partitions of a day, and of the days after it. What comes back is how many were made.
+-- The partitions of a day, and of the days after it, of `logs` or `spans`. What comes back is how many were made.
 select count(*) filter (where celeriac.make_day(
-    'logs', (coalesce(%(now)s::timestamptz, now()) at time zone 'UTC')::date + day)) as made
+    %(table)s, (coalesce(%(now)s::timestamptz, now()) at time zone 'UTC')::date + day)) as made
 from generate_series(0, %(ahead)s::int) as day;
 
 -- name: drop_days
 -- Those whose last line is older than `days`.
 select celeriac.drop_days(
-    'logs', ((coalesce(%(now)s::timestamptz, now()) - %(days)s * interval '1 day') at time zone 'UTC')::date) as dropped;
+    %(table)s, ((coalesce(%(now)s::timestamptz, now()) - %(days)s * interval '1 day') at time zone 'UTC')::date) as dropped;
 
 -- name: size_of_run
 -- How much a run has said so far, in bytes.

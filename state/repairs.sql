@@ -93,7 +93,7 @@ where id = %(id)s and paused_at is not null
 returning *;
 
 -- name: copy
--- A new run with what another one was started with; `payload` and `source` are its own. A fork has the finished
+-- A new run with what another one was started with; `payload`, `source` and its trace are its own. A fork has the finished
 -- checkpoints before one of the other's steps, as far as they were not undone.
 with original as (
     select r.*, chosen.seq as fork_seq from celeriac.runs as r
@@ -107,7 +107,7 @@ with original as (
     select
         %(new_id)s, workflow, 'queued', 'triggered', %(actor)s, max_attempts, max_crashes, queue, concurrency_key,
         is_exclusive, priority, coalesce(%(payload)s::json, payload), tags, coalesce(metadata_given, metadata), %(new_id)s, %(source)s,
-        %(source_id)s, traceparent, now(), max_duration_seconds, hooks, cancel_children, callback_url,
+        %(source_id)s, null, now(), max_duration_seconds, hooks, cancel_children, callback_url,
         %(once)s, case when %(once)s::text is not null then 'copy' end, now() + interval '30 days'
     from original
     on conflict do nothing
@@ -136,7 +136,7 @@ with idle as (
     where id = %(id)s and status in ('delayed', 'failed', 'timed_out', 'crashed') and verdict is null for update
 )
 update celeriac.steps as s set
-    status = 'completed', output = %(output)s::json, error = null, finished_at = now(), supplied_by = %(actor)s
+    status = 'completed', output = %(output)s::json, error = null, finished_at = clock_timestamp(), supplied_by = %(actor)s
 from idle
 where s.run_id = idle.id and s.key = %(key)s and s.status in ('failed', 'retrying')
 returning s.*;

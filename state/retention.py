@@ -18,6 +18,7 @@ ROWS = {  # kinds without an archive, and their statements
     "workers": SQL.delete_workers,
     "schedules": SQL.delete_schedules,
     "orders": SQL.delete_orders,
+    "exports": SQL.delete_exports,
     "services": SQL.delete_services,
 }
 
@@ -58,8 +59,9 @@ def delete_keys(db: Executor, days: float, now: datetime | None = None) -> int:
 
 def delete_rows(db: Executor, kind: str, days: float, now: datetime | None = None) -> int:
     """Deletes old rows of one of ROWS, and returns how many."""
-    values: dict[str, Any] = {} if kind == "services" else {"days": days, "limit": BATCH}
-    return len(db.all(ROWS[kind], now=now, **values))
+    statement = ROWS[kind]
+    values: dict[str, Any] = {"days": days, "limit": BATCH, "now": now}
+    return len(db.all(statement, **{name: values[name] for name in statement.parameters}))
 
 
 def delete_requests(db: Executor, seconds: float, now: datetime | None = None) -> int:

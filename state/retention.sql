@@ -92,6 +92,12 @@ delete from celeriac.bulk_operations where id in (
     where %(days)s > 0 and finished_at < {{moment}} - %(days)s * interval '1 day' limit %(limit)s)
 returning id;
 
+-- name: delete_exports
+-- What ended a day ago and could not be exported: no collector has taken it.
+delete from celeriac.exports where id in (
+    select id from celeriac.exports where at < {{moment}} - interval '1 day' order by id limit %(limit)s)
+returning id;
+
 -- name: delete_requests
 -- Requests that are not answered again any more.
 delete from celeriac.requests where id in (

@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Several processes of pytest have to agree on the names of tests: of new ids in them only the kind is shown."""
-    return RANDOM.sub("...", val) if isinstance(val, str) and RANDOM.search(val) else None
+    return ascii(RANDOM.sub("...", val))[1:-1] if isinstance(val, str) and RANDOM.search(val) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

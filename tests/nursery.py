@@ -105,6 +105,7 @@ def answer_questions() -> None:
 def become(module: str, arguments: list[str], folder: str, environ: dict[str, str], log: str) -> None:
     """`python -m <module> <arguments>` in this process; does not return."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it, and children inherit that
     answer(os.getpid())
     for stream, path, flags in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
         opened = os.open(path, flags)

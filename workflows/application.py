@@ -16,6 +16,7 @@ from ..state.runs import NewRun, RunRow
 from . import registry
 from .address_guard import Guard
 from .buckets import Buckets
+from .code_spans import CodeSpans
 from .connection import connect, is_redis
 from .control import QueueControl
 from .declaration import register, target_of, when_full_of
@@ -98,6 +99,11 @@ class Celeriac:
     def logbook(self) -> Logbook:
         """Where the logs of runs go."""
         return Logbook(self)
+
+    @cached_property
+    def code_spans(self) -> CodeSpans:
+        """Where the spans go that code makes inside runs."""
+        return CodeSpans(self)
 
     @cached_property
     def outbox(self) -> Outbox:

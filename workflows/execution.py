@@ -26,8 +26,10 @@ from ..state.runs import RunRow
 from ..state.steps import Checkpoint, StepRow
 from .errors import CodeChanged, UsageError
 from .failure import error_document
-from .outcome import Cancelled, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt
+from .outcome import IS_PAUSED, Cancelled, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt
 from .settings import Settings
+from .spans import execution_span, step_span
+from .tracing import Lineage
 
 if TYPE_CHECKING:
     from .attempt import Undoable
@@ -65,6 +67,7 @@ class Execution:
         self._is_paused = False
         self._outcome: Outcome | None = None
         self._began = time.monotonic()
+        self._lineage = Lineage(run.traceparent, run.root_id, f"run {run.workflow}")
         self.is_cleaning_up = False  # the code has ended, its steps are undone
         self.has_cleanup = False  # interrupted code wanted to execute a step on its way up
         self.replayed = 0  # steps that were answered from checkpoints
@@ -115,7 +118,8 @@ class Execution:
         """Makes this the execution that steps and waits of the current thread belong to."""
         token = _current.set(self)
         try:
-            yield
+            with self._lineage.inside(execution_span(self.run.id, self.run.epoch)):
+                yield
         finally:
             _current.reset(token)
 
@@ -124,7 +128,8 @@ class Execution:
         """Within: the body of this step runs, for this attempt."""
         token = _step_inside.set((key, attempt))
         try:
-            yield
+            with self._lineage.inside(step_span(self.run.id, key, self.run.attempt)):
+                yield
         finally:
             _step_inside.reset(token)
 
@@ -159,7 +164,7 @@ class Execution:
             elif self._is_draining():
                 self.interrupt(HandedOff())
             elif self._is_paused:
-                self.interrupt(HandedOff("it is paused"))
+                self.interrupt(HandedOff(IS_PAUSED))
             return
         if may_clean_up and (self.is_cleaning_up or _is_handling(Interruption)):
             if isinstance(self._outcome, Cancelled):

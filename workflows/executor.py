@@ -12,6 +12,7 @@ from .errors import CodeChanged
 from .execution import Execution, outlast
 from .failure import ends_the_process, error_document, words_of
 from .outcome import (
+    CLEANS_UP,
     Cancelled,
     Completed,
     Failed,
@@ -81,9 +82,8 @@ def _end(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     one."""
     if isinstance(outcome, Lost):
         return None
-    cause = "it is to end, and cleans up first"
     return runs.conclude(database, run.id, run.epoch, is_clean=False) or runs.hand_off(
-        database, run.id, run.epoch, cause, has_cleanup=True
+        database, run.id, run.epoch, CLEANS_UP, has_cleanup=True
     )
 
 

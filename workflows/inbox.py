@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from ..state import deliveries
 from ..state.deliveries import IGNORED, PARKED, PENDING, ROUTED, DeliveryRow, Dispatch
 from ..state.errors import Refused, StateUnavailable
-from ..state.ids import public
+from ..state.ids import parse, public
 from ..state.runs import NewRun, RunRow
 from . import filter, mapping
 from .clauses import FilterFailed
 from .errors import CeleriacError, IdempotencyConflict, NotSerializable, PayloadInvalid, UnknownWorkflow, UsageError
 from .options import Options
 from .run import Run
+from .spans import route_span
+from .tracing import Lineage
 from .trigger import Source, start
 from .waits import deliver_event
 from .webhook import Endpoint, Route
@@ -188,14 +191,22 @@ class Delivering:
         except Unroutable as unroutable:
             return self._outcome(PARKED, str(unroutable), unroutable.code), None
         try:
-            if self.route.workflow is None:
-                return self._send(durable, payload), None
-            return self._start(durable, payload)
+            with self._lineage().inside(route_span(self._delivery_id(), self.item, self.route.name)):
+                if self.route.workflow is None:
+                    return self._send(durable, payload), None
+                return self._start(durable, payload)
         except (Refused, StateUnavailable):
             raise
         except CeleriacError as error:
             code = next(code for kind, code in CODES if isinstance(error, kind))
             return self._outcome(PARKED, str(error), code), None
+
+    def _lineage(self) -> Lineage:
+        given = self.event.headers.get("traceparent")
+        return Lineage(given, self._delivery_id(), f"receive {self.endpoint.name}")
+
+    def _delivery_id(self) -> UUID:
+        return parse("dlv", self.event.delivery)
 
     def _payload(self) -> Mapping[str, Any]:
         """Raises Unwanted, Unroutable."""

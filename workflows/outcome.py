@@ -9,6 +9,9 @@ from datetime import datetime
 
 from ..state.waits import NewWait
 
+SHUTS_DOWN, IS_PAUSED, CLEANS_UP = "its worker shuts down", "it is paused", "it is to end, and cleans up first"
+HAND_OFFS = (SHUTS_DOWN, IS_PAUSED, CLEANS_UP)  # causes: from running to queued for any other, its worker was lost
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -86,7 +89,7 @@ class Cancelled:
 class HandedOff:
     """It is queued again, and goes on from its last checkpoint."""
 
-    cause: str = "its worker shuts down"
+    cause: str = SHUTS_DOWN
     has_cleanup: bool = False
 
 

@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from ..state.ids import public
 from .buckets import RedisUnavailable, Ticket
 from .connection import sentinel_kwargs
+from .tracing import traceparent, unseen
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Publisher:
     def publish(self, tickets: Sequence[Ticket]) -> None:
         """Sends a message for each ticket, all in one pipeline. Raises RedisUnavailable when the broker is away."""
         if tickets:
-            with self.producer() as producer, _pipeline(producer):
+            with self.producer() as producer, _pipeline(producer), unseen():
                 for ticket in tickets:
                     self._send(producer, ticket)
 
@@ -52,7 +53,7 @@ class Publisher:
         self._app.send_task(
             ticket.workflow,
             task_id=public("run", ticket.run_id),
-            headers={EPOCH_HEADER: ticket.epoch},
+            headers={EPOCH_HEADER: ticket.epoch, "traceparent": traceparent()},
             producer=producer,
             ignore_result=True,
             retry=False,

@@ -63,7 +63,7 @@ class RunLog(logging.Handler):
         extra = record.__dict__.keys() - _OWN_MEMBERS
         if not extra:
             return None
-        return {_clean(name): _plain(record.__dict__[name]) for name in sorted(extra)}
+        return {_clean(name): plain(record.__dict__[name]) for name in sorted(extra)}
 
 
 class Printed(io.TextIOBase):
@@ -139,16 +139,16 @@ def _line(execution: Execution, level: int, logger: str, message: str) -> NewLin
     )
 
 
-def _plain(value: Any, depth: int = DEPTH_LIMIT) -> Any:
+def plain(value: Any, depth: int = DEPTH_LIMIT) -> Any:
     """A value as JSON that Postgres takes; what is none of JSON's kinds as its words."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if depth and isinstance(value, Mapping):
-        return {_words(name): _plain(member, depth - 1) for name, member in value.items()}
+        return {_words(name): plain(member, depth - 1) for name, member in value.items()}
     if depth and isinstance(value, list | tuple | set | frozenset):
-        return [_plain(member, depth - 1) for member in value]
+        return [plain(member, depth - 1) for member in value]
     return _words(value)
 
 

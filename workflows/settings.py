@@ -55,6 +55,7 @@ class Settings:
     log_message_limit_characters: int = 16_384  # of one line; and of its fields, as JSON
     log_limit_bytes: int = 10_485_760  # of the log of one run
     log_retention_days: float = 14.0  # after which a day of logs is dropped
+    span_retention_days: float = 14.0  # after which a day of spans that the shop's instrumentation made is dropped
     redact: str = "password,passwd,secret,token,api_key,apikey,secret_key,private_key,authorization,cookie"  # in logs
 
     @classmethod

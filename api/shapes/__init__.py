@@ -4,6 +4,32 @@ Python client returns them. So they import neither Flask nor pydantic.
 A class's docstring is the description of the schema, a string below a member that of the member.
 """
 
-from . import bodies, catalogue, keys, problems, queries, queues, runs, scalars, schedules, webhooks
+from . import (
+    bodies,
+    catalogue,
+    keys,
+    problems,
+    queries,
+    queues,
+    runs,
+    scalars,
+    schedules,
+    subscriptions,
+    traces,
+    webhooks,
+)
 
-__all__ = ["bodies", "catalogue", "keys", "problems", "queries", "queues", "runs", "scalars", "schedules", "webhooks"]
+__all__ = [
+    "bodies",
+    "catalogue",
+    "keys",
+    "problems",
+    "queries",
+    "queues",
+    "runs",
+    "scalars",
+    "schedules",
+    "subscriptions",
+    "traces",
+    "webhooks",
+]

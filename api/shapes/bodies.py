@@ -57,6 +57,8 @@ class StartOptions(TypedDict, total=False):
     idempotency_scope: Annotated[str, one_of("workflow", "key", "global")] | None
     """Within which the key is unique"""
     debounce: Debounce | None
+    callback_url: Annotated[str, Words(format="uri")] | None
+    """Where its end is told, as a signed webhook"""
     tags: list[Word] | None
     metadata: dict[str, Any] | None
     max_attempts: Annotated[int, Words(minimum=1, maximum=1_000_000_000)] | None
@@ -304,3 +306,24 @@ class DiscardManyBody(ReplayManyBody):
 
 class VerifyBody(TypedDict):
     endpoint: str
+
+
+class SubscriptionChanges(TypedDict, total=False):
+    url: str | None
+    events: list[str] | None
+    workflows: list[str] | None
+    """Of these only"""
+    include: list[str] | None
+    """What of a run is told besides the short form"""
+
+
+class SubscriptionBody(SubscriptionChanges, total=False):
+    name: str
+    secret: str | None
+    """One of your own; else one is made"""
+
+
+class RotationBody(TypedDict, total=False):
+    secret: str | None
+    overlap_seconds: Span
+    """For which the secrets before it sign beside it"""

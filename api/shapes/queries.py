@@ -135,3 +135,14 @@ LogsQuery = TypedDict(
     },
     total=False,
 )
+
+
+class TraceQuery(TypedDict, total=False):
+    limit: Annotated[int, Words(minimum=1, maximum=5000, default=1000)]
+    """How many spans"""
+    form: Annotated[str, one_of("flat", "tree")]
+
+
+class SentQuery(PageQuery, total=False):
+    status: Annotated[str, Words(examples=["failed,crashed"])]
+    """One, or several with commas between"""

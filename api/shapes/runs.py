@@ -200,6 +200,8 @@ class LogLine(TypedDict):
     attempt: Whole
     step_attempt: int | None
     epoch: Whole
+    span_id: str
+    """Of its trace: that of the step, or of the execution"""
     level: Level
     logger: str
     message: str
@@ -298,6 +300,11 @@ class LogPage(TypedDict):
 
     logs: list[LogLine]
     next_cursor: str | None
+
+
+class RunLogPage(LogPage):
+    trace_id: str
+    """The trace that the run stands in"""
 
 
 class ErrorPage(TypedDict):

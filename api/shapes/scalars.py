@@ -52,7 +52,7 @@ SecretId = Annotated[str, public_id("sec")]
 
 Status = Annotated[str, one_of(*status.STATUSES)]
 Source = Annotated[
-    str, one_of("api", "python", "parent", "schedule", "webhook", "replay", "fork", "hook", "event", "cli")
+    str, one_of("api", "python", "parent", "schedule", "webhook", "replay", "fork", "hook", "event", "cli", "outbound")
 ]
 StepStatus = Annotated[str, one_of("retrying", "waiting", "completed", "failed")]
 StepKind = Annotated[

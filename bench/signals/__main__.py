@@ -1,4 +1,4 @@
-"""What it costs to see: a line of a log for the step that says it, and a scrape of /metrics beside many runs.
+"""What it costs to see: a line of a log, and a trace, for the step that has it; a scrape of /metrics beside many runs.
 
 On this machine's embedded servers. `make bench-signals` runs it. Nothing here asserts a figure.
 """
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200_000)
     options = parser.parse_args()
     sys.path.append(str(HERE.parent / "queues"))  # its tables
-    cost, scrape = importlib.import_module("cost"), importlib.import_module("scrape")
+    cost, spans, scrape = (importlib.import_module(name) for name in ("cost", "spans", "scrape"))
     with (
         tempfile.TemporaryDirectory() as folder,
         EmbeddedPostgres(Path(folder) / "postgres") as postgres,
@@ -36,6 +36,7 @@ def main() -> None:
         print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f} before")
         shop = importlib.import_module("signal_shop")
         cost.measure(shop, options.rounds)
+        spans.measure(shop, options.rounds)
         scrape.measure(shop, options.rounds, options.runs)
         shop.durable.close()
 

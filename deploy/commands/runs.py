@@ -1,4 +1,4 @@
-"""`celeriac runs`: look at runs. What moves one is in run_moves.py, `watch` in run_watch.py."""
+"""`celeriac runs`: look at runs. What moves one is in run_moves.py; `watch` and `trace` have files of their own."""
 
 import json
 from typing import Any
@@ -13,6 +13,7 @@ from . import Verbs, as_json, show
 from . import command as make
 from .run_filter import OPTIONS, filter_of, run_id
 from .run_moves import COLUMNS, MOVES
+from .run_trace import trace
 from .run_watch import watch
 
 STEP_COLUMNS = ("key", "kind", "status", "attempt", "duration_ms", "output", "error")
@@ -92,5 +93,5 @@ def found(durable: Celeriac, text: str | None) -> Run:
     return run
 
 
-for each in (ls, show_one, why, show_attempts, children, watch, *MOVES):
+for each in (ls, show_one, why, show_attempts, children, trace, watch, *MOVES):
     command.add_command(each)

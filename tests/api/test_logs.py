@@ -73,6 +73,7 @@ def test_a_line_is_a_document_with_its_fields(client, start, say):
     (line,) = client.get(f"/api/v1/runs/{run}/logs").get_json()["logs"]
     assert line.pop("at").endswith("Z")
     assert line.pop("id").isdigit()
+    assert 16 == len(line.pop("span_id"))
     assert {
         "run_id": run, "workflow": "api-tests.greet", "step": "charge", "attempt": 1, "step_attempt": 2, "epoch": 1,
         "level": "ERROR", "logger": "shop", "message": "declined", "fields": {"amount": 12.5},

@@ -81,6 +81,17 @@ def test_no_file_mentions_the_paths_of_a_machine(root: Path, files: list[Path]) 
     assert [] == found
 
 
+def test_exporters_of_opentelemetry_live_in_beat(root: Path) -> None:
+    # Import-linter knows no parts of foreign packages.
+    found = [
+        str(path.relative_to(root))
+        for package in PACKAGES
+        for path in (root / package).rglob("*.py")
+        if "opentelemetry.exporter" in path.read_text()
+    ]
+    assert ["beat/otlp.py"] == found
+
+
 @pytest.mark.parametrize("package", ["state", "workflows", "beat", "api"])
 def test_a_package_imported_under_its_bare_name_is_refused(root: Path, package: str) -> None:
     told = python(f"import {package}", root)

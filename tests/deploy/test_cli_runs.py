@@ -253,3 +253,16 @@ def test_what_cannot_be_is_refused_with_what_to_do(run, arguments, exit_code, to
     refused = run(*arguments)
     assert told in refused.output
     assert exit_code == refused.exit_code
+
+
+def test_the_trace_of_a_run_is_a_tree_of_its_spans(run, durable, worker):
+    id = order.delay().id
+    worker.fail(id)
+    lines = run("runs", "trace", id).stdout.splitlines()
+    assert lines[0].startswith("trace ")
+    for name in ("trigger cli-runs.order", "run cli-runs.order", "queued", "attempt 1", "step charge"):
+        assert any(name in line for line in lines), name
+    assert any("no such customer" in line for line in lines)
+    told = json.loads(run("runs", "trace", id, "--json").stdout)
+    assert lines[0] == f"trace {told['trace_id']}"
+    assert 1 == run("runs", "trace", UNKNOWN).exit_code

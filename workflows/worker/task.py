@@ -10,7 +10,7 @@ from celery import Celery, Task
 
 from ...state import ids, runs, status
 from ...state.runs import RunRow
-from .. import registry, repairs, tracing
+from .. import registry, repairs
 from ..buckets import Ticket
 from ..errors import StateUnavailable, UsageError
 from ..execution import outlast
@@ -113,12 +113,14 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, e
         return Performed(_pass_over(durable, workflow, run_id, epoch))
     run, has_steps = claimed
     ticket = Ticket.held_by(run)
-    with worker.holding(run.id), tracing.continued(run.traceparent):
+    durable.code_spans.watch()
+    with worker.holding(run.id):
         outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
         settled = settle(durable.database, run, outcome)
     if isinstance(outcome, Failed):
         durable.logbook.note(run, logging.ERROR, told(outcome.error))
     durable.logbook.hurry()
+    durable.code_spans.write(run)
     if settled is None:
         durable.logbook.tell(
             log, logging.WARNING, run, "was taken over: what this worker did after that does not count"
