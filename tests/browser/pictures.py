@@ -14,6 +14,7 @@ from celeriac.deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from celeriac.state.database import Database
 from celeriac.state.migrate import migrate
 
+PART = {"x": 0, "y": 0, "width": 1280, "height": 680}  # of the page
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 PICTURES = {
     "overview": ("/", "light"),
@@ -39,7 +40,7 @@ def main() -> None:
                 page = browser.new_context(viewport=WIDE, color_scheme=scheme).new_page()
                 page.goto(site.url + path)
                 page.wait_for_timeout(500)
-                page.screenshot(path=IMAGES / f"{name}.png")
+                page.screenshot(path=IMAGES / f"{name}.png", clip=PART)
         browser.close()
 
 
