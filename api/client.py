@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     tags: list[str] | None
     metadata: Mapping[str, Any] | None
     max_attempts: int | None
+    callback_url: str | None
 
 
 class Client:

@@ -53,7 +53,7 @@ def ask(name: str) -> ResponseReturnValue:
 @blueprint.post("/<name>")
 @needs(PUBLIC)
 @told(
-    {200: shapes.webhooks.Acknowledgement, 202: shapes.webhooks.Acknowledgement, 204: None},
+    {200: Media("*/*"), 202: shapes.webhooks.Acknowledgement, 204: None},
     body=Media("*/*"),
     refuses=(401, 413, 500, 503),
 )

@@ -34,7 +34,7 @@ LISTS = ("events", "workflows", "include")
 @needs("webhooks:read")
 @told({200: shapes.subscriptions.SubscriptionList})
 def index() -> ResponseReturnValue:
-    """All of them, with how many messages each got, and how many are under way."""
+    """Lists the subscriptions, with how many messages each got, and how many are under way."""
     return jsonify(subscriptions=known_subscriptions())
 
 
@@ -42,7 +42,10 @@ def index() -> ResponseReturnValue:
 @needs("webhooks:write")
 @told({201: shapes.subscriptions.NewSubscription}, body=shapes.bodies.SubscriptionBody, refuses=(409,))
 def create() -> ResponseReturnValue:
-    """201, with its secret, which is shown this once. 409: there is one of this name."""
+    """Makes a subscription: its secret is shown this once.
+
+    409: there is one of this name.
+    """
     body = _body(shapes.bodies.SubscriptionBody)
     control = control_of(body.pop("name", None), "/name")
     if body.get("url") is None:
@@ -56,7 +59,7 @@ def create() -> ResponseReturnValue:
 @needs("webhooks:read")
 @told({200: shapes.subscriptions.WholeSubscription})
 def show(name: str) -> ResponseReturnValue:
-    """One subscription, with the fingerprints of its secrets."""
+    """Shows a subscription, with the fingerprints of its secrets."""
     return jsonify(whole_subscription(name))
 
 
@@ -64,7 +67,7 @@ def show(name: str) -> ResponseReturnValue:
 @needs("webhooks:write")
 @told({200: shapes.subscriptions.WholeSubscription}, body=shapes.bodies.SubscriptionChanges)
 def change(name: str) -> ResponseReturnValue:
-    """Changes what is given, also for messages that are under way."""
+    """Changes a subscription, also for messages that are under way; what is left out stays."""
     control = control_of(name)
     control.update(**_given(control, _body(shapes.bodies.SubscriptionChanges)))
     return jsonify(whole_subscription(name))
@@ -74,7 +77,7 @@ def change(name: str) -> ResponseReturnValue:
 @needs("webhooks:write")
 @told({204: None})
 def remove(name: str) -> ResponseReturnValue:
-    """Nothing more is told. What was sent stays in the list of runs."""
+    """Removes a subscription: nothing more is told. What was sent stays in the list of runs."""
     control_of(name).remove()
     return "", 204
 
@@ -83,7 +86,7 @@ def remove(name: str) -> ResponseReturnValue:
 @needs("webhooks:write")
 @told({200: shapes.subscriptions.WholeSubscription}, body=shapes.bodies.NoteBody)
 def pause(name: str) -> ResponseReturnValue:
-    """What is to be told is kept, and waits."""
+    """Pauses a subscription: what is to be told is kept, and waits."""
     control_of(name).pause(g.actor, note_of(read_object(BODY_LIMIT_BYTES, shapes.bodies.NoteBody).get("note")))
     return jsonify(whole_subscription(name))
 
@@ -92,7 +95,7 @@ def pause(name: str) -> ResponseReturnValue:
 @needs("webhooks:write")
 @told({200: shapes.subscriptions.ResumedSubscription})
 def resume(name: str) -> ResponseReturnValue:
-    """Ends a pause, or that it is disabled. `released` messages had waited."""
+    """Ends the pause of a subscription, or that it is disabled; what had waited is sent."""
     _, released = control_of(name).resume()
     return jsonify(whole_subscription(name) | {"released": released})
 
@@ -101,7 +104,8 @@ def resume(name: str) -> ResponseReturnValue:
 @needs("webhooks:write")
 @told({200: shapes.subscriptions.NewSubscription}, body=shapes.bodies.RotationBody)
 def rotate(name: str) -> ResponseReturnValue:
-    """A new secret, shown this once; those before it sign beside it for `overlap_seconds` more, by default a day."""
+    """Makes a new secret, shown this once; those before it sign beside it for `overlap_seconds` more, by default a
+    day."""
     body = read_object(BODY_LIMIT_BYTES, shapes.bodies.RotationBody)
     overlap = seconds(body.pop("overlap_seconds", OVERLAP_SECONDS), "/overlap_seconds")
     control = control_of(name)
@@ -113,7 +117,11 @@ def rotate(name: str) -> ResponseReturnValue:
 @needs("webhooks:write")
 @told({202: shapes.runs.StartedRun}, refuses=(409,))
 def test(name: str) -> ResponseReturnValue:
-    """Sends a signed sample: 202, and the run that does. 409: it is disabled."""
+    """Sends a signed sample.
+
+    202: the run that sends it.
+    409: it is disabled.
+    """
     return jsonify(documents.started(tested(name))), 202
 
 
@@ -121,17 +129,23 @@ def test(name: str) -> ResponseReturnValue:
 @needs("webhooks:read")
 @told({200: shapes.subscriptions.SentPage}, query=shapes.queries.SentQuery)
 def deliveries(name: str) -> ResponseReturnValue:
-    """The runs that tell it something, newest first: a list as `/runs`, with `status`, `limit` and `cursor`."""
+    """Lists the runs that tell a subscription something, newest first."""
     found = sent_to(control_of(name), request.args)
     return jsonify(deliveries=[documents.run(row) for row in found.rows], next_cursor=found.next_cursor)
 
 
 @blueprint.get("/callback-secret")
 @needs("webhooks:write")
-@told({200: shapes.subscriptions.CallbackSecrets})
+@told({200: shapes.subscriptions.CallbackSecrets}, refuses=(409,))
 def callback_secret() -> ResponseReturnValue:
-    """What the callbacks of runs (`callback_url`) are signed with, the new one first: for those who verify them."""
-    return jsonify(secrets=callback_secrets(durable().settings))
+    """Shows what the callbacks of runs (`callback_url`) are signed with, for those who verify them.
+
+    409: the setting secret_key is missing.
+    """
+    try:
+        return jsonify(secrets=callback_secrets(durable().settings))
+    except UsageError as error:
+        raise Problem(409, str(error), "no-secret-key") from None
 
 
 def known_subscriptions() -> list[Document]:

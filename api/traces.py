@@ -29,7 +29,10 @@ PARAMETERS = ("limit", "form")
 @needs("runs:read")
 @told({200: shapes.traces.Trace}, query=shapes.queries.TraceQuery)
 def of_run(id: str) -> ResponseReturnValue:
-    """The spans, parents before children, each with its depth; with `form=tree` each with those below it."""
+    """Shows the trace of a run: the spans of the whole tree that it stands in, parents before children.
+
+    With `form=tree` each span has those below it.
+    """
     for name in request.args:
         if name not in PARAMETERS:
             raise Problem(400, f"{name!r} is no parameter of a trace{nearest(name, PARAMETERS)}", "usage")

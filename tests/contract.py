@@ -30,6 +30,8 @@ def check_answer(app: Flask, answer: TestResponse) -> None:
     if not content:
         assert answer.data == b"", f"{place} with a body, and tells none"
         return
+    if "*/*" in content:
+        return  # as whoever sends there expects it
     assert answer.mimetype in content, f"{place} with {answer.mimetype}, and tells {', '.join(content)}"
     if answer.is_json or answer.mimetype.endswith("+json"):
         faults = [

@@ -57,11 +57,11 @@ class StartOptions(TypedDict, total=False):
     idempotency_scope: Annotated[str, one_of("workflow", "key", "global")] | None
     """Within which the key is unique"""
     debounce: Debounce | None
-    callback_url: Annotated[str, Words(format="uri")] | None
-    """Where its end is told, as a signed webhook"""
     tags: list[Word] | None
     metadata: dict[str, Any] | None
     max_attempts: Annotated[int, Words(minimum=1, maximum=1_000_000_000)] | None
+    callback_url: Annotated[str, Words(format="uri")] | None
+    """Where its end is told, as a signed webhook"""
 
 
 class TriggerBody(TypedDict):
@@ -309,6 +309,8 @@ class VerifyBody(TypedDict):
 
 
 class SubscriptionChanges(TypedDict, total=False):
+    """What is changed of a subscription."""
+
     url: str | None
     events: list[str] | None
     workflows: list[str] | None
@@ -317,13 +319,24 @@ class SubscriptionChanges(TypedDict, total=False):
     """What of a run is told besides the short form"""
 
 
-class SubscriptionBody(SubscriptionChanges, total=False):
-    name: str
-    secret: str | None
+class SubscriptionBody(TypedDict):
+    """Who is told, and of what."""
+
+    name: Annotated[str, Words(examples=["crm"])]
+    url: Annotated[str, Words(format="uri", examples=["https://crm.example.org/hooks"])]
+    events: NotRequired[list[str] | None]
+    """Default: all"""
+    workflows: NotRequired[list[str] | None]
+    """Of these only"""
+    include: NotRequired[list[str] | None]
+    """What of a run is told besides the short form"""
+    secret: NotRequired[str | None]
     """One of your own; else one is made"""
 
 
 class RotationBody(TypedDict, total=False):
+    """A new secret."""
+
     secret: str | None
     overlap_seconds: Span
     """For which the secrets before it sign beside it"""

@@ -126,7 +126,8 @@ class Dispatch(TypedDict):
     """What one route did with a delivery."""
 
     route: str
-    item: str
+    item: Whole
+    """Its place in a delivery that was split"""
     status: str
     reason: str | None
     reason_code: str | None

@@ -73,7 +73,7 @@ function press(event) {
 
 const KEYS = {
   "/": () => document.getElementById("search").select() ?? document.getElementById("search").focus(),
-  "?": () => document.getElementById("keys").togglePopover(),
+  "?": () => document.getElementById("shortcuts").togglePopover(),
   d: () => document.getElementById("display").togglePopover(),
   j: () => step(1),
   k: () => step(-1),

@@ -23,11 +23,14 @@ SECRET = "It's a Secret to Everybody"
 
 class Client(FlaskClient):
     """Reads each answer to its end, as a server does: what is to be done after it is done then. Fails for one that is
-    not as the OpenAPI document says."""
+    not as the OpenAPI document says, which tells of no fault of the server: `is_broken` is for a test that makes one."""
+
+    is_broken = False
 
     def open(self, *args: Any, **given: Any) -> Any:
         answer = super().open(*args, **{"buffered": True, **given})
-        check_answer(self.application, answer)
+        if not (self.is_broken and answer.status_code == 500):
+            check_answer(self.application, answer)
         return answer
 
 

@@ -37,6 +37,11 @@ ENDLESS = "stream.of_runs"
 NO_REAL_RUN = ("logs.stream", "stream.of_run")  # which would go on until the run ends
 
 
+@schemathesis.serializer("application/x-ndjson")
+def ndjson(_: Any, value: Any) -> bytes:
+    return b"\n".join(json.dumps(each).encode() for each in (value if isinstance(value, list) else [value]))
+
+
 def calls(most: int) -> Any:
     return settings(
         max_examples=most, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck),

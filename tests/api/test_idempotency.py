@@ -164,6 +164,7 @@ def test_killed_after_the_commit_its_answer_is_there_and_its_run_is_one(
 
     with monkeypatch.context() as broken:
         broken.setattr(Dispatcher, "_offer_all", die)
+        broken.setattr(client, "is_broken", True)
         assert 500 == send(client, f"{GREET}/trigger", ADA).status_code
     made = rows(durable.database)
     again = send(client, f"{GREET}/trigger", ADA)

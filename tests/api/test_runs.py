@@ -278,6 +278,7 @@ def test_a_fault_of_the_server_is_a_problem_without_its_details(
         raise RuntimeError("a secret detail")
 
     monkeypatch.setattr("celeriac.state.runs.get", breaks)
+    monkeypatch.setattr(client, "is_broken", True)
     answer = client.get(f"/api/v1/runs/run_{new_id().hex}")
     assert answer.status_code == 500
     assert answer.mimetype == "application/problem+json"

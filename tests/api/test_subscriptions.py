@@ -226,10 +226,11 @@ def test_what_others_say_stays_text_on_the_page(client, start, worker, durable):
     client.post(f"{PATH}/crm/pause", json={"note": POLYGLOT})
     worker.complete(start(), POLYGLOT)
     outbound.disable(durable.database, "crm", POLYGLOT)
+    own = Markup(client.get("/queues").text).tags.count("script")
     for path in ("/webhooks/subscriptions", "/webhooks/subscriptions/crm"):
         markup = Markup(client.get(path).text)
         assert POLYGLOT in markup.text
-        assert 1 == markup.tags.count("script")
+        assert own == markup.tags.count("script")
         assert "svg/onload=alert(1)" not in markup.tags
 
 

@@ -42,16 +42,16 @@ def test_a_letter_typed_into_a_field_is_a_letter(look: Look, site: Any) -> None:
     page = look("/runs")
     page.locator("#search").press_sequentially("gr?")
     assert "gr?" == page.locator("#search").input_value()
-    assert not page.locator("#keys").is_visible()
+    assert not page.locator("#shortcuts").is_visible()
     assert page.url == f"{site.url}/runs"
 
 
 def test_the_help_opens_by_its_key_and_closes_by_escape(look: Look) -> None:
     page = look("/runs")
     page.keyboard.press("?")
-    expect(page.locator("#keys")).to_be_visible()
+    expect(page.locator("#shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.locator("#keys")).to_be_hidden()
+    expect(page.locator("#shortcuts")).to_be_hidden()
 
 
 def test_a_theme_that_is_chosen_is_there_before_the_next_page_is_painted(look: Look) -> None:
