@@ -246,7 +246,7 @@ def refusals(each: Operation) -> set[int]:
         found |= {400, 413, 415, 422}
     if each.takes_key:
         found |= {400, 409, 413, 422}
-    if told.edits or told.is_tagged:
+    if told.edits:
         found |= {412}
     return found
 

@@ -46,6 +46,10 @@ BODIES: dict[str, Any] = {
     "keys.create": {"name": "dashboard", "scopes": ["runs:read", "queues:read"]},
     "keys.rotate": {"overlap_seconds": 3600},
     "keys.make_run_token": {"expires_in_seconds": 3600},
+    "subscriptions.create": {"name": "crm", "url": "https://crm.example.org/hooks", "events": ["run.failed"]},
+    "subscriptions.change": {"events": ["run.failed", "run.crashed"]},
+    "subscriptions.pause": {"note": "the CRM moves"},
+    "subscriptions.rotate": {"overlap_seconds": 3600},
     "hooks.receive": {"action": "opened"},
 }
 

@@ -87,7 +87,8 @@ class Endpoints:
     def remove(self, name: str, revisions: Revisions = None) -> None:
         """Raises UsageError where no person made it, RevisionConflict."""
         if endpoints.remove(self._durable.database, name, revisions) is None:
-            self._check_seen(name, revisions)
+            if revisions is not None:
+                self._check_seen(name, revisions)
             raise UsageError(
                 f"there is no webhook endpoint {name!r} that was made at run time: code declares the others"
             )

@@ -22,9 +22,9 @@ def receiver():
 
 
 @pytest.fixture
-def shop(durable, receiver, tmp_path):
+def shop(durable, nursery, receiver, tmp_path):
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_SERVICE_NAME": "shop"}
-    shop = Shop(durable, Path(__file__).with_name("traced_shop.py"), tmp_path, environ)
+    shop = Shop(durable, nursery, Path(__file__).with_name("traced_shop.py"), tmp_path, environ)
     yield shop
     shop.end()
     print(shop.logs())

@@ -23,7 +23,7 @@ SECRET = "It's a Secret to Everybody"
 
 class Client(FlaskClient):
     """Reads each answer to its end, as a server does: what is to be done after it is done then. Fails for one that is
-    not as the OpenAPI document says, which tells of no fault of the server: `is_broken` is for a test that makes one."""
+    not as the OpenAPI document says, which tells of no fault of the server. `is_broken`: the test makes one."""
 
     is_broken = False
 

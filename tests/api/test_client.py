@@ -22,7 +22,7 @@ from celeriac.api.client_stream import events
 from celeriac.state import logs, waits
 from celeriac.state.ids import parse
 from celeriac.state.logs import NewLine
-from tests.api.conftest import Worker
+from tests.api.conftest import Worker, hooked
 
 GREET = "api-tests.greet"
 PAYLOAD = {"name": "Ada"}
@@ -112,6 +112,11 @@ class KeepAlive:
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self._thread.join(5)
+
+
+@pytest.fixture
+def durable(make_durable: Callable[..., Celeriac]) -> Celeriac:
+    return hooked(make_durable(celeriac_secret_key="a key of the tests, long enough for them"))
 
 
 @pytest.fixture

@@ -162,3 +162,8 @@ def test_on_the_page_a_limit_that_was_changed_meanwhile_is_not_overwritten_and_w
     assert 7 == client.get(QUEUE).json["limits"]["concurrency"]
     client.post("/queues/api-tests.greet/limit", data=form | {"revision": client.get(QUEUE).json["revision"]})
     assert 5 == client.get(QUEUE).json["limits"]["concurrency"]
+
+
+def test_an_if_match_of_a_get_is_not_looked_at(client, start):
+    id = start()
+    assert 200 == client.get(f"/api/v1/runs/{id}", headers={"If-Match": '"another"'}).status_code

@@ -14,7 +14,7 @@ ONE, OTHER = (new_id(),), (new_id(),)
 
 def row(name: str, slots: int = 4, workers: tuple[UUID, ...] = ONE) -> QueueRow:
     return QueueRow(
-        name, {}, {}, {}, "greet", [], None, None, None, None, None, slots=slots, worker_ids=workers
+        name, {}, {}, {}, "greet", [], None, None, None, None, None, 1, slots=slots, worker_ids=workers
     )  # fmt: skip
 
 
