@@ -1,7 +1,6 @@
 """Too much of one, and of all: 429 and 503, at once and with the time to come again."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -94,9 +93,7 @@ def busy(make_client: Callable[..., FlaskClient], monkeypatch: pytest.MonkeyPatc
 
 
 def test_beyond_its_threads_a_process_refuses_at_once_and_keeps_a_reserve(busy: FlaskClient, durable: Celeriac) -> None:
-    began = time.perf_counter()
-    refused = busy.get("/api/v1/workers")
-    assert time.perf_counter() - began < 0.25
+    refused = busy.get("/api/v1/workers")  # while the others are stuck until the end of this test
     assert (503, "1", "urn:celeriac:problem:overloaded") == (
         refused.status_code, refused.headers["Retry-After"], refused.json["type"],
     )  # fmt: skip
