@@ -21,7 +21,7 @@ from processes import wait_until
 
 from celeriac import Run
 from celeriac.state.errors import CeleriacError
-from celeriac.state.runs import of_source
+from celeriac.state.runs import history, of_source
 from celeriac.workflows.waits import deliver_event, finish_token
 
 SAMPLE = 7
@@ -85,7 +85,11 @@ class Matrix:
             if moment is not None:
                 (self.folder / f"{run.row.id.hex}.kill").write_text(moment)
         queue.resume()
-        wait_until(lambda: self._have_ended(example, runs), SECONDS + 3 * len(runs))
+        try:
+            wait_until(lambda: self._have_ended(example, runs), SECONDS + 3 * len(runs))
+        except BaseException:
+            self._tell_of_those_that_live(runs)
+            raise
         return runs
 
     def moments(self, run: Run) -> list[str]:
@@ -128,6 +132,15 @@ class Matrix:
             example.nudge(self.stage, run)
         hooks = [hook for run in runs for hook in of_source(self.stage.durable.database, "hook", run.id)]
         return not live and all(hook.is_final for hook in hooks)
+
+    def _tell_of_those_that_live(self, runs: list[Run]) -> None:
+        database = self.stage.durable.database
+        hooks = [hook for run in runs for hook in of_source(database, "hook", run.id)]
+        for row in [each for each in (*(run.refresh().row for run in runs), *hooks) if not each.is_final]:
+            why = self.stage.durable.why(row.id)
+            print(f"\n{row.workflow} run_{row.id.hex} is {row.status}: {why.summary if why else row.cause}")
+            for move in history(database, row.id):
+                print(f"  {move['at']:%H:%M:%S.%f} {move['from_status']} -> {move['to_status']}: {move['cause']}")
 
     def check(self, example: Example, every: int = 1, at_most: int = 1000) -> None:
         """Kills a run at every so many-th of its moments, and compares how it ends."""
