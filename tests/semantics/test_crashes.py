@@ -25,7 +25,7 @@ from celeriac.state.runs import history, of_source
 from celeriac.workflows.waits import deliver_event, finish_token
 
 SAMPLE = 7
-SECONDS = 180  # for the runs of an example, and a few more for each: some faults are healed by a look each minute only
+SECONDS = 60  # for the runs of an example, and a few more for each of them
 
 
 class Example(NamedTuple):
