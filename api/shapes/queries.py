@@ -4,7 +4,8 @@ from typing import Annotated
 
 from typing_extensions import TypedDict
 
-from .scalars import ErrorState, Level, Moment, RunId, Words, one_of
+from .runs import RunMembers
+from .scalars import ErrorState, Level, Moment, Words, one_of
 
 
 class TriggerQuery(TypedDict, total=False):
@@ -19,17 +20,9 @@ class PageQuery(TypedDict, total=False):
     """The `next_cursor` of the page before"""
 
 
-class RunsQuery(PageQuery, total=False):
+class RunsQuery(PageQuery, RunMembers, total=False):
     status: Annotated[str, Words(examples=["failed,crashed"])]
     """One, or several with commas between"""
-    workflow: str
-    tag: str
-    queue: str
-    concurrency_key: str
-    source: str
-    created_from: Moment
-    created_to: Moment
-    parent_id: RunId
     q: Annotated[str, Words(examples=["status:failed workflow:sync* created:>1h"])]
     """A search, which narrows further"""
 
@@ -96,17 +89,9 @@ class ChangeListQuery(ChangesQuery, total=False):
     limit: Annotated[int, Words(minimum=1, maximum=200, default=200)]
 
 
-class RunsStreamQuery(ChangesQuery, total=False):
+class RunsStreamQuery(ChangesQuery, RunMembers, total=False):
     status: Annotated[str, Words(examples=["failed,crashed"])]
     """One, or several with commas between: runs that come into one, and those that leave it"""
-    workflow: str
-    tag: str
-    queue: str
-    concurrency_key: str
-    source: str
-    created_from: Moment
-    created_to: Moment
-    parent_id: RunId
 
 
 class StreamQuery(TypedDict, total=False):

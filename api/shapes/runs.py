@@ -229,10 +229,9 @@ class ErrorGroup(TypedDict):
     moved_by: str | None
 
 
-class RunFilter(TypedDict, total=False):
-    """The filters of the list of runs, as members of an object."""
+class RunMembers(TypedDict, total=False):
+    """What runs are narrowed by, in an object as in a query string."""
 
-    status: list[Status]
     workflow: str
     tag: str
     queue: str
@@ -241,6 +240,12 @@ class RunFilter(TypedDict, total=False):
     created_from: Moment
     created_to: Moment
     parent_id: RunId
+
+
+class RunFilter(RunMembers, total=False):
+    """The filters of the list of runs, as members of an object."""
+
+    status: list[Status]
     q: str
     """A search, which narrows further"""
 
