@@ -5,45 +5,47 @@ from flask.json.provider import DefaultJSONProvider
 
 from ..state.ids import new_id, public
 from ..workflows import Celeriac
-from ..workflows.address_guard import Guard
-from . import audit, continuing, cors, guard, idempotency, limits, problems
-from .batch import blueprint as batch
-from .bulk import blueprint as bulk
-from .bulk_page import blueprint as bulk_page
-from .callbacks import blueprint as callbacks
-from .catalogue import blueprint as catalogue
+from ..workflows.outbound.address_guard import Guard
+from .access import cors, guard, limits
 from .current import bind
-from .deliveries import blueprint as deliveries
-from .endpoints import blueprint as endpoints
-from .error_page import blueprint as error_page
-from .errors import blueprint as errors
-from .event_page import blueprint as event_page
-from .health import blueprint as health
-from .hooks import blueprint as hooks
-from .keys import blueprint as keys
-from .log_page import blueprint as log_page
-from .logs import blueprint as logs
-from .metrics import blueprint as metrics
-from .moves import blueprint as moves
-from .openapi import blueprint as openapi
-from .page import blueprint as page
-from .quarantine import blueprint as quarantine
-from .queue_page import blueprint as queue_page
-from .queues import blueprint as queues
-from .reference_page import blueprint as reference_page
-from .run_page import blueprint as run_page
-from .runs import blueprint as runs
-from .runs_page import blueprint as runs_page
-from .schedule_page import blueprint as schedule_page
-from .schedules import blueprint as schedules
-from .settings_page import blueprint as settings_page
-from .signals import blueprint as signals
-from .stream import blueprint as stream
-from .subscription_page import blueprint as subscription_page
-from .subscriptions import blueprint as subscriptions
-from .traces import blueprint as traces
-from .webhook_page import blueprint as webhook_page
-from .workflow_page import blueprint as workflow_page
+from .exchange import continuing, idempotency, problems
+from .hooks.hooks import blueprint as hooks
+from .page.bulk import blueprint as bulk_page
+from .page.errors import blueprint as error_page
+from .page.events import blueprint as event_page
+from .page.logs import blueprint as log_page
+from .page.page import blueprint as page
+from .page.queues import blueprint as queue_page
+from .page.run import blueprint as run_page
+from .page.runs import blueprint as runs_page
+from .page.schedules import blueprint as schedule_page
+from .page.settings import blueprint as settings_page
+from .page.subscriptions import blueprint as subscription_page
+from .page.webhooks import blueprint as webhook_page
+from .page.workflows import blueprint as workflow_page
+from .reference.openapi import blueprint as openapi
+from .reference.page import blueprint as reference_page
+from .rest import audit
+from .rest.batch import blueprint as batch
+from .rest.bulk import blueprint as bulk
+from .rest.callbacks import blueprint as callbacks
+from .rest.catalogue import blueprint as catalogue
+from .rest.deliveries import blueprint as deliveries
+from .rest.endpoints import blueprint as endpoints
+from .rest.errors import blueprint as errors
+from .rest.health import blueprint as health
+from .rest.keys import blueprint as keys
+from .rest.logs import blueprint as logs
+from .rest.metrics import blueprint as metrics
+from .rest.moves import blueprint as moves
+from .rest.quarantine import blueprint as quarantine
+from .rest.queues import blueprint as queues
+from .rest.runs import blueprint as runs
+from .rest.schedules import blueprint as schedules
+from .rest.signals import blueprint as signals
+from .rest.stream import blueprint as stream
+from .rest.subscriptions import blueprint as subscriptions
+from .rest.traces import blueprint as traces
 
 PROGRAMS = (  # what answers programs
     runs,

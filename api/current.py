@@ -6,8 +6,8 @@ from flask import Flask, current_app
 
 from ..state.database import Database
 from ..workflows import Celeriac
-from .feed import Feed
-from .inbox import Inbox
+from .hooks.inbox import Inbox
+from .rest.feed import Feed
 
 KEY = "celeriac"
 INBOX = "celeriac-inbox"

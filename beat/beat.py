@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from ..state.errors import StateUnavailable
 from ..state.outlook import Outlook, look
 from ..workflows import Celeriac
-from ..workflows.buckets import LOST, RedisUnavailable
-from ..workflows.herald import LOOK_SECONDS, WATCHED_SECONDS
+from ..workflows.dispatch.buckets import LOST, RedisUnavailable
+from ..workflows.dispatch.herald import LOOK_SECONDS, WATCHED_SECONDS
 from .alarm import AGAIN_SECONDS, Alarm
 from .bulk import BulkService
 from .dispatcher import DispatcherService

@@ -1,10 +1,11 @@
-"""Works off orders that move many runs: see `celeriac.workflows.bulk`."""
+"""Works off orders that move many runs: see `celeriac.workflows.operate.bulk`."""
 
 from datetime import datetime
 from typing import ClassVar
 
 from ..state.outlook import Outlook
-from ..workflows import Celeriac, bulk
+from ..workflows import Celeriac
+from ..workflows.operate import bulk
 from .service import Counts
 
 

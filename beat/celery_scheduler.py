@@ -1,7 +1,7 @@
 """The scheduler that `celery -A shop beat -S celeriac.beat:Scheduler` names."""
 
 from ..workflows import Celeriac
-from ..workflows.celery_beat import Runs, TakeOver
+from ..workflows.schedules.celery_beat import Runs, TakeOver
 from .beat import Beat
 
 

@@ -11,8 +11,8 @@ from ..state.outlook import Outlook
 from ..state.traces import Export, Window
 from ..workflows import Celeriac
 from ..workflows.errors import UsageError
-from ..workflows.spans import Span, spans_of_delivery, spans_of_run
-from ..workflows.tracing import is_sampled
+from ..workflows.signals.spans import Span, spans_of_delivery, spans_of_run
+from ..workflows.signals.tracing import is_sampled
 from .otlp import Collector, is_wanted
 from .service import Counts
 

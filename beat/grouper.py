@@ -9,7 +9,7 @@ from ..state.error_groups import Sighting
 from ..state.ids import new_id
 from ..state.outlook import Outlook
 from ..workflows import Celeriac
-from ..workflows.fingerprint import fingerprint
+from ..workflows.signals.fingerprint import fingerprint
 from .service import Counts
 
 

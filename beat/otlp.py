@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ..workflows.errors import UsageError
-from ..workflows.spans import ERROR, Event, Span
+from ..workflows.signals.spans import ERROR, Event, Span
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource

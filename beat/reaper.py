@@ -7,7 +7,8 @@ from typing import ClassVar
 from ..state import repairs as state_repairs
 from ..state import runs, workers
 from ..state.outlook import Outlook
-from ..workflows import Celeriac, repairs
+from ..workflows import Celeriac
+from ..workflows.operate import repairs
 from .service import Counts
 
 log = logging.getLogger(__name__)

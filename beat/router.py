@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from ..state import deliveries
 from ..state.outlook import Outlook
-from ..workflows import Celeriac, inbox
+from ..workflows import Celeriac
+from ..workflows.webhooks import inbox
 from .service import Counts
 
 PENDING_SECONDS = 2.0  # between two passes while deliveries wait, which another process may be about to route

@@ -11,9 +11,9 @@ from ..state.database import Transaction
 from ..state.outlook import Outlook
 from ..state.schedules import Advance, ScheduleRow
 from ..workflows import Celeriac
-from ..workflows.firing import Fired, Firing, Tick, after_commit
-from ..workflows.schedule import due_ticks
-from ..workflows.schedule_row import schedule_of
+from ..workflows.schedules.firing import Fired, Firing, Tick, after_commit
+from ..workflows.schedules.row import schedule_of
+from ..workflows.schedules.schedule import due_ticks
 from .service import Counts
 
 log = logging.getLogger(__name__)

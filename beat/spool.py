@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import ClassVar
 
 from ..state.outlook import Outlook
-from ..workflows import Celeriac, spool
+from ..workflows import Celeriac
+from ..workflows.webhooks import spool
 from .service import Counts
 
 

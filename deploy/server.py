@@ -1,7 +1,7 @@
 """The API under gunicorn, with settings that have reasons.
 
-What is refused is refused in the application, at once and with a Retry-After (`api/limits.py`), so no queue before it
-needs to be long. A stop loses no request that was begun: see Worker.
+What is refused is refused in the application, at once and with a Retry-After (`api/access/limits.py`), so no queue
+before it needs to be long. A stop loses no request that was begun: see Worker.
 
 A thread answers one request, or holds one stream. There is one for each stream that may be open beside those for
 requests, so that streams never take one from a request. A thread that waits costs its stack. gevent is no choice:
@@ -22,7 +22,7 @@ from ..api.current import end_streams
 from ..workflows import Celeriac
 
 WORKERS = 2  # processes: one may restart while the other answers
-THREADS = 32  # each: most of them wait, for Postgres or for the end of a run (?wait=); see api/limits.py
+THREADS = 32  # each: most of them wait, for Postgres or for the end of a run (?wait=); see api/access/limits.py
 GRACEFUL_SECONDS = 30  # a stop lets requests that were taken end; longer than any database timeout of ours
 HUNG_SECONDS = 60  # a process whose main loop said nothing for so long is killed; a slow request is no reason
 KEEPALIVE_SECONDS = 5  # of an idle connection, which takes no thread

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from werkzeug.exceptions import HTTPException
 from werkzeug.test import TestResponse
 
-from celeriac.api.openapi import document_of, operations
+from celeriac.api.reference.openapi import document_of, operations
 
 Contract = dict[tuple[str, str], dict[str, dict[str, Draft202012Validator]]]
 

@@ -11,7 +11,7 @@ from celeriac.state.ids import new_id
 from celeriac.state.runs import RunRow
 from celeriac.state.steps import StepRow
 from celeriac.workflows import registry
-from celeriac.workflows.executor import execute, settle
+from celeriac.workflows.engine.executor import execute, settle
 
 REPLAYS = 50  # executions after which a run that does not end is a fault of the test
 

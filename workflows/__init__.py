@@ -12,20 +12,11 @@ from .patch import patched
 from .queue import Queue
 from .retry import Retry
 from .run import CurrentRun, Run, current_run
-from .schedule import Cron, Every
+from .schedules.schedule import Cron, Every
 from .sleep import sleep, sleep_until
 from .step import Step, step
-from .waits import (
-    Token,
-    complete_token,
-    create_token,
-    gather,
-    receive,
-    send_event,
-    wait_for_event,
-    wait_for_webhook,
-)
-from .webhook_event import Event
+from .waits import Token, complete_token, create_token, gather, receive, send_event, wait_for_event, wait_for_webhook
+from .webhooks.event import Event
 from .workflow import Workflow, workflow
 
 __all__ = [

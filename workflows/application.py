@@ -14,31 +14,31 @@ from ..state.database import Database, Revisions, Transaction, after_commit
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
-from .address_guard import Guard
-from .buckets import Buckets
-from .code_spans import CodeSpans
-from .connection import connect, is_redis
-from .control import QueueControl
 from .declaration import register, target_of, when_full_of
-from .dispatcher import Dispatcher
-from .endpoints import Endpoints
+from .dispatch.buckets import Buckets
+from .dispatch.connection import connect, is_redis
+from .dispatch.dispatcher import Dispatcher
+from .dispatch.outbox import Outbox
+from .dispatch.publisher import Publisher
+from .engine.execution import Execution
 from .errors import UsageError
-from .execution import Execution
-from .logbook import Logbook
+from .operate.control import QueueControl
+from .operate.why import Why, explain
 from .options import Options
-from .outbox import Outbox
-from .presets import Preset
-from .publisher import Publisher
+from .outbound.address_guard import Guard
+from .outbound.subscriptions import SubscriptionControl
 from .queue import Queue
 from .run import Child, Run
-from .schedule_control import ScheduleControl
+from .schedules.control import ScheduleControl
 from .settings import Settings
+from .signals.code_spans import CodeSpans
+from .signals.logbook import Logbook
 from .step import return_annotation
-from .subscription_control import SubscriptionControl
 from .trigger import Source, Target, new_run, parent_execution, start, start_children
 from .waits import deliver_message
-from .webhook import Declared, Endpoint, declare_endpoint
-from .why import Why, explain
+from .webhooks.endpoints import Endpoints
+from .webhooks.presets import Preset
+from .webhooks.webhook import Declared, Endpoint, declare_endpoint
 from .worker import install, worker_task
 from .workflow import Workflow
 
@@ -225,7 +225,7 @@ class Celeriac:
         return explain(self, row) if row else None
 
     def webhook(self, name: str, *, verify: str | Preset, secret: str | Sequence[str] = (), **options: Any) -> Declared:
-        """Declares a webhook endpoint: see `celeriac.workflows.webhook.declare_endpoint`."""
+        """Declares a webhook endpoint: see `celeriac.workflows.webhooks.webhook.declare_endpoint`."""
         return declare_endpoint(self, name, verify=verify, secret=secret, **options)
 
     def workflows(self) -> list[Workflow[..., Any]]:

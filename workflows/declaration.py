@@ -17,10 +17,10 @@ from ..state.schedules import NewSchedule
 from ..state.workflows import WorkflowDeclaration
 from . import registry
 from .errors import UnknownQueue, UsageError
-from .schedule import Cron
-from .schedule_row import Said, new_row
+from .schedules.row import Said, new_row
+from .schedules.schedule import Cron
 from .trigger import Target
-from .webhook import Endpoint
+from .webhooks.webhook import Endpoint
 from .workflow import Workflow
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@
          ├─ RunTimedOut
          └─ RunCrashed
 
-Control flow (a run that suspends, is cancelled or handed off) is no error: see `celeriac.workflows.outcome`.
+Control flow (a run that suspends, is cancelled or handed off) is no error: see `celeriac.workflows.engine.outcome`.
 """
 
 import math

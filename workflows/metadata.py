@@ -5,9 +5,9 @@ from typing import Any
 
 from ..state import payload, runs
 from ..state.errors import Superseded
+from .engine.execution import Execution
+from .engine.outcome import Lost
 from .errors import UsageError
-from .execution import Execution
-from .outcome import Lost
 from .step import checked_name
 
 

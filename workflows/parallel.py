@@ -6,10 +6,10 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from .attempt import StepCall, perform
+from .engine.attempt import StepCall, perform
+from .engine.execution import Execution, branch, current_execution
+from .engine.outcome import Interruption, Lost, RetryAt
 from .errors import UsageError
-from .execution import Execution, branch, current_execution
-from .outcome import Interruption, Lost, RetryAt
 
 CONCURRENCY = 8  # branches at once, unless the call says otherwise
 

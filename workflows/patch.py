@@ -1,7 +1,7 @@
 """`patched`: new code beside old, while runs are under way."""
 
 from ..state import payload
-from .execution import current_execution
+from .engine.execution import current_execution
 from .step import checked_name
 
 

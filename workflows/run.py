@@ -12,11 +12,12 @@ from ..state import payload, runs, status, steps
 from ..state.ids import public
 from ..state.runs import RunRow
 from ..state.steps import StepRow
-from . import repairs, suspension
+from .engine import suspension
+from .engine.execution import Execution, current_execution, execution_for
 from .errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, UsageError
-from .execution import Execution, current_execution, execution_for
 from .metadata import Metadata
-from .why import Why, explain
+from .operate import repairs
+from .operate.why import Why, explain
 
 if TYPE_CHECKING:
     from .application import Celeriac

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from . import suspension
+from .engine import suspension
+from .engine.execution import execution_for
 from .errors import UsageError
-from .execution import execution_for
 from .retry import SECONDS_LIMIT
 
 ELSEWHERE = "elsewhere use time.sleep()"

@@ -5,10 +5,10 @@ from functools import update_wrapper
 from inspect import iscoroutinefunction
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints, overload
 
-from . import loop
-from .attempt import StepCall, perform
+from .engine import loop
+from .engine.attempt import StepCall, perform
+from .engine.execution import current_execution
 from .errors import UsageError
-from .execution import current_execution
 from .retry import ONCE, SECONDS_LIMIT, Retry
 
 P = ParamSpec("P")

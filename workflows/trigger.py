@@ -13,12 +13,13 @@ from ..state.errors import IdempotencyConflict
 from ..state.ids import new_id
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
-from . import room, suspension
+from .dispatch import room
+from .engine import suspension
+from .engine.execution import Execution, current_execution
 from .errors import CeleriacError, StateUnavailable, UsageError
-from .execution import Execution, current_execution
 from .options import Debounce, Options, is_word
 from .queue import KEY_LIMIT
-from .tracing import traceparent
+from .signals.tracing import traceparent
 
 if TYPE_CHECKING:
     from .application import Celeriac

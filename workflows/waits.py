@@ -10,17 +10,18 @@ from ..state import payload, runs, steps, waits
 from ..state.ids import new_id, parse, public
 from ..state.runs import RunRow
 from ..state.steps import StepRow
-from . import registry, suspension
+from . import registry
 from .declaration import target_of
+from .engine import suspension
+from .engine.execution import Execution, current_execution, execution_for
+from .engine.failure import error_document, step_error
 from .errors import UsageError
-from .execution import Execution, current_execution, execution_for
-from .failure import error_document, step_error
 from .options import Options
 from .retry import SECONDS_LIMIT
 from .run import Run
 from .step import checked_name
 from .trigger import Source, new_run, start
-from .webhook import event_name
+from .webhooks.webhook import event_name
 
 if TYPE_CHECKING:
     from .application import Celeriac

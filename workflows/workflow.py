@@ -13,7 +13,7 @@ from . import registry
 from .errors import UsageError
 from .queue import Queue
 from .retry import ONCE, SECONDS_LIMIT, Retry
-from .schedule import Schedule
+from .schedules.schedule import Schedule
 from .step import checked_name
 
 if TYPE_CHECKING:

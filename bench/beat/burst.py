@@ -10,7 +10,7 @@ from beat_shop import durable
 from celeriac import Every
 from celeriac.beat import Beat
 from celeriac.state import schedules
-from celeriac.workflows.schedule_row import Said, new_row
+from celeriac.workflows.schedules.row import Said, new_row
 
 durable.register()
 count = int(os.environ["BENCH_N"])

@@ -16,7 +16,7 @@ from table import figure, show
 
 from celeriac.state.ids import new_id
 from celeriac.state.lines import QueuedRow
-from celeriac.workflows.buckets import Bucket, Buckets
+from celeriac.workflows.dispatch.buckets import Bucket, Buckets
 from celeriac.workflows.queue import Limits
 
 QUEUE = "deep"

@@ -15,7 +15,7 @@ from stage import Stage
 from table import figure, percentile, show
 
 from celeriac.state.lines import QueuedRow
-from celeriac.workflows.buckets import Bucket, Ticket
+from celeriac.workflows.dispatch.buckets import Bucket, Ticket
 from celeriac.workflows.queue import Limits
 
 BACKLOG = 10_000  # runs of the noisy tenant, simulated

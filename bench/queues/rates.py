@@ -15,7 +15,7 @@ from table import figure, show
 from celeriac.beat.pacer import Pacer
 from celeriac.beat.service import Counts
 from celeriac.state import ids, runs
-from celeriac.workflows.buckets import Ticket
+from celeriac.workflows.dispatch.buckets import Ticket
 
 QUEUE = "paced"
 KEYS = 100

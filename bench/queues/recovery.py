@@ -11,7 +11,7 @@ from stage import Stage
 from table import figure, show
 
 from celeriac.state import lines, runs
-from celeriac.workflows.buckets import Holding, RedisUnavailable
+from celeriac.workflows.dispatch.buckets import Holding, RedisUnavailable
 
 WORKFLOW = "keyed-noop"
 SIZES = (10_000, 100_000)  # queued runs; the larger one in one round only

@@ -16,9 +16,9 @@ from table import figure, show
 
 from celeriac.state import logs, runs
 from celeriac.state.ids import new_id
-from celeriac.workflows import run_log
-from celeriac.workflows.execution import Execution
-from celeriac.workflows.executor import execute, settle
+from celeriac.workflows.engine.execution import Execution
+from celeriac.workflows.engine.executor import execute, settle
+from celeriac.workflows.signals import run_log
 
 CASES = (  # how many lines, and whether they are kept
     ("nothing", 0, False),

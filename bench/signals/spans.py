@@ -19,10 +19,10 @@ from table import figure, show
 from celeriac.state import runs, traces
 from celeriac.state.ids import new_id
 from celeriac.state.traces import Window
-from celeriac.workflows.executor import execute, settle
-from celeriac.workflows.spans import spans_of_run, step_span
-from celeriac.workflows.traces import trace_of
-from celeriac.workflows.tracing import Lineage
+from celeriac.workflows.engine.executor import execute, settle
+from celeriac.workflows.signals.spans import spans_of_run, step_span
+from celeriac.workflows.signals.traces import trace_of
+from celeriac.workflows.signals.tracing import Lineage
 
 ENDS = 50  # runs that end in a round
 CALLS = 5000

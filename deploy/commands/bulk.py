@@ -6,13 +6,14 @@ from uuid import UUID
 
 import click
 
-from ...api import documents
+from ...api.rest import documents
 from ...state import bulk as orders
 from ...state import ids
 from ...state.bulk import BulkRow
 from ...state.runs import Filter
-from ...workflows import Celeriac, bulk
+from ...workflows import Celeriac
 from ...workflows.errors import UsageError
+from ...workflows.operate import bulk
 from . import Verbs, as_json, show
 from . import command as make
 from .run_filter import OPTIONS, filter_of

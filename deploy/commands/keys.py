@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from ...api import keyring
-from ...api.keys import OVERLAP_SECONDS, checked_name, document
-from ...api.scopes import checked
+from ...api.access import keyring
+from ...api.access.scopes import checked
+from ...api.rest.keys import OVERLAP_SECONDS, checked_name, document
 from ...state import api_keys
 from ...state.api_keys import KeyRow
 from ...state.ids import parse

@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from ...api import wording
-from ...api.logs import DAY, follow, line
+from ...api.rest.logs import DAY, follow, line
 from ...state import ids, logs
 from ...state.logs import LogFilter
 from ...state.runs import RunRow
 from ...workflows import Celeriac, Run
 from ...workflows.errors import UsageError
-from ...workflows.run_log import level_of
+from ...workflows.signals.run_log import level_of
 from . import as_json
 from . import command as make
 

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from ...api import wording
-from ...api.queues import known_queues, limit_of, whole_queue
+from ...api.rest.queues import known_queues, limit_of, whole_queue
 from ...workflows import Celeriac
-from ...workflows.control import QueueControl
 from ...workflows.errors import UsageError
+from ...workflows.operate.control import QueueControl
 from ...workflows.queue import MEMBERS, Limits
 from . import as_json, show
 from . import command as make

@@ -11,7 +11,7 @@ from ...state import ids, status
 from ...state.runs import Filter
 from ...workflows import Celeriac
 from ...workflows.errors import UsageError
-from ...workflows.search import narrowed
+from ...workflows.operate.search import narrowed
 
 OPTIONS: tuple[Callable[..., Any], ...] = (
     click.argument("search", nargs=-1),

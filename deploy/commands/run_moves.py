@@ -1,4 +1,4 @@
-"""The verbs of `celeriac runs` that move a run, each a call of one of `celeriac.workflows.repairs`."""
+"""The verbs of `celeriac runs` that move a run, each a call of one of `celeriac.workflows.operate.repairs`."""
 
 import json
 from collections.abc import Callable
@@ -7,12 +7,13 @@ from uuid import UUID
 
 import click
 
-from ...api import documents
+from ...api.rest import documents
 from ...state import runs, status
 from ...state.ids import public
 from ...state.runs import RunRow
-from ...workflows import Celeriac, repairs
+from ...workflows import Celeriac
 from ...workflows.errors import UsageError
+from ...workflows.operate import repairs
 from . import as_json, show
 from . import command as make
 from .run_filter import moment, run_id

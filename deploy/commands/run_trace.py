@@ -7,10 +7,11 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from ...api import traces, wording
+from ...api import wording
+from ...api.rest import traces
 from ...workflows import Celeriac
-from ...workflows.spans import ERROR, Span
-from ...workflows.traces import trace_of
+from ...workflows.signals.spans import ERROR, Span
+from ...workflows.signals.traces import trace_of
 from . import as_json
 from . import command as make
 from .run_filter import run_id

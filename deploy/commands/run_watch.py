@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from ...api import documents, wording
+from ...api import wording
+from ...api.rest import documents
 from ...state import runs, status, steps
 from ...state.database import Row
 from ...state.steps import StepRow

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from ...api import documents
-from ...api.attempts import attempts
+from ...api.rest import documents
+from ...api.rest.attempts import attempts
 from ...state import runs, steps
 from ...workflows import Celeriac, Run
 from . import Verbs, as_json, show

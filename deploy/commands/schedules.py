@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from ...api import documents, wording
-from ...api.schedules import POLICIES, merged, spec_of
+from ...api import wording
+from ...api.rest import documents
+from ...api.rest.schedules import POLICIES, merged, spec_of
 from ...state import schedules
 from ...state.schedules import ScheduleRow
 from ...workflows import Celeriac, Cron, Every
 from ...workflows.errors import UsageError
-from ...workflows.schedule import NEVER, Schedule
-from ...workflows.schedule_control import ScheduleControl
+from ...workflows.schedules.control import ScheduleControl
+from ...workflows.schedules.schedule import NEVER, Schedule
 from . import as_json, show
 from . import command as make
 

@@ -11,9 +11,9 @@ from ...state import outbound, runs
 from ...state.ids import public
 from ...state.runs import OUTBOUND, Filter
 from ...workflows import Celeriac
-from ...workflows.outbound import DOCUMENTS, EVENTS
-from ...workflows.signing import callback_secrets
-from ...workflows.subscription_control import OVERLAP_SECONDS, SubscriptionControl
+from ...workflows.outbound.sender import DOCUMENTS, EVENTS
+from ...workflows.outbound.signing import callback_secrets
+from ...workflows.outbound.subscriptions import OVERLAP_SECONDS, SubscriptionControl
 from . import Verbs, as_json, fail, show
 from . import command as make
 

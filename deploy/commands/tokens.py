@@ -4,7 +4,7 @@ import json
 
 import click
 
-from ...api import documents
+from ...api.rest import documents
 from ...workflows import Celeriac
 from ...workflows.errors import UsageError
 from ...workflows.waits import finish_token

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ...api import documents
+from ...api.rest import documents
 from ...state import status
 from ...workflows import Celeriac
 from ...workflows.errors import UsageError

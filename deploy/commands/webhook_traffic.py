@@ -13,18 +13,18 @@ from uuid import UUID
 
 import click
 
-from ...api import webhook_documents as documents
-from ...api.vault import Vault
-from ...api.verify import Request
-from ...api.verify.sign import address, signed
+from ...api.hooks.vault import Vault
+from ...api.hooks.verify import Request
+from ...api.hooks.verify.sign import address, signed
+from ...api.rest import webhook_documents as documents
 from ...state import deliveries
 from ...state import inbox as lists
 from ...state.deliveries import DeliveryRow
 from ...state.ids import new_id, parse, public
 from ...state.inbox import Filter
 from ...workflows import Celeriac
-from ...workflows import replay as letters
 from ...workflows.errors import UsageError
+from ...workflows.webhooks import replay as letters
 from . import as_json, fail, show
 from . import command as make
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from ...api import webhook_documents as documents
-from ...api.vault import Vault
+from ...api.hooks.vault import Vault
+from ...api.rest import webhook_documents as documents
 from ...state import deliveries, endpoints
 from ...state.ids import parse
 from ...workflows import Celeriac
 from ...workflows.errors import UsageError
-from ...workflows.webhook import Endpoint
+from ...workflows.webhooks.webhook import Endpoint
 from . import as_json, show
 from . import command as make
 from .webhook_traffic import discard, forward, replay, send

@@ -1,6 +1,6 @@
 """`celeriac workers`."""
 
-from ...api import documents
+from ...api.rest import documents
 from ...state import workers
 from ...workflows import Celeriac
 from . import as_json, show

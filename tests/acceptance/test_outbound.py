@@ -10,7 +10,7 @@ import standardwebhooks
 from receiver import Receiver, says
 
 from celeriac.state import runs
-from celeriac.workflows.signing import callback_secrets
+from celeriac.workflows.outbound.signing import callback_secrets
 
 WORDS = {"secret_key": "a key that encrypts secrets", "outbound_allow": "127.0.0.1"}
 

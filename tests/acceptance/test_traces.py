@@ -9,7 +9,7 @@ from collector import receiving
 from processes import Shop
 
 from celeriac.api import create_app
-from celeriac.workflows import tracing
+from celeriac.workflows.signals import tracing
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE = CALLER.split("-")[1]

@@ -10,8 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac
-from celeriac.api import audit as writer
-from celeriac.api import keyring
+from celeriac.api.access import keyring
+from celeriac.api.rest import audit as writer
 from celeriac.beat.pruner import Pruner
 from celeriac.state.errors import StateUnavailable
 from celeriac.state.ids import new_id

@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac
-from celeriac.api import batch
+from celeriac.api.rest import batch
 from celeriac.state.errors import StateUnavailable
 
 GREET = "/api/v1/workflows/api-tests.greet/batch"

@@ -16,9 +16,10 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from celeriac import Celeriac
-from celeriac.api import create_app, openapi, samples, shapes
-from celeriac.api.client import ApiError, Client, Options, Retries, RunFailed, Unreachable
-from celeriac.api.client_stream import events
+from celeriac.api import create_app, shapes
+from celeriac.api.client.client import ApiError, Client, Options, Retries, RunFailed, Unreachable
+from celeriac.api.client.stream import events
+from celeriac.api.reference import openapi, samples
 from celeriac.state import logs, waits
 from celeriac.state.ids import parse
 from celeriac.state.logs import NewLine

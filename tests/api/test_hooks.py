@@ -17,7 +17,7 @@ from celeriac.state import deliveries
 from celeriac.state import inbox as lists
 from celeriac.state.deliveries import DeliveryRow
 from celeriac.state.ids import parse
-from celeriac.workflows import inbox
+from celeriac.workflows.webhooks import inbox
 
 BODY = b"Hello, World!"
 SIGNATURE = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"

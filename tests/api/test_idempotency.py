@@ -13,11 +13,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import event
 
 from celeriac import Celeriac
-from celeriac.api import idempotency, runs
+from celeriac.api.exchange import idempotency
+from celeriac.api.rest import runs
 from celeriac.state import retention
 from celeriac.state.database import Database, Transaction
 from celeriac.state.errors import StateUnavailable
-from celeriac.workflows.dispatcher import Dispatcher
+from celeriac.workflows.dispatch.dispatcher import Dispatcher
 
 GREET = "/api/v1/workflows/api-tests.greet"
 ADA = {"payload": {"name": "Ada"}}

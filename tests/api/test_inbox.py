@@ -13,14 +13,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac, workflow
-from celeriac.api import inbox as api_inbox
-from celeriac.api import vault
+from celeriac.api.hooks import inbox as api_inbox
+from celeriac.api.hooks import vault
 from celeriac.beat.spool import SpoolService
 from celeriac.state import deliveries, quarantine
 from celeriac.state import inbox as lists
 from celeriac.state.deliveries import DeliveryRow
-from celeriac.workflows import endpoints, spool
 from celeriac.workflows.errors import UsageError
+from celeriac.workflows.webhooks import endpoints, spool
 
 CLOSED_PORT = 9
 MakeClient = Callable[..., FlaskClient]

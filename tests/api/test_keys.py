@@ -11,7 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac
-from celeriac.api import create_app, keyring
+from celeriac.api import create_app
+from celeriac.api.access import keyring
 from celeriac.beat.pruner import Pruner
 from celeriac.state import api_keys
 

@@ -8,7 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac
-from celeriac.api import limits, runs
+from celeriac.api.access import limits
+from celeriac.api.rest import runs
 from celeriac.workflows.errors import UsageError
 
 RUNS = "/api/v1/runs"

@@ -16,9 +16,11 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from celeriac import Celeriac, workflow
-from celeriac.api import create_app, documents, samples
-from celeriac.api.openapi import Operation, operations
-from celeriac.api.problems import PROGRAMS
+from celeriac.api import create_app
+from celeriac.api.exchange.problems import PROGRAMS
+from celeriac.api.reference import samples
+from celeriac.api.reference.openapi import Operation, operations
+from celeriac.api.rest import documents
 
 DATABASE_AWAY = "postgresql://nobody@127.0.0.1:1/none"
 REDIS_AWAY = "redis://127.0.0.1:1/0"

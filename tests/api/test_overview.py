@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac, workflow
-from celeriac.api.payload_form import Unreadable, fields, payload_of
+from celeriac.api.page.payload_form import Unreadable, fields, payload_of
 from celeriac.state import measures
 
 Start = Callable[..., str]

@@ -10,7 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac
-from celeriac.api import create_app, run_tokens
+from celeriac.api import create_app
+from celeriac.api.access import run_tokens
 from celeriac.state import repairs
 from celeriac.state.ids import new_id, parse
 

@@ -47,7 +47,7 @@ def test_the_page_the_api_and_a_bulk_order_find_the_same_by_one_search(
 def test_an_order_of_a_search_is_worked_off_later_as_it_was_meant(
     client: FlaskClient, durable: Celeriac, start: Start
 ) -> None:
-    from celeriac.workflows.bulk import work_off
+    from celeriac.workflows.operate.bulk import work_off
 
     meant, other = start(tags=["vip"]), start(tags=["test"])
     answer = client.post("/api/v1/bulk", json={"action": "cancel", "filter": {"q": f"-tag:test id:{meant},{other}"}})
@@ -129,7 +129,7 @@ def test_picked_runs_are_ordered_alone(client: FlaskClient, start: Start) -> Non
 def test_the_export_has_every_run_of_the_search_beyond_a_page(
     client: FlaskClient, start: Start, worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("celeriac.api.export.PAGE", 2)
+    monkeypatch.setattr("celeriac.api.page.export.PAGE", 2)
     ids = [start(tags=["vip"]) for _ in range(5)]
     start()
     worker.fail(ids[0], '=HYPERLINK("http://evil")')

@@ -8,8 +8,9 @@ import pytest
 from flask import Flask
 
 from celeriac import Celeriac
-from celeriac.api import create_app, keyring
-from celeriac.api.scopes import ADMIN, ANY_KEY, PUBLIC, SCOPES, checked, covers
+from celeriac.api import create_app
+from celeriac.api.access import keyring
+from celeriac.api.access.scopes import ADMIN, ANY_KEY, PUBLIC, SCOPES, checked, covers
 from celeriac.state import api_keys
 from celeriac.workflows.errors import UsageError
 

@@ -5,7 +5,7 @@ import pytest
 from celeriac import create_token, receive, wait_for_event, workflow
 from celeriac.state import runs, waits
 from celeriac.state.ids import new_id
-from celeriac.workflows import repairs
+from celeriac.workflows.operate import repairs
 
 
 @workflow(name="signals.waits")

@@ -12,9 +12,9 @@ import pytest
 from flask.testing import FlaskClient
 from processes import wait_until
 
-from celeriac.api import feed as api_feed
-from celeriac.api import stream as api_stream
 from celeriac.api.current import FEED, end_streams
+from celeriac.api.rest import feed as api_feed
+from celeriac.api.rest import stream as api_stream
 from celeriac.state import changes, runs
 from celeriac.state.changes import Horizon, Position
 from celeriac.state.errors import StateUnavailable

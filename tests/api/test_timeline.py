@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from celeriac.api import wording
-from celeriac.api.timeline import timeline
+from celeriac.api.page.timeline import timeline
 from celeriac.state.steps import StepRow
 
 START = datetime(2026, 11, 23, tzinfo=UTC)

@@ -21,8 +21,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.api.verify import Request, Verdict, verify
-from celeriac.workflows.presets import HMAC_SHA512, PRESETS, Preset
+from celeriac.api.hooks.verify import Request, Verdict, verify
+from celeriac.workflows.webhooks.presets import HMAC_SHA512, PRESETS, Preset
 
 NOW = 1_700_000_000.0
 HELLO = b'{"hello":"world"}'

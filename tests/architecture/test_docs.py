@@ -14,7 +14,7 @@ from celery import Celery, current_app
 
 import celeriac
 from celeriac import Celeriac
-from celeriac.api.scopes import SCOPES
+from celeriac.api.access.scopes import SCOPES
 from celeriac.deploy import cli
 from celeriac.workflows import registry
 from celeriac.workflows.settings import Settings

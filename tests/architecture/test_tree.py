@@ -39,7 +39,7 @@ STATEMENTS = [
     if file.stem != "fragments"  # no statements, but what several share
     for name, statement in Queries(file.name).statements.items()
 ]
-SCRIPTS = sorted((Path(celeriac.__file__).parent / "workflows" / "lua").glob("*.lua"))
+SCRIPTS = sorted((Path(celeriac.__file__).parent / "workflows" / "dispatch" / "lua").glob("*.lua"))
 # The places of one machine, and of those who worked there; cut in two, so that this file has none itself.
 MACHINE_PATHS = re.compile("/wor" + "k/|/roo" + "t/|/hom" + "e/[a-z]|/User" + "s/[a-z]|C:" + r"\\\\?Users")
 
@@ -155,7 +155,7 @@ def test_every_lua_script_says_what_it_takes_and_returns(script: Path) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
 def test_every_lua_script_is_used(root: Path, script: Path) -> None:
-    assert re.search(rf'"{script.stem}(\.lua)?"', (root / "workflows" / "buckets.py").read_text())
+    assert re.search(rf'"{script.stem}(\.lua)?"', (root / "workflows" / "dispatch" / "buckets.py").read_text())
 
 
 def test_imports_go_one_way(root: Path) -> None:

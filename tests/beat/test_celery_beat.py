@@ -13,9 +13,9 @@ from celeriac import Cron, Every
 from celeriac.beat.celery_scheduler import Scheduler as CeleryScheduler
 from celeriac.beat.scheduler import Scheduler
 from celeriac.state import runs, schedules
-from celeriac.workflows.celery_beat import declare, entries, expression_of, schedule_of
 from celeriac.workflows.errors import UsageError
-from celeriac.workflows.schedule import upcoming
+from celeriac.workflows.schedules.celery_beat import declare, entries, expression_of, schedule_of
+from celeriac.workflows.schedules.schedule import upcoming
 
 HOUR = timedelta(hours=1)
 TASK = {"task": "shop.mail", "schedule": 3600.0, "args": ["a"], "kwargs": {"b": 1}}

@@ -13,9 +13,9 @@ from celeriac.state import deliveries, traces
 from celeriac.state.deliveries import NewDelivery
 from celeriac.state.ids import new_id
 from celeriac.state.outlook import look
-from celeriac.workflows import tracing
 from celeriac.workflows.errors import UsageError
-from celeriac.workflows.traces import trace_of
+from celeriac.workflows.signals import tracing
+from celeriac.workflows.signals.traces import trace_of
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -12,7 +12,7 @@ from celeriac.beat.scheduler import HOLD_SECONDS, TICKS_OF_ONE, Scheduler
 from celeriac.state import repairs, runs, schedules
 from celeriac.workflows import registry
 from celeriac.workflows.declaration import declare_schedules
-from celeriac.workflows.schedule_row import Said, new_row
+from celeriac.workflows.schedules.row import Said, new_row
 from celeriac.workflows.workflow import Workflow
 
 HOUR = timedelta(hours=1)

@@ -17,7 +17,7 @@ from celeriac.state import repairs as state_repairs
 from celeriac.state import runs, workers
 from celeriac.state.outlook import Outlook, look
 from celeriac.workflows import registry
-from celeriac.workflows.buckets import NUDGES
+from celeriac.workflows.dispatch.buckets import NUDGES
 from celeriac.workflows.workflow import Workflow
 
 IDLE = Outlook(None, None, None, *[False] * 5)

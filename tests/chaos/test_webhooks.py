@@ -20,7 +20,7 @@ import pytest
 from celeriac.deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from celeriac.state.database import Database
 from celeriac.state.migrate import migrate
-from celeriac.workflows.spool import is_empty
+from celeriac.workflows.webhooks.spool import is_empty
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

@@ -3,7 +3,8 @@
 import json
 from datetime import timedelta
 
-from celeriac.api import create_app, keyring
+from celeriac.api import create_app
+from celeriac.api.access import keyring
 from celeriac.state import api_keys
 
 

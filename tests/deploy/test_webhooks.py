@@ -17,7 +17,7 @@ from celeriac.api import create_app
 from celeriac.deploy.cli import celery_command
 from celeriac.state import deliveries
 from celeriac.state import inbox as lists
-from celeriac.workflows.presets import PRESETS
+from celeriac.workflows.webhooks.presets import PRESETS
 
 SIGNABLE = sorted(set(PRESETS) - {"sendgrid", "discord", "paypal"})  # of the others their senders alone have the key
 SECRETS = {"standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "svix": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}

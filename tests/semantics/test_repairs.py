@@ -7,8 +7,8 @@ from processes import wait_until
 
 from celeriac.state import bulk as orders
 from celeriac.state.runs import Filter
-from celeriac.workflows import bulk
 from celeriac.workflows.errors import UsageError
+from celeriac.workflows.operate import bulk
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from celeriac.workflows.address_guard import Guard, Place, is_public
 from celeriac.workflows.errors import AddressRefused, UsageError
+from celeriac.workflows.outbound.address_guard import Guard, Place, is_public
 from celeriac.workflows.settings import Settings
 
 PUBLIC = [

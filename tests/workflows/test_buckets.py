@@ -18,7 +18,7 @@ from redis.crc import key_slot
 from celeriac.deploy.embedded import EmbeddedRedis
 from celeriac.state.ids import new_id
 from celeriac.state.lines import QueuedRow
-from celeriac.workflows.buckets import (
+from celeriac.workflows.dispatch.buckets import (
     ADMIT_LIMIT,
     NUDGES,
     REST_SECONDS,
@@ -28,7 +28,7 @@ from celeriac.workflows.buckets import (
     Ticket,
     score_ms,
 )
-from celeriac.workflows.connection import connect
+from celeriac.workflows.dispatch.connection import connect
 from celeriac.workflows.queue import Limits
 
 CLOSED_PORT = 9

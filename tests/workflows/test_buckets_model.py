@@ -25,8 +25,8 @@ from hypothesis.stateful import (
 
 from celeriac.state.ids import new_id
 from celeriac.state.lines import QueuedRow
-from celeriac.workflows.buckets import Bucket, Buckets, Ticket, score_ms
-from celeriac.workflows.connection import connect
+from celeriac.workflows.dispatch.buckets import Bucket, Buckets, Ticket, score_ms
+from celeriac.workflows.dispatch.connection import connect
 from celeriac.workflows.queue import Limits, Rate
 
 MIDNIGHT = datetime(2026, 6, 1, tzinfo=UTC)

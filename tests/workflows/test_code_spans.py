@@ -7,8 +7,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from celeriac import parallel, step, workflow
-from celeriac.workflows import code_spans
-from celeriac.workflows.traces import trace_of
+from celeriac.workflows.signals import code_spans
+from celeriac.workflows.signals.traces import trace_of
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from celeriac import Celeriac
 from celeriac.deploy.binaries import redis_binary
 from celeriac.deploy.embedded import EmbeddedRedis
 from celeriac.state.ids import new_id, public
-from celeriac.workflows.buckets import Ticket
-from celeriac.workflows.connection import connect, is_redis
+from celeriac.workflows.dispatch.buckets import Ticket
+from celeriac.workflows.dispatch.connection import connect, is_redis
+from celeriac.workflows.dispatch.publisher import Publisher
 from celeriac.workflows.errors import UsageError
-from celeriac.workflows.publisher import Publisher
 
 STRANGE = "p@ss:w/ö r;d#?%41&+=[x]"  # every character that means something in a URL
 SECRET = "hunter2"

@@ -12,8 +12,8 @@ from croniter import croniter
 from cronsim import CronSim
 
 from celeriac import Cron
-from celeriac.workflows import cron
 from celeriac.workflows.errors import UsageError
+from celeriac.workflows.schedules import cron
 
 Fits = Callable[[datetime], bool]
 

@@ -15,8 +15,9 @@ from celeriac.state import runs, status, workers
 from celeriac.state.ids import new_id, public
 from celeriac.state.runs import RunRow
 from celeriac.state.workers import Worker
-from celeriac.workflows import buckets, repairs
-from celeriac.workflows.buckets import RedisUnavailable, Ticket
+from celeriac.workflows.dispatch import buckets
+from celeriac.workflows.dispatch.buckets import RedisUnavailable, Ticket
+from celeriac.workflows.operate import repairs
 
 CLOSED_PORT = 9
 

@@ -12,7 +12,7 @@ import pytest
 from celeriac import EndedRun, Queue, Retry, current_run, receive, sleep, step, workflow
 from celeriac.beat.reaper import Reaper
 from celeriac.state import repairs, runs, status
-from celeriac.workflows.deadline import StepTimedOut, deadline
+from celeriac.workflows.engine.deadline import StepTimedOut, deadline
 from celeriac.workflows.errors import UsageError
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.workflows import filter
-from celeriac.workflows.clauses import FilterFailed
 from celeriac.workflows.errors import UsageError
+from celeriac.workflows.webhooks import filter
+from celeriac.workflows.webhooks.clauses import FilterFailed
 
 DOCUMENT = {
     "type": "customer.updated",

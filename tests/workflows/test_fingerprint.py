@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from celeriac.workflows import fingerprint as module
-from celeriac.workflows.failure import error_document
-from celeriac.workflows.fingerprint import fingerprint
+from celeriac.workflows.engine.failure import error_document
+from celeriac.workflows.signals import fingerprint as module
+from celeriac.workflows.signals.fingerprint import fingerprint
 
 TRACEBACK = """Traceback (most recent call last):
-  File "{ours}/workflows/attempt.py", line 150, in _called
+  File "{ours}/workflows/engine/attempt.py", line 150, in _called
     return self.call.body(*arguments)
   File "/srv/app/shop/orders.py", line {line}, in charge
     client.post(order)

@@ -16,9 +16,9 @@ import pytest
 from celeriac import Retry, parallel, sleep, step, workflow
 from celeriac.state import logs, measures
 from celeriac.state.logs import LogRow, NewLine
-from celeriac.workflows import logbook as logbook_module
-from celeriac.workflows import run_log
-from celeriac.workflows.redaction import Redaction
+from celeriac.workflows.signals import logbook as logbook_module
+from celeriac.workflows.signals import run_log
+from celeriac.workflows.signals.redaction import Redaction
 
 log = logging.getLogger("shop.orders")
 
@@ -329,7 +329,7 @@ def _speaks() -> None:
 
 
 def run_log_execution(durable, held):
-    from celeriac.workflows.execution import Execution
+    from celeriac.workflows.engine.execution import Execution
 
     return Execution(durable.database, durable.settings, held, [], lambda: False)
 

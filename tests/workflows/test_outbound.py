@@ -15,11 +15,12 @@ from celeriac.state import deliveries, outbound, runs
 from celeriac.state.deliveries import NewDelivery
 from celeriac.state.ids import new_id, public
 from celeriac.state.runs import RunRow
-from celeriac.workflows import inbox, repairs
+from celeriac.workflows.engine.failure import error_document
 from celeriac.workflows.errors import AddressRefused, SubscriptionConflict, UnknownSubscription, UsageError
-from celeriac.workflows.failure import error_document
-from celeriac.workflows.outbound import EVENTS, OUTBOUND, PATIENCE
-from celeriac.workflows.signing import callback_secrets
+from celeriac.workflows.operate import repairs
+from celeriac.workflows.outbound.sender import EVENTS, OUTBOUND, PATIENCE
+from celeriac.workflows.outbound.signing import callback_secrets
+from celeriac.workflows.webhooks import inbox
 
 KEY = "a key that encrypts secrets at rest"
 

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from receiver import Answer, Receiver, says
 
-from celeriac.workflows import post as module
-from celeriac.workflows.address_guard import Guard
 from celeriac.workflows.errors import NotDelivered
-from celeriac.workflows.post import READ_BYTES, SHOWN_CHARACTERS, post
+from celeriac.workflows.outbound import post as module
+from celeriac.workflows.outbound.address_guard import Guard
+from celeriac.workflows.outbound.post import READ_BYTES, SHOWN_CHARACTERS, post
 
 LOCAL = Guard(networks=(ip_network("127.0.0.0/8"),))
 

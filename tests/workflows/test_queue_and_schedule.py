@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from celeriac import Cron, Every, Queue
 from celeriac.workflows.errors import UsageError
-from celeriac.workflows.schedule import CATCH_UP_LIMIT, NEVER, due_ticks, first_due
+from celeriac.workflows.schedules.schedule import CATCH_UP_LIMIT, NEVER, due_ticks, first_due
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)

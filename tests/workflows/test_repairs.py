@@ -11,8 +11,8 @@ from celeriac.beat.bulk import BulkService
 from celeriac.state import bulk as orders
 from celeriac.state import runs, status
 from celeriac.state.runs import Filter
-from celeriac.workflows import bulk, repairs
 from celeriac.workflows.errors import PayloadInvalid, UsageError
+from celeriac.workflows.operate import bulk, repairs
 
 
 @pytest.fixture

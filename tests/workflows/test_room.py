@@ -10,14 +10,7 @@ import pytest
 from celeriac import Celeriac, Queue, Run, workflow
 from celeriac.state import queues, runs, status
 from celeriac.state.ids import new_id
-from celeriac.workflows.errors import (
-    IdempotencyConflict,
-    KeyFull,
-    QueueDraining,
-    QueueFull,
-    UnknownQueue,
-    UsageError,
-)
+from celeriac.workflows.errors import IdempotencyConflict, KeyFull, QueueDraining, QueueFull, UnknownQueue, UsageError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from celeriac.state import status
 from celeriac.state.runs import Filter, Term
-from celeriac.workflows.search import SearchInvalid, narrowed, parse, rewritten, told
+from celeriac.workflows.operate.search import SearchInvalid, narrowed, parse, rewritten, told
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 ID = UUID(int=7 << 64)

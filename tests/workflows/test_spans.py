@@ -6,9 +6,10 @@ from celery import signals
 
 from celeriac import Retry, gather, parallel, sleep, step, workflow
 from celeriac.state.ids import new_id
-from celeriac.workflows import repairs, tracing
-from celeriac.workflows.buckets import Ticket
-from celeriac.workflows.traces import trace_of
+from celeriac.workflows.dispatch.buckets import Ticket
+from celeriac.workflows.operate import repairs
+from celeriac.workflows.signals import tracing
+from celeriac.workflows.signals.traces import trace_of
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -11,7 +11,7 @@ from celeriac.state.database import Database
 from celeriac.state.deliveries import NewDelivery
 from celeriac.state.ids import new_id
 from celeriac.workflows.errors import StateUnavailable
-from celeriac.workflows.spool import Spool, drain, frames, is_empty
+from celeriac.workflows.webhooks.spool import Spool, drain, frames, is_empty
 
 CLOSED = "postgresql://127.0.0.1:9/celeriac"
 

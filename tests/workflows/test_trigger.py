@@ -18,7 +18,7 @@ from celeriac.state import runs, workflows
 from celeriac.state.ids import new_id
 from celeriac.state.runs import NewRun
 from celeriac.state.workflows import WorkflowDeclaration
-from celeriac.workflows import registry, repairs
+from celeriac.workflows import registry
 from celeriac.workflows.errors import (
     CeleriacError,
     IdempotencyConflict,
@@ -33,6 +33,7 @@ from celeriac.workflows.errors import (
     UnknownWorkflow,
     UsageError,
 )
+from celeriac.workflows.operate import repairs
 from celeriac.workflows.options import Options
 
 CLOSED_PORT = 9

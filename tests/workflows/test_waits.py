@@ -27,9 +27,10 @@ from celeriac import (
 from celeriac.state import runs, status, waits
 from celeriac.state.runs import RunRow
 from celeriac.state.waits import NewWait
-from celeriac.workflows import registry, repairs
+from celeriac.workflows import registry
+from celeriac.workflows.engine.execution import current_execution
 from celeriac.workflows.errors import QueueDraining, RunCancelled, RunFailed, UsageError
-from celeriac.workflows.execution import current_execution
+from celeriac.workflows.operate import repairs
 from celeriac.workflows.waits import deliver_event
 
 

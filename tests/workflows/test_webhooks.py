@@ -13,11 +13,11 @@ from celeriac import Celeriac, Event, Queue, wait_for_webhook, workflow
 from celeriac.state import deliveries, inbox, runs
 from celeriac.state.deliveries import DeliveryRow, NewDelivery
 from celeriac.state.ids import new_id, public
-from celeriac.workflows import replay
-from celeriac.workflows.endpoints import Endpoints
 from celeriac.workflows.errors import UnknownWorkflow, UsageError
-from celeriac.workflows.inbox import event_of, order_key, route
-from celeriac.workflows.webhook_event import INFLATED_LIMIT_BYTES
+from celeriac.workflows.webhooks import replay
+from celeriac.workflows.webhooks.endpoints import Endpoints
+from celeriac.workflows.webhooks.event import INFLATED_LIMIT_BYTES
+from celeriac.workflows.webhooks.inbox import event_of, order_key, route
 
 JSON = {"content-type": "application/json"}
 

@@ -6,8 +6,8 @@ import pytest
 
 from celeriac.state.ids import new_id
 from celeriac.state.queues import QueueRow
-from celeriac.workflows.buckets import Holding, Ticket
-from celeriac.workflows.window import windows
+from celeriac.workflows.dispatch.buckets import Holding, Ticket
+from celeriac.workflows.dispatch.window import windows
 
 ONE, OTHER = (new_id(),), (new_id(),)
 

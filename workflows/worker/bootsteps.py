@@ -9,8 +9,9 @@ from typing import Any
 from celery import Celery, bootsteps, signals
 
 from ...state.workers import Worker
-from .. import registry, run_log
-from ..address_guard import Guard
+from .. import registry
+from ..outbound.address_guard import Guard
+from ..signals import run_log
 from .lifeline import Lifeline
 from .process import WorkerProcess
 

@@ -14,8 +14,8 @@ from celery import Celery
 
 from ...state.ids import public
 from .. import registry
-from ..buckets import Ticket
-from ..publisher import EPOCH_HEADER
+from ..dispatch.buckets import Ticket
+from ..dispatch.publisher import EPOCH_HEADER
 
 if TYPE_CHECKING:
     from ..application import Celeriac

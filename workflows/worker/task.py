@@ -10,14 +10,15 @@ from celery import Celery, Task
 
 from ...state import ids, runs, status
 from ...state.runs import RunRow
-from .. import registry, repairs
-from ..buckets import Ticket
+from .. import registry
+from ..dispatch.buckets import Ticket
+from ..dispatch.publisher import EPOCH_HEADER
+from ..engine.execution import outlast
+from ..engine.executor import execute, settle
+from ..engine.failure import told
+from ..engine.outcome import Failed
 from ..errors import StateUnavailable, UsageError
-from ..execution import outlast
-from ..executor import execute, settle
-from ..failure import told
-from ..outcome import Failed
-from ..publisher import EPOCH_HEADER
+from ..operate import repairs
 from ..trigger import Source
 from .tail import Trace, keep_one, with_tail_calls
 

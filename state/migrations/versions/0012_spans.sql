@@ -1,7 +1,7 @@
 -- Traces of runs.
 --
 -- Spans of the engine are not stored: they are made of what stands here anyway, whenever somebody asks
--- (celeriac.workflows.spans). Their ids are hashes of what they stand for, so they are the same, whoever makes them.
+-- (celeriac.workflows.signals.spans). Their ids are hashes of what they stand for, so they are the same, whoever makes them.
 --
 -- `exports` has what has ended and is to be told to a collector: an execution of a run, its end, a delivery. A row comes in
 -- the transaction that ends it, so one that commits late is not missed, and goes when the collector has it. It comes only

@@ -1,0 +1,1 @@
+"""Who may come in, to do what, and how often."""

@@ -1,0 +1,1 @@
+"""The monitoring page, one module for each place of it."""

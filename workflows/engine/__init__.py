@@ -1,0 +1,1 @@
+"""The execution of a run: a claim, its code, and the one value in which it ends."""

@@ -1,0 +1,312 @@
+"""One execution of a run: what its code asks for is answered from checkpoints, or done and recorded.
+
+The code runs from its top each time. A step is known by its name and by how often that name was asked for before
+(`charge`, `charge#2`), so steps may be inserted or reordered around finished ones.
+
+An execution that may not go on is interrupted: at the next step, wait or child an `Interruption` goes up through the
+code. When a run is to end, the steps in its `finally` blocks are executed on the way.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
+
+from ...state import payload, steps
+from ...state.database import Database
+from ...state.errors import StateUnavailable, Superseded
+from ...state.ids import public
+from ...state.runs import RunRow
+from ...state.steps import Checkpoint, StepRow
+from ..errors import CodeChanged, UsageError
+from ..settings import Settings
+from ..signals.spans import execution_span, step_span
+from ..signals.tracing import Lineage
+from .failure import error_document
+from .outcome import IS_PAUSED, Cancelled, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt
+
+if TYPE_CHECKING:
+    from ..metadata import Metadata
+    from .attempt import Undoable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BODIES = ("step", "transaction", "compensation")  # kinds of step that a clean-up may execute
+NEVER_MISSED = ("compensation", "patch")  # kinds that other code need not ask for
+
+_current: ContextVar["Execution | None"] = ContextVar("celeriac_execution", default=None)
+_step_inside: ContextVar[tuple[str, int] | None] = ContextVar("celeriac_step_inside", default=None)
+_is_branch: ContextVar[bool] = ContextVar("celeriac_is_branch", default=False)
+
+
+class Execution:
+    """The context of a run while a worker executes it. `is_draining` tells whether that worker shuts down."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        run: RunRow,
+        recorded: Sequence[StepRow],
+        is_draining: Callable[[], bool],
+    ):
+        self.database, self.settings, self.run = database, settings, run
+        self._recorded = {step.key: step for step in recorded}
+        self._asked: Counter[str] = Counter()
+        self._asked_keys: set[str] = set()
+        self._to_replay = {step.key for step in recorded if step.finished_at is not None and _is_missed(step)}
+        self._is_draining = is_draining
+        self._is_to_end = run.cancel_requested_at is not None or run.verdict is not None
+        self._is_paused = False
+        self._outcome: Outcome | None = None
+        self._began = time.monotonic()
+        self._lineage = Lineage(run.traceparent, run.root_id, f"run {run.workflow}")
+        self.is_cleaning_up = False  # the code has ended, its steps are undone
+        self.has_cleanup = False  # interrupted code wanted to execute a step on its way up
+        self.replayed = 0  # steps that were answered from checkpoints
+        self.undoable: list[Undoable] = []  # completed steps that can be undone
+        self.metadata: Metadata | None = None  # made when the code first asks for it
+        self.edits = 0  # of metadata, by the function itself
+        self.answers: dict[str, bool] = {}  # of `patched`, in this execution
+
+    @property
+    def id(self) -> str:
+        return public("run", self.run.id)
+
+    @property
+    def is_to_end(self) -> bool:
+        """Whether it was cancelled, timed out or failed, as far as the last checkpoint knows."""
+        return self._is_to_end
+
+    @property
+    def interrupted(self) -> Outcome | None:
+        """How this execution was interrupted, if it was: also where the code swallowed the interruption."""
+        return self._outcome
+
+    @property
+    def step_inside(self) -> str | None:
+        """The key of the step whose body calls this."""
+        inside = _step_inside.get()
+        return inside[0] if inside else None
+
+    @property
+    def attempt_inside(self) -> tuple[str, int] | None:
+        """The key of the step whose body calls this, and which of its attempts that is."""
+        return _step_inside.get()
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the code is still on a way that an earlier execution went: there are results that it has yet to ask
+        for. A branch beside it may be further."""
+        return bool(self._to_replay) and _step_inside.get() is None
+
+    @property
+    def now(self) -> datetime:
+        """The time by the database's clock, as far as this process can tell without asking."""
+        claimed_at = self.run.claimed_at or self.run.created_at
+        return claimed_at + timedelta(seconds=time.monotonic() - self._began)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Makes this the execution that steps and waits of the current thread belong to."""
+        token = _current.set(self)
+        try:
+            with self._lineage.inside(execution_span(self.run.id, self.run.epoch)):
+                yield
+        finally:
+            _current.reset(token)
+
+    @contextmanager
+    def inside(self, key: str, attempt: int = 1) -> Iterator[None]:
+        """Within: the body of this step runs, for this attempt."""
+        token = _step_inside.set((key, attempt))
+        try:
+            with self._lineage.inside(step_span(self.run.id, key, self.run.attempt)):
+                yield
+        finally:
+            _step_inside.reset(token)
+
+    def next_key(self, name: str) -> tuple[str, int]:
+        """Key and sequence number of the next step of this name."""
+        self._asked[name] += 1
+        count = self._asked[name]
+        return name if count == 1 else f"{name}#{count}", self._asked.total()
+
+    def boundary(self, key: str, kind: str) -> StepRow | None:
+        """The checkpoint of a step that the code asks for. Where there is no final one it is looked whether the
+        execution may go on."""
+        self._asked_keys.add(key)
+        self._to_replay.discard(key)
+        recorded = self._recorded.get(key)
+        if recorded is not None and recorded.kind != kind:
+            self._refuse_code(
+                recorded.epoch,
+                f"{self.id} recorded {key!r} as a {recorded.kind}, the code now asks for a {kind} of this name. "
+                "Give the new one another name, or deploy the code that this run began with, and retry the run.",
+            )
+        if recorded is None or recorded.finished_at is None:
+            self.check(may_clean_up=kind in BODIES)
+        return recorded
+
+    def check(self, may_clean_up: bool = False) -> None:
+        """Raises the interruption that is due now, or that the code swallowed. `may_clean_up`: not for what a run that
+        is to end does on its way."""
+        if self._outcome is None:
+            if self._is_to_end:
+                self.interrupt(Cancelled())
+            elif self._is_draining():
+                self.interrupt(HandedOff())
+            elif self._is_paused:
+                self.interrupt(HandedOff(IS_PAUSED))
+            return
+        if may_clean_up and (self.is_cleaning_up or _is_handling(Interruption)):
+            if isinstance(self._outcome, Cancelled):
+                if self._is_draining():
+                    self.interrupt(HandedOff(has_cleanup=True))
+                return
+            self.has_cleanup = True
+        raise Interruption(self._outcome)
+
+    def interrupt(self, outcome: Outcome) -> NoReturn:
+        """Ends this execution, or in a parallel branch that is tried again later the branch alone."""
+        if not (_is_branch.get() and isinstance(outcome, RetryAt)):
+            self._outcome = outcome
+        raise Interruption(outcome)
+
+    def begin_cleanup(self) -> None:
+        """The code has ended: from now on there are only steps that undo others, and the shutdown of the worker alone
+        interrupts them."""
+        self.is_cleaning_up, self._outcome = True, Cancelled()
+
+    def record(self, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint, however long Postgres is away. Interrupts where the run is someone else's now."""
+        try:
+            asked = self.outlast(lambda: steps.record(self.database, self.run.id, self.run.epoch, checkpoint))
+        except Superseded:
+            self.interrupt(Lost())
+        self.heard(asked)
+
+    def heard(self, asked: steps.Asked) -> None:
+        """What was asked of the run, as its last checkpoint told."""
+        self._is_to_end |= asked.is_to_end
+        self._is_paused |= asked.is_paused
+
+    def remembered(self, name: str, decide: Callable[[], T]) -> T:
+        """What the code decided on when it first came here. `decide` may suspend."""
+        key, seq = self.next_key(name)
+        recorded = self.boundary(key, "step")
+        if recorded is not None and recorded.output is not None:
+            self.replayed += 1
+            return cast(T, payload.decode(recorded.output))
+        decision = decide()
+        self.note(key, seq, name, "step", payload.encode(decision, f"the result of {key!r}", self.output_limit_bytes))
+        return decision
+
+    def note(self, key: str, seq: int, name: str, kind: str, output: payload.Json) -> None:
+        """A checkpoint of something that has no body."""
+        self.record(Checkpoint(
+            key=key, seq=seq, name=name, kind=kind, status=steps.COMPLETED, attempts=1, duration_seconds=0,
+            output=output, is_optional=is_handling_an_error(),
+        ))  # fmt: skip
+
+    def next_line(self) -> str:
+        """A name for the line that the code is at, the same on each replay."""
+        return f"{self.id}:{self._asked.total()}"
+
+    def unasked(self) -> list[StepRow]:
+        """What was recorded, and this code has not asked for so far."""
+        return [step for key, step in self._recorded.items() if key not in self._asked_keys and _is_missed(step)]
+
+    def compensable(self) -> list[StepRow]:
+        """The completed steps that can be undone, as they were when this execution began."""
+        return [step for step in self._recorded.values() if step.is_compensable]
+
+    def learn(self, known: Sequence[StepRow]) -> None:
+        """Checkpoints as they are now: what others ended since this execution began."""
+        self._recorded |= {step.key: step for step in known}
+
+    def recorded(self, key: str) -> StepRow | None:
+        """A checkpoint, as far as this execution knows."""
+        return self._recorded.get(key)
+
+    @property
+    def output_limit_bytes(self) -> int:
+        return self.settings.output_limit_bytes
+
+    def outlast(self, write: Callable[[], T]) -> T:
+        """Repeats `write` until Postgres answers."""
+        return outlast(write, f"a checkpoint of {self.id}")
+
+    def _refuse_code(self, misfit_epoch: int, told: str) -> NoReturn:
+        # Not an error that the code could catch and go on from: it is this code that must not go on.
+        error = CodeChanged(told)
+        self.interrupt(Failed(error_document(error), "its code has changed", error, misfit_epoch))
+
+
+@contextmanager
+def branch() -> Iterator[None]:
+    """Within: a parallel branch of an execution, which may be tried again later by itself."""
+    token = _is_branch.set(True)
+    try:
+        yield
+    finally:
+        _is_branch.reset(token)
+
+
+def current_execution() -> Execution | None:
+    """The execution that this code runs in, or None outside of one."""
+    return _current.get()
+
+
+def execution_for(what: str, instead: str = "nothing else can be suspended") -> Execution:
+    """The execution that this code runs in. Raises UsageError outside of one."""
+    execution = current_execution()
+    if execution is None:
+        raise UsageError(f"{what}() works inside a run only: {instead}")
+    return execution
+
+
+def _is_missed(step: StepRow) -> bool:
+    """Whether code that does not ask for this result is other code."""
+    return not step.is_optional and step.kind not in NEVER_MISSED
+
+
+def is_handling_an_error() -> bool:
+    """Whether this is called from an `except` or `finally` block that an error led to: a step there is asked for in
+    this attempt, and perhaps in no other."""
+    return sys.exception() is not None
+
+
+def outlast(write: Callable[[], T], what: str) -> T:
+    """Repeats `write` until Postgres answers, so that work that is done need not be done again.
+
+    Raises at once whatever `write` raises but StateUnavailable.
+    """
+    pause_seconds = 0.05
+    while True:
+        try:
+            return write()
+        except StateUnavailable as error:
+            if pause_seconds == 0.05:
+                log.warning("%s waits for Postgres: %s", what, error)
+        threading.Event().wait(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, 1.0)
+
+
+def _is_handling(kind: type[BaseException]) -> bool:
+    return any(isinstance(each, kind) for each in _chain(sys.exception()))
+
+
+def _chain(error: BaseException | None) -> Iterable[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__context__

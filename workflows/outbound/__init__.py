@@ -1,0 +1,1 @@
+"""What we tell others: callbacks and subscriptions, signed and sent by runs."""

@@ -1,0 +1,1 @@
+"""What starts runs by the clock, and who may change it."""

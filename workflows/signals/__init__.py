@@ -1,0 +1,1 @@
+"""What is seen of a run from the outside: logs and traces."""

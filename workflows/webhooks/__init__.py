@@ -1,0 +1,1 @@
+"""What others tell us: endpoints, their deliveries, and what each of them becomes."""
