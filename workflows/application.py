@@ -34,6 +34,10 @@ from .settings import Settings
 from .signals.code_spans import CodeSpans
 from .signals.logbook import Logbook
 from .step import return_annotation
+from .tasks.adoption import adopt, shop_tasks
+from .tasks.durable_task import declare_task
+from .tasks.results import RunBackend
+from .tasks.task_workflow import TaskWorkflow
 from .trigger import Source, Target, new_run, parent_execution, start, start_children
 from .waits import deliver_message
 from .webhooks.endpoints import Endpoints
@@ -66,8 +70,10 @@ class Celeriac:
         self.worker: WorkerProcess | None = None  # in the processes of a Celery worker
         self.lifeline: Lifeline | None = None  # in the main process of a Celery worker
         self.endpoints: dict[str, Endpoint] = {}
+        self.standing: set[tuple[str, str]] = set()  # queues and tasks that Postgres was told of, see `tasks/targets.py`
         registry.bind(self)
         install(app)
+        adopt(app)
         if self._is_finalized():
             self._bind_all()
         else:
@@ -106,12 +112,17 @@ class Celeriac:
         return CodeSpans(self)
 
     @cached_property
+    def results(self) -> RunBackend:
+        """States and results of durable tasks, for Celery's callers."""
+        return RunBackend(self.app)
+
+    @cached_property
     def outbox(self) -> Outbox:
         return Outbox(self)
 
     def bind(self, workflow: Workflow[..., Any]) -> None:
         """Makes a workflow a task of this app, if the app is past the point where it collects them."""
-        if self._is_finalized():
+        if self._is_finalized() and not isinstance(workflow, TaskWorkflow):
             self.app.register_task(worker_task(self.app, workflow))
 
     def trigger(self, name: str, payload_: Mapping[str, Any] | None = None, **options: Any) -> Run:
@@ -133,12 +144,20 @@ class Celeriac:
         With `session` among the options (an SQLAlchemy session or connection on the same database) the start is part of
         the caller's transaction.
         """
-        if options.get("session") is not None:
-            return self._start_with(workflow, payload_, dict(options), source or Source())
-        parsed, execution = Options.of(options), parent_execution()
-        if execution is not None and source is None:
-            return self._children(execution, [self.prepare(workflow, payload_, parsed, _child_of(execution))])[0]
-        return self.offer(start(self.database, [self.prepare(workflow, payload_, parsed, source or Source())]))[0]
+        said, session = dict(options), options.get("session")
+        said.pop("session", None)
+        parsed, execution = Options.of(said), parent_execution() if source is None and session is None else None
+        source = source or (_child_of(execution) if execution is not None else Source())
+        return self.launch(self.prepare(workflow, payload_, parsed, source), execution, session)
+
+    def launch(self, new: NewRun, parent: Execution | None = None, session: Any = None) -> Run:
+        """Starts a run that is prepared: as a child of a run that is executed here, or in the transaction of a
+        session."""
+        if parent is not None:
+            return self._children(parent, [new])[0]
+        if session is not None:
+            return self._start_with(session, new)
+        return self.offer(start(self.database, [new]))[0]
 
     def start_many(
         self,
@@ -229,8 +248,15 @@ class Celeriac:
         return declare_endpoint(self, name, verify=verify, secret=secret, **options)
 
     def workflows(self) -> list[Workflow[..., Any]]:
-        """The workflows that are defined in this process."""
-        return list(registry.workflows().values())
+        """The workflows that are defined in this process, and the durable tasks of the app."""
+        known = registry.workflows().values()
+        return [each for each in known if not isinstance(each, TaskWorkflow) or each.durable is self]
+
+    def tasks(self) -> list[str]:
+        """The names of what a worker of this app can execute for a run: its workflows, and every task of the shop."""
+        for task in shop_tasks(self.app):
+            declare_task(self, task)
+        return sorted({each.name for each in self.workflows()} | {task.name for task in shop_tasks(self.app)})
 
     def register(self) -> None:
         """Tells Postgres what the code of this process declares. Raises StateUnavailable."""
@@ -243,15 +269,12 @@ class Celeriac:
             if opened in self.__dict__:
                 getattr(self, opened).close()
 
-    def _start_with(
-        self, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any], options: dict[str, Any], source: Source
-    ) -> Run:
-        session = options.pop("session")
+    def _start_with(self, session: Any, new: NewRun) -> Run:
         try:
             transaction = Transaction.of(session)
         except TypeError as error:
             raise UsageError(str(error)) from None
-        row = start(transaction, [self.prepare(workflow, payload_, Options.of(options), source)])[0]
+        row = start(transaction, [new])[0]
         after_commit(session, lambda: self.dispatcher.offer([row]))
         return self._handle(row)
 
@@ -265,6 +288,8 @@ class Celeriac:
         ]
 
     def _bind_all(self, *_: Any, **__: Any) -> None:
+        for task in shop_tasks(self.app):
+            declare_task(self, task)
         for workflow in self.workflows():
             self.bind(workflow)
 

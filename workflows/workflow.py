@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Union, get_t
 
 from ..state import payload
 from ..state.payload import Json, PayloadSchema
+from ..state.runs import RunRow
 from . import registry
 from .errors import UsageError
 from .queue import Queue
@@ -110,6 +111,12 @@ class Workflow(Generic[P, R]):
     def arguments(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments that a stored payload stands for, revived. Raises PayloadInvalid."""
         return payload.arguments_of(self.signature_, self.schema.revive(text))
+
+    def perform(self, run: RunRow, limit_bytes: int) -> Json:
+        """Calls the function with the arguments of a run: its result, as it is stored. Raises what the function raises,
+        NotSerializable, TooLarge."""
+        args, kwargs = self.arguments(run.payload)
+        return payload.encode(self.function(*args, **kwargs), f"the result of workflow {self.name!r}", limit_bytes)
 
     def check(self, text: Json) -> None:
         """Raises PayloadInvalid, with a pointer to each fault, if this payload would not fit."""

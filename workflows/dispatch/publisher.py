@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
+from urllib.parse import parse_qsl
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -17,6 +18,7 @@ from .connection import sentinel_kwargs
 log = logging.getLogger(__name__)
 
 EPOCH_HEADER = "celeriac-epoch"
+LIMITS = ("time_limit", "soft_time_limit")  # in seconds
 CONNECTIONS = 10  # publishing threads of one process that do not wait for each other
 
 
@@ -57,6 +59,7 @@ class Publisher:
             producer=producer,
             ignore_result=True,
             retry=False,
+            **_delivery(ticket),
         )
 
     def _connections(self) -> Any:
@@ -70,6 +73,12 @@ class Publisher:
             self._pool = self._app.connection_for_write(transport_options=options).Pool(CONNECTIONS)
             self._pid = os.getpid()
         return self._pool
+
+
+def _delivery(ticket: Ticket) -> dict[str, Any]:
+    """What its message is sent with besides: where it goes, the time limits of its execution."""
+    given: dict[str, Any] = dict(parse_qsl(ticket.delivery))
+    return given | {name: float(given[name]) for name in LIMITS if name in given}
 
 
 def _pipeline(producer: Any) -> AbstractContextManager[Any]:

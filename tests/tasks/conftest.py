@@ -1,0 +1,80 @@
+"""tasks_shop.py at work: real workers, and the same module in the process of the test as the shop's web server has it."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import processes
+import pytest
+from databases import Databases
+from nursery import Nursery
+from processes import Shop
+
+from celeriac.deploy.embedded import EmbeddedRedis
+from celeriac.workflows import registry
+
+HERE = Path(__file__).parent
+
+
+def load(file: Path, environ: dict[str, str], **conf: object) -> ModuleType:
+    """The shop's module in this process, as its producers have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module
+        spec.loader.exec_module(module)
+    module.app.conf.update(conf)
+    module.app.finalize()
+    return module
+
+
+@pytest.fixture(scope="module", params=["prefork", "threads"])
+def pool(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def shop_and_tasks(
+    pool: str, databases: Databases, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Shop, Any]]:
+    folder, url, known = tmp_path_factory.mktemp("shop"), databases.new(), registry.workflows()
+    with EmbeddedRedis(folder / "redis", appendonly=False) as redis:
+        environ = {"JOURNAL": str(folder / "journal"), "GATES": str(folder / "gates")}
+        tasks = load(
+            HERE / "tasks_shop.py", environ,
+            broker_url=redis.url, celeriac_database_url=url, celeriac_redis_url=redis.url,
+        )  # fmt: skip
+        shop = Shop(tasks.durable, nursery, HERE / "tasks_shop.py", folder)
+        shop.beat()
+        shop.worker("-Q", "celery,elsewhere,special", pool=pool, concurrency=4)
+        yield shop, tasks
+        shop.end()
+        tasks.durable.close()
+        print(shop.logs())
+    registry._workflows.clear()
+    registry._workflows.update(known)
+    del sys.modules["tasks_shop"]
+    databases.drop(url)
+
+
+@pytest.fixture
+def shop(shop_and_tasks: tuple[Shop, Any]) -> Shop:
+    """A worker and a beat that all tests of a file share."""
+    return shop_and_tasks[0]
+
+
+@pytest.fixture
+def tasks(shop_and_tasks: tuple[Shop, Any]) -> Any:
+    """The module of the shop, whose `.delay()` starts what the worker executes."""
+    return shop_and_tasks[1]
+
+
+@pytest.fixture(name="wait_until")
+def wait_until_fixture() -> Callable[..., Any]:
+    return processes.wait_until

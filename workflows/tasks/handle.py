@@ -1,0 +1,65 @@
+"""The result of a run of a task, as Celery's callers know results."""
+
+from typing import Any
+
+from celery.result import AsyncResult, assert_will_not_block
+
+from ...state import runs
+from ...state.ids import public
+from .. import registry
+from ..engine.execution import current_execution
+from ..errors import UsageError
+from ..operate import repairs
+from ..run import Run
+from .at_work import task_at_work
+from .calls import run_id
+
+
+class TaskResult(AsyncResult):  # type: ignore[type-arg]
+    """An AsyncResult that reads the row of a run. `run` is the run itself."""
+
+    _run: Run | None = None
+
+    @property
+    def run(self) -> Run:
+        """The run. Raises UsageError where there is none of this id."""
+        if self._run is None:
+            found = registry.of_app(self.app).get(run_id(self.id))
+            if found is None:
+                raise UsageError(f"there is no run of task {self.id}, or it was deleted after its retention")
+            self._run = found
+        return self._run
+
+    @run.setter
+    def run(self, run: Run) -> None:
+        self._run = run
+
+    def get(self, timeout: float | None = None, propagate: bool = True, **options: Any) -> Any:
+        """Waits for the result, as in Celery. In a workflow the run is suspended for as long as its child takes. In the
+        code of a task it is refused, as in Celery, unless `disable_sync_subtasks=False` says that it is meant; then the
+        run of that task is suspended, and its code is executed again from its top."""
+        if self._run is None or current_execution() is None:
+            return super().get(timeout=timeout, propagate=propagate, **options)
+        if task_at_work() is not None and options.get("disable_sync_subtasks", True):
+            assert_will_not_block()
+        try:
+            return self._run.result(timeout)
+        except Exception as error:
+            if propagate:
+                raise
+            return error
+
+    @property
+    def children(self) -> list[AsyncResult[Any]]:
+        """What the task started, oldest first."""
+        durable = registry.of_app(self.app)
+        found = runs.find(durable.database, runs.Filter(parent_id=run_id(self.id)), limit=1000)
+        return [TaskResult(public("run", row.id), backend=self.backend, app=self.app) for row in reversed(found)]
+
+    def revoke(self, connection: Any = None, terminate: bool = False, signal: Any = None, **options: Any) -> None:
+        """Cancels the run: at once, or at its next step while it is executed. `terminate`: its process is killed."""
+        repairs.cancel(registry.of_app(self.app), run_id(self.id), "celery revoke", terminate)
+
+    def forget(self) -> None:
+        """Forgets what this object knows. The run is history, and is deleted after its retention."""
+        self._cache = None
