@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ GATES = Path(os.environ["GATES"])
 app = Celery("tasks_shop", task_cls="celeriac.workflows:DurableTask", set_as_current=False)
 app.conf.task_routes = {"tasks_shop.elsewhere": {"queue": "elsewhere"}}
 durable = Celeriac(app)
+task = partial(app.task, shared=False)  # else they would be tasks of every app that the tests make
 
 
 def note(*words: object) -> None:
@@ -28,29 +30,29 @@ def pass_gate(name: str) -> None:
         time.sleep(0.005)
 
 
-@app.task
+@task
 def add(x: int, y: int = 0) -> int:
     return x + y
 
 
-@app.task
+@task
 def echo(*args: Any, **kwargs: Any) -> list[Any]:
     return [args, kwargs]
 
 
-@app.task
+@task
 def fail(why: str) -> None:
     raise ValueError(why, 42)
 
 
-@app.task(bind=True)
+@task(bind=True)
 def request(self: Any) -> dict[str, Any]:
     told = self.request
     names = ("id", "task", "retries", "root_id", "parent_id", "shadow", "headers", "is_eager", "called_directly")
     return {name: getattr(told, name, None) for name in names} | {"queue": told.delivery_info.get("routing_key")}
 
 
-@app.task(bind=True, max_retries=2, default_retry_delay=0.05)
+@task(bind=True, max_retries=2, default_retry_delay=0.05)
 def third_time(self: Any, name: str) -> str:
     note("try", name, self.request.retries)
     if self.request.retries < 2:
@@ -58,20 +60,20 @@ def third_time(self: Any, name: str) -> str:
     return name
 
 
-@app.task(bind=True, max_retries=1, default_retry_delay=0.05)
+@task(bind=True, max_retries=1, default_retry_delay=0.05)
 def never(self: Any, name: str) -> None:
     note("try", name, self.request.retries)
     raise self.retry(exc=ConnectionError("away"))
 
 
-@app.task(bind=True)
+@task(bind=True)
 def counts_down(self: Any, n: int) -> int:
     if n > 0:
         raise self.retry(args=(n - 1,), countdown=0)
     return n
 
 
-@app.task(autoretry_for=(KeyError,), retry_backoff=False, default_retry_delay=0.05, max_retries=3)
+@task(autoretry_for=(KeyError,), retry_backoff=False, default_retry_delay=0.05, max_retries=3)
 def auto(name: str) -> str:
     note("try", name)
     if JOURNAL.read_text().count(f"try {name}\n") < 2:
@@ -79,12 +81,12 @@ def auto(name: str) -> str:
     return name
 
 
-@app.task
+@task
 def ignored() -> None:
     raise Ignore()
 
 
-@app.task
+@task
 def rejected(requeue: bool) -> str:
     note("rejected")
     if requeue and JOURNAL.read_text().count("rejected\n") > 1:
@@ -92,14 +94,14 @@ def rejected(requeue: bool) -> str:
     raise Reject("no", requeue=requeue)
 
 
-@app.task
+@task
 def held(name: str) -> str:
     note("begin", name, os.getpid())
     pass_gate(name)
     return name
 
 
-@app.task(soft_time_limit=0.3)
+@task(soft_time_limit=0.3)
 def slow() -> str:
     try:
         time.sleep(20)
@@ -108,7 +110,7 @@ def slow() -> str:
     return "slept"
 
 
-@app.task(time_limit=0.5)
+@task(time_limit=0.5)
 def too_slow() -> None:
     note("too slow")
     time.sleep(20)
