@@ -70,7 +70,9 @@ class Celeriac:
         self.worker: WorkerProcess | None = None  # in the processes of a Celery worker
         self.lifeline: Lifeline | None = None  # in the main process of a Celery worker
         self.endpoints: dict[str, Endpoint] = {}
-        self.standing: set[tuple[str, str]] = set()  # queues and tasks that Postgres was told of, see `tasks/targets.py`
+        self.standing: set[tuple[str, str]] = (
+            set()
+        )  # queues and tasks that Postgres was told of, see `tasks/targets.py`
         registry.bind(self)
         install(app)
         adopt(app)

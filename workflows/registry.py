@@ -30,8 +30,10 @@ def add(workflow: "Workflow[..., Any]") -> "Workflow[..., Any]":
 def add_task(workflow: "Workflow[..., Any]") -> None:
     """Registers a Celery task that is durable. Its app says that its name is its own."""
     other = _workflows.get(workflow.name)
-    if other is not None and not hasattr(other, "task"):
-        raise UsageError(f"{_origin(other)} is a workflow named {workflow.name!r}, and so is a durable task: rename one")
+    if other is not None and not other.is_task:
+        raise UsageError(
+            f"{_origin(other)} is a workflow named {workflow.name!r}, and so is a durable task: rename one"
+        )
     _workflows[workflow.name] = workflow
 
 
@@ -111,7 +113,7 @@ def _place(workflow: "Workflow[..., Any]") -> str:
 
 def _refuse_two_declarations_of_one_queue(workflow: "Workflow[..., Any]") -> None:
     for other in _workflows.values():
-        if hasattr(other, "task"):
+        if other.is_task:
             continue  # it takes the queue as others declare it
         if other.name != workflow.name and other.queue.name == workflow.queue.name and other.queue != workflow.queue:
             raise UsageError(

@@ -35,6 +35,8 @@ class Workflow(Generic[P, R]):
     task of the same name.
     """
 
+    is_task = False  # a Celery task that is durable
+
     def __init__(
         self,
         function: Callable[P, R],

@@ -1,4 +1,4 @@
-"""tasks_shop.py at work: real workers, and the same module in the process of the test as the shop's web server has it."""
+"""tasks_shop.py at work: real workers, and its module in the process of the test, as the shop's web server has it."""
 
 import importlib.util
 import sys
@@ -25,7 +25,8 @@ def load(file: Path, environ: dict[str, str], **conf: object) -> ModuleType:
         for name, value in environ.items():
             patch.setenv(name, value)
         spec = importlib.util.spec_from_file_location(file.stem, file)
-        assert spec is not None and spec.loader is not None
+        assert spec
+        assert spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[file.stem] = module
         spec.loader.exec_module(module)
@@ -34,12 +35,12 @@ def load(file: Path, environ: dict[str, str], **conf: object) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module", params=["prefork", "threads"])
+@pytest.fixture(scope="session", params=["prefork", "threads"])
 def pool(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shop_and_tasks(
     pool: str, databases: Databases, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Shop, Any]]:
@@ -65,7 +66,7 @@ def shop_and_tasks(
 
 @pytest.fixture
 def shop(shop_and_tasks: tuple[Shop, Any]) -> Shop:
-    """A worker and a beat that all tests of a file share."""
+    """A worker and a beat that all tests of a pool share."""
     return shop_and_tasks[0]
 
 
@@ -78,3 +79,10 @@ def tasks(shop_and_tasks: tuple[Shop, Any]) -> Any:
 @pytest.fixture(name="wait_until")
 def wait_until_fixture() -> Callable[..., Any]:
     return processes.wait_until
+
+
+@pytest.fixture
+def needs_processes(pool: str) -> None:
+    """For what only a pool of processes can do, in Celery as here."""
+    if pool != "prefork":
+        pytest.skip("a thread cannot be killed")

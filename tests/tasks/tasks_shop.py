@@ -6,10 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from celeriac import Celeriac
+from celeriac import Celeriac, current_run, run_task, sleep, step, workflow
+from celeriac.workflows import DurableTask
+from celeriac.workflows.errors import RunFailed
 
 JOURNAL = Path(os.environ["JOURNAL"])
 GATES = Path(os.environ["GATES"])
@@ -114,3 +116,152 @@ def slow() -> str:
 def too_slow() -> None:
     note("too slow")
     time.sleep(20)
+
+
+@task(bind=True)
+def progress(self: Any, name: str) -> str:
+    self.update_state(state="PROGRESS", meta={"done": 3})
+    note("told", name)
+    pass_gate(name)
+    return name
+
+
+@task
+def noted(*args: Any, **kwargs: Any) -> None:
+    note("noted", args, kwargs)
+
+
+@task
+def told_id(task_id: str) -> None:
+    note("told", task_id)
+
+
+@task
+def errback(request: Any, error: BaseException, traceback: str) -> None:
+    note("errback", request.id, repr(error), "ValueError" in traceback)
+
+
+@task
+def nested(name: str) -> str:
+    return str(add.delay(1, 2).id)
+
+
+@task(bind=True, max_retries=1)
+def sends(self: Any, name: str, values: list[int]) -> None:
+    for value in values:
+        noted.delay(name, value)
+    note("sent", name)
+    pass_gate(name)
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+
+
+@task
+def waits_for_another() -> int:
+    return int(add.delay(1, 2).get(timeout=5))
+
+
+@task
+def stops_for_another(name: str) -> str:
+    return str(held.delay(name).get(disable_sync_subtasks=False))
+
+
+@step
+def stepped(name: str) -> str:
+    note("step", name)
+    return name
+
+
+@task
+def with_steps(name: str) -> list[str]:
+    done = [stepped(name)]
+    sleep(0.1)
+    return [*done, stepped(f"{name} again"), current_run().workflow]
+
+
+class Audited(DurableTask):
+    """A task class of the shop's own."""
+
+    abstract = True
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        note("before_start", *args)
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        note("on_success", *args, retval)
+
+    def on_failure(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        note("on_failure", *args, exc)
+
+    def on_retry(self, exc: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        note("on_retry", *args, exc)
+
+    def after_return(self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        note("after_return", *args, status)
+
+
+@task(base=Audited, bind=True)
+def audited(self: Any, name: str, way: str) -> str:
+    if way == "fail":
+        raise ValueError("no")
+    if way == "retry" and self.request.retries == 0:
+        raise self.retry(countdown=0, exc=ValueError("later"))
+    return "yes"
+
+
+@task(base=Task)
+def plain(name: str, x: int) -> int:
+    note("plain", name)
+    return x * 2
+
+
+@task(base=Task, bind=True, max_retries=1, default_retry_delay=0.05)
+def plain_retry(self: Any, name: str) -> str:
+    note("plain_retry", name, self.request.retries)
+    if self.request.retries == 0:
+        raise self.retry(exc=ConnectionError("away"))
+    return name
+
+
+@task(base=Task)
+def plain_fail() -> None:
+    raise LookupError("nothing there")
+
+
+@workflow(name="tasks_shop.waits")
+def waits(name: str) -> str:
+    return str(run_task(held.s(name)).result())
+
+
+@workflow(name="tasks_shop.order")
+def order(name: str) -> list[Any]:
+    first = run_task(plain.s(name, 4)).result()
+    second = add.delay(first, 1).get()
+    try:
+        run_task(plain_fail.s()).result()
+    except RunFailed as error:
+        third = error.type
+    return [first, second, third, run_task(plain_retry.si(name)).result()]
+
+
+RECORDED = ("task_prerun", "task_postrun", "task_success", "task_failure", "task_retry")
+
+
+def _record(name: str) -> Any:
+    def heard(sender: Any = None, **told: Any) -> None:
+        if sender is not None and sender.name.endswith("signalled"):
+            note(name, sender.request.id)
+
+    return heard
+
+
+@task(bind=True)
+def signalled(self: Any, way: str) -> None:
+    if way == "fail":
+        raise ValueError(way)
+    if way == "retry" and self.request.retries == 0:
+        raise self.retry(countdown=0)
+
+
+for _name in RECORDED:
+    getattr(signals, _name).connect(_record(_name), weak=False)

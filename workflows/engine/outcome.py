@@ -15,7 +15,7 @@ HAND_OFFS = (SHUTS_DOWN, IS_PAUSED, CLEANS_UP)  # causes: from running to queued
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The function returned; `output` is the JSON text of its result. `is_ignored`: a task raised Ignore, it has none."""
+    """The function returned; `output` is the JSON text of its result. `is_ignored`: a task raised Ignore."""
 
     output: str
     is_ignored: bool = False

@@ -1,1 +1,1 @@
-"""Celery tasks as runs: what `.delay()` writes down, how Celery's own tracing executes it, and what `AsyncResult` reads."""
+"""Celery tasks as runs: what `.delay()` writes, how Celery's own tracing executes it, what `AsyncResult` reads."""

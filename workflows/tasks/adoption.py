@@ -34,16 +34,16 @@ class _AnyResult(TaskResult):
     """`app.AsyncResult(id)`: of a run where the id is one's, else what the app's own backend says. Without a backend
     there is nobody else to ask."""
 
-    def __new__(cls, id: str, backend: Any = None, *args: Any, app: Any = None, **kwargs: Any) -> Any:
+    def __new__(cls, id: str, backend: Any = None, task_name: Any = None, app: Any = None, parent: Any = None) -> Any:
         app = app or cls.app
         is_of_run = _is_of_run(app, id) if backend is None else isinstance(backend, RunBackend)
         if not is_of_run:
-            return AsyncResult(id, backend, *args, app=app, **kwargs)
+            return AsyncResult(id, backend, task_name, app, parent)
         return super().__new__(cls)
 
-    def __init__(self, id: str, backend: Any = None, *args: Any, app: Any = None, **kwargs: Any):
+    def __init__(self, id: str, backend: Any = None, task_name: Any = None, app: Any = None, parent: Any = None):
         app = app or self.app
-        super().__init__(id, backend or registry.of_app(app).results, *args, app=app, **kwargs)
+        super().__init__(id, backend or registry.of_app(app).results, task_name, app, parent)
 
 
 def _is_of_run(app: Celery, id: str) -> bool:

@@ -17,7 +17,7 @@ _at_work: ContextVar["AtWork | None"] = ContextVar("celeriac_task_at_work", defa
 
 @dataclass(frozen=True, slots=True)
 class NextAttempt:
-    """What `self.retry` asked for: the same task again, perhaps with other arguments, in so many seconds or at `eta`."""
+    """What `self.retry` asked for: the task again, perhaps with other arguments, in so many seconds or at `eta`."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -26,8 +26,14 @@ class NextAttempt:
 
     def delay_seconds(self, now: datetime) -> float:
         if self.eta is not None:
-            return max(0.0, (maybe_make_aware(maybe_iso8601(self.eta)) - now).total_seconds())
+            return max(0.0, (aware(self.eta) - now).total_seconds())
         return max(0.0, float(self.countdown or 0.0))
+
+
+def aware(moment: Any, tz: Any = None) -> datetime:
+    """A moment as Celery's callers give them: ISO 8601, or naive, which means the app's time zone (`tz`), or UTC."""
+    read: Any = maybe_iso8601(moment)
+    return maybe_make_aware(read, tz=tz)
 
 
 class AtWork:

@@ -14,11 +14,11 @@ from urllib.parse import urlencode
 from uuid import UUID, uuid5
 
 from celery import Task
-from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from ...state import ids
 from ..errors import UsageError
 from ..options import Options
+from .at_work import aware
 from .task_workflow import celery_queue, queue_name, rate_of
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ class Call:
         return json.dumps(self.request) if self.request else None
 
 
-def call_of(
-    durable: "Celeriac", task: "Task[..., Any]", args: Any, kwargs: Any, given: Mapping[str, Any]
-) -> Call:
+def call_of(durable: "Celeriac", task: "Task[..., Any]", args: Any, kwargs: Any, given: Mapping[str, Any]) -> Call:
     """Raises UsageError for what is refused."""
     said = {name: value for name, value in given.items() if value is not None}
     stamps = said.get("stamped_headers") or ()
@@ -118,10 +116,10 @@ def _moments(task: "Task[..., Any]", said: Mapping[str, Any]) -> dict[str, Any]:
     """`eta` and `expires` as Celery reads them: naive moments are in the app's time zone, seconds count from now."""
     moments: dict[str, Any] = {}
     if "eta" in said:
-        moments["eta"] = maybe_make_aware(maybe_iso8601(said["eta"]), tz=task.app.timezone)
+        moments["eta"] = aware(said["eta"], task.app.timezone)
     expires = said.get("expires")
     if isinstance(expires, str | datetime):
-        moments["expires"] = maybe_make_aware(maybe_iso8601(expires), tz=task.app.timezone)
+        moments["expires"] = aware(expires, task.app.timezone)
     elif expires is not None and "eta" in said:
         moments["expires"] = task.app.now() + timedelta(seconds=expires)
     elif expires is not None:
@@ -132,7 +130,8 @@ def _moments(task: "Task[..., Any]", said: Mapping[str, Any]) -> dict[str, Any]:
 def _route(task: "Task[..., Any]", args: Any, kwargs: Any, said: Mapping[str, Any]) -> dict[str, str]:
     """Where the message of its run goes, if not where those of the task go anyway."""
     chosen = {name: said[name] for name in ROUTE if name in said}
-    route = task.app.amqp.router.route(dict(chosen), task.name, args or (), kwargs or {}, task)
+    router: Any = task.app.amqp.router
+    route = router.route(dict(chosen), task.name, args or (), kwargs or {}, task)
     if "queue" in chosen or "exchange" not in chosen:
         queue = str(getattr(route.get("queue"), "name", route.get("queue")) or "")
         if "routing_key" not in chosen:

@@ -38,7 +38,7 @@ SAID = {  # options of a call, as the message of a plain task has them
 
 
 class Tracing:
-    """`task.__trace__`: Celery puts its tracer there when a worker starts, and takes what stands there for a message."""
+    """`task.__trace__`: Celery puts its tracer there when a worker starts, and calls what it finds for a message."""
 
     def __get__(self, task: Any, owner: Any = None) -> Trace | None:
         return None if task is None else task.__dict__.get("_trace")

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from celery import Celery, Task
 from celery.canvas import Signature
@@ -30,9 +30,9 @@ class DurableTask(Task):  # type: ignore[type-arg]
 
     abstract = True
     is_durable = True
-    __trace__ = Tracing()  # type: ignore[assignment]
+    __trace__ = Tracing()
 
-    def apply_async(  # type: ignore[override]
+    def apply_async(
         self,
         args: Any = None,
         kwargs: Mapping[str, Any] | None = None,
@@ -46,22 +46,23 @@ class DurableTask(Task):  # type: ignore[type-arg]
         """Starts a run. Inside a workflow it is a child, started once however often the line is replayed; inside a task
         once for each attempt of it.
 
-        Besides Celery's options it takes those of any trigger: idempotency_key, concurrency_key, tags, metadata, session
-        and the others. Raises TypeError where the arguments do not fit the signature, UsageError for an option that is
-        refused, NotSerializable, TooLarge, StateUnavailable.
+        Besides Celery's options it takes those of any trigger: idempotency_key, concurrency_key, tags, metadata,
+        session and the others. Raises TypeError where the arguments do not fit the signature, UsageError for an option
+        that is refused, NotSerializable, TooLarge, StateUnavailable.
         """
         said = {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow, **options}
         work = task_at_work()
         if work is not None and work.takes(args, kwargs, said):
             return self.AsyncResult(str(task_id))
         if self.app.conf.task_always_eager:
-            eager: AsyncResult[Any] = super().apply_async(args, kwargs, producer=producer, **said)
+            celerys: Any = super()
+            eager: AsyncResult[Any] = celerys.apply_async(args, kwargs, producer=producer, **said)
             return eager
         self._check(args, kwargs)
         dump = getattr(self, "_dump_pydantic_arguments", None)  # Celery 5.7: models that `pydantic=True` gives back
         if dump is not None:
             args, kwargs = dump(args, kwargs)
-        said["shadow"] = shadow or self.shadow_name(args, kwargs, said)  # type: ignore[no-untyped-call]
+        said["shadow"] = shadow or cast(Any, self).shadow_name(args, kwargs, said)
         said = {**self._defaults(), **{name: value for name, value in said.items() if value is not None}}
         return self.result_of(start_task(registry.of_app(self.app), self, args, kwargs, said), task_id)
 
@@ -76,7 +77,7 @@ class DurableTask(Task):  # type: ignore[type-arg]
         return result
 
     @property
-    def backend(self) -> Any:  # type: ignore[override]
+    def backend(self) -> Any:
         """Celeriac's, where the app has one: see `RunBackend`."""
         return self._backend or registry.results_of(self.app) or self.app.backend
 
@@ -89,8 +90,8 @@ class DurableTask(Task):  # type: ignore[type-arg]
         if self.request.is_eager:
             super().replace(sig)
         raise UsageError(
-            f"durable task {self.name!r} cannot replace itself by {sig.task!r}: make it a node of `durable.canvas(...)`, "
-            "or a workflow that calls both."
+            f"durable task {self.name!r} cannot replace itself by {sig.task!r}: make it a node of "
+            "`durable.canvas(...)`, or a workflow that calls both."
         )
 
     def add_to_chord(self, sig: "Signature[Any]", lazy: bool = False) -> NoReturn:
@@ -101,10 +102,9 @@ class DurableTask(Task):  # type: ignore[type-arg]
     def on_bound(cls, app: Celery) -> None:
         """A task that is made after the app was finalized joins those that are known."""
         super().on_bound(app)
-        instance = app._tasks.get(cls.name) if cls.name else None
-        durable = registry.maybe_of_app(app)
-        if isinstance(instance, cls) and durable is not None and app.finalized:
-            declare_task(durable, instance)
+        durable, bound = registry.maybe_of_app(app), cast(Any, app)
+        if durable is not None and bound.finalized and isinstance(task := bound._tasks.get(cls.name), cls):
+            declare_task(durable, task)
 
     def _check(self, args: Any, kwargs: Any) -> None:
         soft, hard = self.soft_time_limit, self.time_limit
@@ -116,8 +116,11 @@ class DurableTask(Task):  # type: ignore[type-arg]
 
     def _defaults(self) -> dict[str, Any]:
         """What the task says for each of its calls."""
-        given = self._get_exec_options()
-        return {**{name: value for name, value in given.items() if value is not None}, "ignore_result": self.ignore_result}
+        given = cast(Any, self)._get_exec_options()
+        return {
+            **{name: value for name, value in given.items() if value is not None},
+            "ignore_result": self.ignore_result,
+        }
 
 
 def declare_task(durable: Any, task: "Task[..., Any]") -> None:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from celery.result import AsyncResult, assert_will_not_block
+from celery import _state
+from celery.result import AsyncResult
 
 from ...state import runs
 from ...state.ids import public
@@ -34,14 +35,19 @@ class TaskResult(AsyncResult):  # type: ignore[type-arg]
     def run(self, run: Run) -> None:
         self._run = run
 
-    def get(self, timeout: float | None = None, propagate: bool = True, **options: Any) -> Any:
+    def get(  # type: ignore[override]
+        self, timeout: float | None = None, propagate: bool = True, **options: Any
+    ) -> Any:
         """Waits for the result, as in Celery. In a workflow the run is suspended for as long as its child takes. In the
         code of a task it is refused, as in Celery, unless `disable_sync_subtasks=False` says that it is meant; then the
         run of that task is suspended, and its code is executed again from its top."""
         if self._run is None or current_execution() is None:
             return super().get(timeout=timeout, propagate=propagate, **options)
-        if task_at_work() is not None and options.get("disable_sync_subtasks", True):
-            assert_will_not_block()
+        if task_at_work() is not None and options.get("disable_sync_subtasks", True) and _joining_blocks():
+            raise RuntimeError(
+                f"{self.id}.get() inside a task would wait for another task. Where that is meant, say "
+                "disable_sync_subtasks=False: the run is suspended meanwhile. Or call both from a workflow."
+            )
         try:
             return self._run.result(timeout)
         except Exception as error:
@@ -50,16 +56,24 @@ class TaskResult(AsyncResult):  # type: ignore[type-arg]
             return error
 
     @property
-    def children(self) -> list[AsyncResult[Any]]:
+    def children(self) -> list[AsyncResult[Any]]:  # type: ignore[override]
         """What the task started, oldest first."""
         durable = registry.of_app(self.app)
         found = runs.find(durable.database, runs.Filter(parent_id=run_id(self.id)), limit=1000)
         return [TaskResult(public("run", row.id), backend=self.backend, app=self.app) for row in reversed(found)]
 
-    def revoke(self, connection: Any = None, terminate: bool = False, signal: Any = None, **options: Any) -> None:
+    def revoke(  # type: ignore[override]
+        self, connection: Any = None, terminate: bool = False, signal: Any = None, **options: Any
+    ) -> None:
         """Cancels the run: at once, or at its next step while it is executed. `terminate`: its process is killed."""
         repairs.cancel(registry.of_app(self.app), run_id(self.id), "celery revoke", terminate)
 
     def forget(self) -> None:
         """Forgets what this object knows. The run is history, and is deleted after its retention."""
         self._cache = None
+
+
+def _joining_blocks() -> bool:
+    """Whether this is the code of a task that has not said `allow_join_result()`."""
+    celerys: Any = _state
+    return bool(celerys.task_join_will_block())

@@ -31,9 +31,10 @@ IGNORED_CAUSE = "the task raised Ignore"
 ERRORS = {"WorkerLost": WorkerLostError, status.TIMED_OUT: TimeLimitExceeded}  # what ended it, if not its own code
 
 
-class RunBackend(BaseBackend):  # type: ignore[misc]
+class RunBackend(BaseBackend):
     """States and results of durable tasks, read from the rows of their runs."""
 
+    app: Celery
     persistent = False  # nothing to look up before a task is executed: the claim has said it
     supports_autoexpire = True
     READY_STATES = frozenset({*states.READY_STATES, states.IGNORED})
@@ -78,8 +79,8 @@ class RunBackend(BaseBackend):  # type: ignore[misc]
     def store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **options: Any
     ) -> Any:
-        """A state of the task's own (`self.update_state(state="PROGRESS", meta=...)`) is published in the metadata of its
-        run. Those that Celery has are told by the row."""
+        """A state of the task's own (`self.update_state(state="PROGRESS", meta=...)`) is published in the metadata of
+        its run. Those that Celery has are told by the row."""
         if state in states.ALL_STATES:
             return result
         durable, id = registry.of_app(self.app), run_id(task_id)
@@ -117,7 +118,7 @@ class RunBackend(BaseBackend):  # type: ignore[misc]
     def _save_group(self, group_id: str, result: Any) -> Any:
         raise UsageError("GroupResult.save() needs a backend that keeps groups: write `durable.canvas(group(...))`")
 
-    _restore_group = _delete_group = _save_group  # type: ignore[assignment]
+    _restore_group = _delete_group = _save_group
 
 
 def state_of(row: RunRow) -> str:
@@ -180,4 +181,3 @@ def exception_of(row: RunRow, error: dict[str, Any]) -> BaseException:
 def _own_state(row: RunRow) -> dict[str, Any] | None:
     own = json.loads(row.metadata).get("task") if '"task"' in row.metadata else None
     return own if isinstance(own, dict) and "state" in own else None
-

@@ -17,9 +17,9 @@ from .targets import stand_in, target_of_task
 def run_task(signature: "Signature[Any]", **options: Any) -> Run:
     """Starts a run of a task: `run_task(resize.s("o1", width=200)).result()`.
 
-    Inside a workflow it is a child of that run, on the queue and the pool of its own workers: started once, however often
-    the line is replayed; `.result()` suspends the workflow, and what the task returned or raised stays its result. The
-    task needs no other class: plain ones of a worker with Celeriac can be run. Name one whose code is elsewhere by
+    Inside a workflow it is a child of that run, on the queue and the pool of its own workers: started once, however
+    often the line is replayed; `.result()` suspends the workflow, and what the task returned or raised stays its
+    result. It needs no class of ours: plain ones of a worker with Celeriac will do. Name one whose code is elsewhere by
     `app.signature("media.resize", args=("o1",))`.
 
     `options` are those of `apply_async`, over those that the signature has. Raises UsageError for a canvas or an option
@@ -32,7 +32,7 @@ def run_task(signature: "Signature[Any]", **options: Any) -> Run:
     target, task = target_of_task(durable, signature)
     if isinstance(task, WorkflowTask):
         return task.workflow.apply_async(signature.args, signature.kwargs, **given)
-    known = task or _Elsewhere(durable.app, signature.task)
+    known: Any = task or _Elsewhere(durable.app, target.name)
     call, links = call_of(durable, known, signature.args, signature.kwargs, given), links_of(durable, known, given)
     stand_in(durable, call.queue or target.queue, target.name)
     return begin(durable, target, call, signature.args, signature.kwargs, links, None, given)

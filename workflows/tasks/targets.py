@@ -19,15 +19,13 @@ if TYPE_CHECKING:
     from ..application import Celeriac
 
 
-def target_of_task(
-    durable: "Celeriac", signature: "Signature[Any]"
-) -> "tuple[Target, Task[..., Any] | None]":
+def target_of_task(durable: "Celeriac", signature: "Signature[Any]") -> "tuple[Target, Task[..., Any] | None]":
     """How runs of the task of a signature are started, and the task, where its code is here.
 
     Raises UnknownWorkflow where it is not, and no worker with Celeriac has ever had it: a message to a worker that has
     none would tell nobody of its end.
     """
-    name = signature.task
+    name = str(signature.task)
     task: Task[..., Any] | None = durable.app.tasks.get(name)
     if task is not None:
         known = registry.workflows().get(name)
@@ -39,7 +37,7 @@ def target_of_task(
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UnknownWorkflow(
             f"task {name!r} is not defined here, and no worker with Celeriac has it.{hint} "
-            "Write `Celeriac(app)` where the app of that worker is made, or send it as a plain task, which is not waited for."
+            "Write `Celeriac(app)` where the app of that worker is made, or send it as a plain task."
         )
     route = durable.app.amqp.router.route({}, name)
     queue = queue_name(str(getattr(route.get("queue"), "name", durable.app.conf.task_default_queue)))

@@ -27,8 +27,10 @@ def _shape(args: list[Any] = [], kwargs: dict[str, Any] = {}) -> None:  # noqa: 
 
 class TaskWorkflow(Workflow[..., Any]):
     """Its payload is {"args": [...], "kwargs": {...}}. Runs stand in a queue named as the Celery queue that the task is
-    routed to; a task with a `rate_limit` has one of its own, so that the rate is its alone. Whether it is tried again is
-    said by its code, as in Celery."""
+    routed to; a task with a `rate_limit` has one of its own, so that the rate is its alone. Whether it is tried again
+    its code says, as in Celery."""
+
+    is_task = True
 
     def __init__(self, durable: "Celeriac", task: "Task[..., Any]"):
         self.durable, self.task = durable, task
@@ -58,7 +60,7 @@ class TaskWorkflow(Workflow[..., Any]):
         return declared or Queue(name)
 
     @property
-    def signature_(self) -> Any:  # type: ignore[override]
+    def signature_(self) -> Any:
         return _SHAPE
 
     def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def queue_name(name: str) -> str:
 
 def rate_of(task: "Task[..., Any]") -> str | None:
     """A task's `rate_limit` as the rate of a queue: "0.5/s" is "30/m"."""
-    limit = per_second(task.rate_limit)
+    limit = per_second(task.rate_limit or "")
     if not limit:
         return None
     for unit, seconds in PERIODS.items():

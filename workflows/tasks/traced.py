@@ -105,7 +105,7 @@ class TracedTask:
             when = error.when if isinstance(error.when, int | float) else self._task.default_retry_delay
             document = told_with_arguments(error.exc or error)
             return Interruption(RetryAt(document, "it raised Retry", float(when), run.attempt + 1))
-        if isinstance(error, Reject) and error.requeue:
+        if isinstance(error, Reject) and getattr(error, "requeue", False):
             document = told_with_arguments(error)
             return Interruption(RetryAt(document, "it rejected its message", REJECTED_AGAIN_SECONDS, run.attempt))
         if isinstance(error, RetryAfter):

@@ -168,7 +168,12 @@ class Lifeline(threading.Thread):
     def _requeue(self, worker: Worker, lost: LostChild) -> None:
         database, dispatcher = self._durable.database, self._durable.dispatcher
         if lost.is_overdue and lost.pid is not None:
-            error = {"type": "TimeLimitExceeded", "message": lost.cause, "traceback": None, "step": None}
+            error = {
+                "type": "billiard.exceptions.TimeLimitExceeded",
+                "message": lost.cause,
+                "traceback": None,
+                "step": None,
+            }
             for run in runs.fail_overdue(database, worker.id, lost.pid, json.dumps(error)):
                 self._durable.logbook.tell(log, logging.ERROR, run, f"was killed: {lost.cause}")
                 dispatcher.take_back(run)

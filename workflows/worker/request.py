@@ -18,6 +18,7 @@ class WorkflowRequest(Request):
 
     _app: Celery
     _request_dict: dict[str, Any]
+    _task: Any
     worker_pid: Any  # the number of the child's process; None until it has taken the message
 
     def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> Any:
@@ -35,9 +36,10 @@ class WorkflowRequest(Request):
             self._lifeline.cancel(self.id)
         return is_revoked
 
-    def _retry_worker_lost(self, *args: Any, **kwargs: Any) -> bool:
+    def _retry_worker_lost(self, *args: Any, **kwargs: Any) -> Any:
         # Celery 5.7 sends the message once more (retry_on_worker_lost); a run is queued again by the lifeline.
-        return False if self._lifeline is not None else bool(super()._retry_worker_lost(*args, **kwargs))
+        celerys: Any = super()
+        return False if self._lifeline is not None else celerys._retry_worker_lost(*args, **kwargs)
 
     @property
     def _lifeline(self) -> Lifeline | None:
