@@ -94,7 +94,7 @@ class Celeriac:
     def buckets(self) -> Buckets:
         url, timeout_seconds = self._redis_url(), self.settings.redis_timeout_seconds
         # For the broker's own server TLS is what kombu makes of all its options.
-        use_ssl = self.app.connection_for_write(url).ssl if url == self._broker_url() else None
+        use_ssl = self.app.connection_for_write(url).ssl if url == self.broker_url else None
         options = self.app.conf.broker_transport_options
         return Buckets(partial(connect, url, timeout_seconds, transport_options=options, use_ssl=use_ssl))
 
@@ -298,12 +298,14 @@ class Celeriac:
     def _is_finalized(self) -> bool:
         return bool(getattr(self.app, "finalized", False))
 
-    def _broker_url(self) -> str:
+    @property
+    def broker_url(self) -> str:
+        """The broker's URL; of several the first is the first."""
         broker = self.app.conf.broker_url or ""
         return broker if isinstance(broker, str) else ";".join(broker)
 
     def _redis_url(self) -> str:
-        broker = self._broker_url()
+        broker = self.broker_url
         if self.settings.redis_url or is_redis(broker):
             return self.settings.redis_url or broker
         return self.settings.need("redis_url")

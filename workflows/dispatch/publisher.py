@@ -58,6 +58,8 @@ class Publisher:
             headers={EPOCH_HEADER: ticket.epoch, "traceparent": traceparent()},
             producer=producer,
             ignore_result=True,
+            expires=None,  # the row says when it expires, and what it is called with
+            serializer="json",
             retry=False,
             **_delivery(ticket),
         )

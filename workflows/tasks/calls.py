@@ -16,6 +16,7 @@ from uuid import UUID, uuid5
 from celery import Task
 
 from ...state import ids
+from ..dispatch.connection import is_redis
 from ..errors import UsageError
 from ..options import Options
 from .at_work import aware
@@ -92,8 +93,8 @@ def run_id(task_id: str) -> UUID:
 
 def head_start_seconds(durable: "Celeriac", priority: int) -> int:
     """Celery's priority as the head start of a run in its queue. With Redis 0 is the most important, with others 9."""
-    scheme = (durable.app.conf.broker_url or "").partition(":")[0]
-    return (-priority if scheme.startswith(("redis", "valkey", "sentinel")) else priority) * STEP_SECONDS
+    first_is_best = is_redis(durable.broker_url)
+    return (-priority if first_is_best else priority) * STEP_SECONDS
 
 
 def _refuse(task: str, said: Mapping[str, Any], stamps: Any) -> None:
