@@ -13,6 +13,7 @@ from databases import Databases
 from nursery import Nursery
 from processes import Shop
 
+from celeriac import Celeriac
 from celeriac.deploy.embedded import EmbeddedRedis
 from celeriac.workflows import registry
 
@@ -43,7 +44,7 @@ def pool(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def shop_and_tasks(
     pool: str, databases: Databases, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Shop, Any]]:
+) -> Iterator[tuple[Shop, Any, dict[str, Any]]]:
     folder, url, known = tmp_path_factory.mktemp("shop"), databases.new(), registry.workflows()
     with EmbeddedRedis(folder / "redis", appendonly=False) as redis:
         environ = {"JOURNAL": str(folder / "journal"), "GATES": str(folder / "gates")}
@@ -51,29 +52,40 @@ def shop_and_tasks(
             HERE / "tasks_shop.py", environ,
             broker_url=redis.url, celeriac_database_url=url, celeriac_redis_url=redis.url,
         )  # fmt: skip
+        own = {name: each for name, each in registry.workflows().items() if name not in known}
+        _forget(tasks.durable, known)  # what other rings define is none of its business, nor the other way round
         shop = Shop(tasks.durable, nursery, HERE / "tasks_shop.py", folder)
         shop.beat()
         shop.worker("-Q", "celery,elsewhere,special", pool=pool, concurrency=4)
-        yield shop, tasks
+        yield shop, tasks, own
         shop.end()
         tasks.durable.close()
         print(shop.logs())
-    registry._workflows.clear()
-    registry._workflows.update(known)
     del sys.modules["tasks_shop"]
     databases.drop(url)
 
 
 @pytest.fixture
-def shop(shop_and_tasks: tuple[Shop, Any]) -> Shop:
+def shop(shop_and_tasks: tuple[Shop, Any, Any]) -> Shop:
     """A worker and a beat that all tests of a pool share."""
     return shop_and_tasks[0]
 
 
 @pytest.fixture
-def tasks(shop_and_tasks: tuple[Shop, Any]) -> Any:
+def tasks(shop_and_tasks: tuple[Shop, Any, dict[str, Any]]) -> Iterator[Any]:
     """The module of the shop, whose `.delay()` starts what the worker executes."""
-    return shop_and_tasks[1]
+    _, tasks, own = shop_and_tasks
+    known = registry.workflows()
+    registry._workflows.update(own)
+    registry.bind(tasks.durable)
+    yield tasks
+    _forget(tasks.durable, known)
+
+
+def _forget(durable: Celeriac, known: dict[str, Any]) -> None:
+    registry.unbind(durable)
+    registry._workflows.clear()
+    registry._workflows.update(known)
 
 
 @pytest.fixture(name="wait_until")
