@@ -75,11 +75,13 @@ reopened as (
         error = case when s.kind in ('step', 'transaction') then s.error end,
         wake_at = now() + (s.wake_at - s.started_at),
         started_at = case when s.kind in ('step', 'transaction') then s.started_at else now() end
-    from moved where s.run_id = moved.id and s.status = 'failed' and s.key = moved.error ->> 'step'
+    from moved
+    where s.run_id = moved.id and s.status = 'failed' and s.key = moved.error ->> 'step' and s.kind <> 'child'
 ), left_behind as (
     update celeriac.steps as s set is_optional = true
     from moved join celeriac.steps as failed
         on failed.run_id = moved.id and failed.key = moved.error ->> 'step' and failed.status = 'failed'
+            and failed.kind <> 'child'
     where s.run_id = moved.id and s.seq > failed.seq
 )
 

@@ -164,6 +164,8 @@ class StepError(CeleriacError):
 class RunError(CeleriacError):
     """The run ended without a result. Attributes: `run_id`, `type` and `message` of what ended it."""
 
+    children: tuple[str, ...] = ()  # for its parent: the keys of those that failed, which a retry starts again
+
     def __init__(self, run_id: str, type: str, message: str):
         super().__init__(f"{run_id}: {type}: {message}")
         self.run_id, self.type, self.message = run_id, type, message

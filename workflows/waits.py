@@ -15,7 +15,7 @@ from .declaration import target_of
 from .engine import suspension
 from .engine.execution import Execution, current_execution, execution_for
 from .engine.failure import error_document, step_error
-from .errors import UsageError
+from .errors import RunError, UsageError
 from .options import Options
 from .retry import SECONDS_LIMIT
 from .run import Run
@@ -148,6 +148,8 @@ def gather(
         except Exception as error:
             failures += 1
             if tolerated is not None and failures > tolerated:
+                if isinstance(error, RunError):
+                    error.children = tuple(each for each in seen if ended[each].status == steps.FAILED)
                 raise
             results[key] = error
     return [results[key] for key in (seen if first else keys)]

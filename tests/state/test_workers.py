@@ -248,7 +248,7 @@ def test_a_checkpoint_between_starts_the_count_of_crashes_anew(a_run: Any) -> No
 
 def test_a_run_that_was_retried_by_hand_may_crash_as_often_as_a_new_one(a_run: Any) -> None:
     run = a_run(status.CRASHED)
-    retried = repairs.retry(a_run.database, run.id)
+    (retried,) = repairs.retry(a_run.database, run.id)
     assert retried is not None
     assert (0, 2, 2) == (retried.crashes, retried.attempt, retried.max_attempts)
 

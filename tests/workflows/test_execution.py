@@ -220,7 +220,7 @@ def test_a_checkpoint_of_another_kind_is_refused_naming_it_and_the_run_can_be_re
     assert status.FAILED == failed.status
     assert "recorded 'other' as a step, the code now asks for a child of this name" in error_of(failed)["message"]
     is_new_code = False
-    retried = repairs.retry(perform.database, failed.id)
+    (retried,) = repairs.retry(perform.database, failed.id)
     assert retried is not None
     assert '"done"' == perform.finish(retried).output
 
@@ -566,7 +566,7 @@ def test_a_run_that_is_retried_by_hand_goes_on_from_its_failed_step(perform: Any
 
     failed = perform(sync)
     assert status.FAILED == failed.status
-    retried = repairs.retry(perform.database, failed.id)
+    (retried,) = repairs.retry(perform.database, failed.id)
     assert retried is not None
     run = perform.finish(retried)
     assert (status.COMPLETED, 2, None) == (run.status, run.attempt, run.error)

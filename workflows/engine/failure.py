@@ -3,10 +3,11 @@
 import json
 import sys
 import traceback
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NotRequired, TypedDict
 
-from ..errors import RetryAfter, StepError
+from ..errors import RetryAfter, RunError, StepError
 
 MESSAGE_LIMIT = 10_000  # characters
 SIGNAL_EXIT = -128  # billiard exits with signal number - 256
@@ -14,13 +15,15 @@ TRACEBACK_LIMIT = 40_000  # characters; the middle is left out, both ends tell t
 
 
 class ErrorDocument(TypedDict):
-    """An error as JSON. `step` is the key of the step it came from, `retry_after_seconds` what a RetryAfter said."""
+    """An error as JSON. `step` is the key of the step it came from, `retry_after_seconds` what a RetryAfter said,
+    `children` the keys of the children that it came from."""
 
     type: str
     message: str
     traceback: str | None
     step: str | None
     retry_after_seconds: NotRequired[float]
+    children: NotRequired[list[str]]
 
 
 def error_document(error: BaseException, step: str | None = None) -> str:
@@ -33,6 +36,8 @@ def error_document(error: BaseException, step: str | None = None) -> str:
     }
     if isinstance(error, RetryAfter):
         document["retry_after_seconds"] = error.seconds
+    if children := failed_children(error):
+        document["children"] = list(children)
     return json.dumps(document)
 
 
@@ -59,13 +64,20 @@ def ends_the_process(error: BaseException) -> bool:
 
 def failed_step(error: BaseException | None) -> str | None:
     """The key of the step that this exception came from: itself, or what it was raised from or while handling."""
+    return next((each.step for each in _led_to(error) if isinstance(each, StepError)), None)
+
+
+def failed_children(error: BaseException | None) -> tuple[str, ...]:
+    """The keys of the children that this exception came from, as `failed_step`."""
+    return next((each.children for each in _led_to(error) if isinstance(each, RunError)), ())
+
+
+def _led_to(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, StepError):
-            return error.step
+        yield error
         seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return None
 
 
 def step_error(step: str, document: str) -> StepError:

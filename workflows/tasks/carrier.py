@@ -13,6 +13,7 @@ from celery.utils.imports import symbol_by_name
 
 from ...state import ids
 from .. import registry
+from ..canvas import expansion
 from ..dispatch.publisher import EPOCH_HEADER
 from ..engine.execution import outlast
 from ..errors import CeleriacError, StateUnavailable
@@ -59,6 +60,8 @@ def carry(task: "Task[..., Any]") -> None:
         kind.Request = WorkflowRequest if is_plain else type(given.__name__, (WorkflowRequest, given), {})
     if not getattr(task, "is_durable", False):
         kind.apply_async = _with_retries_of_runs(kind.apply_async)
+        kind.replace = _in_a_canvas(expansion.replace, kind.replace)
+        kind.add_to_chord = _in_a_canvas(expansion.add_to_chord, kind.add_to_chord)
 
 
 def _for_runs(task: "Task[..., Any]", trace: Trace) -> Trace:
@@ -109,3 +112,14 @@ def _with_retries_of_runs(apply_async: Any) -> Any:
         return apply_async(self, args, kwargs, *others, **options)
 
     return apply
+
+
+def _in_a_canvas(expand: Any, of_celery: Any) -> Any:
+    """A plain task's `self.replace` and `self.add_to_chord`, while it is executed as a node of a durable canvas."""
+
+    def changed(self: Any, sig: Any, *others: Any, **options: Any) -> Any:
+        if (node := expansion.node_at_work()) is not None:
+            return expand(node, sig)
+        return of_celery(self, sig, *others, **options)
+
+    return changed
