@@ -9,7 +9,7 @@ from typing import Any
 from celery import Celery, Task, chain, group
 from celery.exceptions import Ignore
 
-from celeriac import Celeriac, workflow
+from celeriac import Celeriac, gather, run_task, workflow
 from celeriac.workflows import DurableTask
 
 JOURNAL = Path(os.environ["JOURNAL"])
@@ -49,6 +49,11 @@ def say(*args: Any, **kwargs: Any) -> list[Any]:
 @task
 def same(value: Any) -> Any:
     return value
+
+
+@task
+def mix(*args: Any, **kwargs: Any) -> list[Any]:
+    return [*args, *kwargs.values()]
 
 
 @task
@@ -151,3 +156,13 @@ def effect(name: str, n: int) -> int:
 def body(numbers: list[int], name: str) -> int:
     note("body", name)
     return sum(numbers)
+
+
+@workflow(name="canvas_shop.grandparent")
+def grandparent(name: str) -> Any:
+    return durable.canvas(noted.si(f"{name} before", 1) | flaky.si(name, 2) | add.s(3)).result()
+
+
+@workflow(name="canvas_shop.gathers")
+def gathers(name: str) -> Any:
+    return gather(*[run_task(each) for each in (noted.s(f"{name} other", 1), flaky.s(name, 2), flaky.s(name, 3))])

@@ -42,10 +42,14 @@ def shop_and_tasks(
     folder, url, known = tmp_path_factory.mktemp("canvas"), databases.new(), registry.workflows()
     with EmbeddedRedis(folder / "redis", appendonly=False) as redis:
         environ = {"JOURNAL": str(folder / "journal"), "GATES": str(folder / "gates")}
-        tasks = load(environ, broker_url=redis.url, celeriac_database_url=url, celeriac_redis_url=redis.url)
+        tasks = load(
+            environ, broker_url=redis.url, celeriac_database_url=url, celeriac_redis_url=redis.url,
+            result_backend=redis.url,
+        )  # fmt: skip
         own = {name: each for name, each in registry.workflows().items() if name not in known}
         _forget(tasks, known)  # what other rings define is none of its business, nor the other way round
-        shop = Shop(tasks.durable, nursery, MODULE, folder)
+        results = {"CELERY_RESULT_BACKEND": redis.url}  # for plain canvases, to compare with
+        shop = Shop(tasks.durable, nursery, MODULE, folder, results)
         shop.beat()
         shop.worker("-Q", "celery,special", pool="threads", concurrency=6)
         yield shop, tasks, own
