@@ -147,8 +147,8 @@ def parent(x: int) -> Any:
 
 @task(base=Task)
 def effect(name: str, n: int) -> int:
+    time.sleep(0.05)
     note("effect", name, n)
-    time.sleep(0.02)
     return n
 
 

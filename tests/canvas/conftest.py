@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,11 +36,12 @@ def load(environ: dict[str, str], **conf: object) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="session")
-def shop_and_tasks(
-    databases: Databases, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Shop, Any, dict[str, Any]]]:
-    folder, url, known = tmp_path_factory.mktemp("canvas"), databases.new(), registry.workflows()
+@contextmanager
+def opened(
+    databases: Databases, nursery: Nursery, folder: Path
+) -> Iterator[tuple[Shop, Any, dict[str, Any], EmbeddedRedis]]:
+    """A shop without workers, its module here, the workflows it has, and its Redis."""
+    url, known = databases.new(), registry.workflows()
     with EmbeddedRedis(folder / "redis", appendonly=False) as redis:
         environ = {"JOURNAL": str(folder / "journal"), "GATES": str(folder / "gates")}
         tasks = load(
@@ -51,13 +53,32 @@ def shop_and_tasks(
         results = {"CELERY_RESULT_BACKEND": redis.url}  # for plain canvases, to compare with
         shop = Shop(tasks.durable, nursery, MODULE, folder, results)
         shop.beat()
-        shop.worker("-Q", "celery,special", pool="threads", concurrency=6)
-        yield shop, tasks, own
+        yield shop, tasks, own, redis
         shop.end()
         tasks.durable.close()
         print(shop.logs())
     del sys.modules[MODULE.stem]
     databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def shop_and_tasks(
+    databases: Databases, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Shop, Any, dict[str, Any]]]:
+    with opened(databases, nursery, tmp_path_factory.mktemp("canvas")) as (shop, tasks, own, _):
+        shop.worker("-Q", "celery,special", pool="threads", concurrency=6)
+        yield shop, tasks, own
+
+
+@pytest.fixture
+def stormy(databases: Databases, nursery: Nursery, tmp_path: Path) -> Iterator[tuple[Shop, Any, EmbeddedRedis]]:
+    """A shop of the test's own, and its Redis."""
+    known = registry.workflows()
+    with opened(databases, nursery, tmp_path) as (shop, tasks, own, redis):
+        registry._workflows.update(own)
+        registry.bind(tasks.durable)
+        yield shop, tasks, redis
+        _forget(tasks, known)
 
 
 @pytest.fixture
