@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from pydantic import BaseModel
 
 from celeriac import Celeriac, current_run, run_task, sleep, step, workflow
 from celeriac.workflows import DurableTask
@@ -265,3 +266,88 @@ def signalled(self: Any, way: str) -> None:
 
 for _name in RECORDED:
     getattr(signals, _name).connect(_record(_name), weak=False)
+
+
+@task(base=Audited)
+def returns_an_object() -> object:
+    return object()
+
+
+@task(ignore_result=True)
+def ignores() -> object:
+    return object()
+
+
+@task(rate_limit="0.5/s")
+def rated() -> None:
+    """Nothing."""
+
+
+class Prices(BaseModel):
+    prices: list[int]
+
+
+class Total(BaseModel):
+    total: int
+
+
+@task(pydantic=True)
+def totals(prices: Prices) -> Total:
+    return Total(total=sum(prices.prices))
+
+
+class ByHand(DurableTask):
+    name = "tasks_shop.by_hand"
+
+    def run(self) -> str:
+        return "by hand"
+
+
+by_hand = app.register_task(ByHand())
+
+
+@task(bind=True)
+def replaces(self: Any) -> Any:
+    return self.replace(add.s(1))
+
+
+class Odd(Exception):
+    def __init__(self, *, code: int):
+        super().__init__(f"Odd {code}")
+
+
+@task
+def fails_oddly() -> None:
+    raise Odd(code=7)
+
+
+@task
+def fails_because() -> None:
+    try:
+        raise KeyError("the cause")
+    except KeyError as error:
+        raise ValueError("what it led to") from error
+
+
+@task(bind=True, max_retries=1)
+def retries_once(self: Any) -> list[Any]:
+    told = self.request
+    if told.retries == 0:
+        raise self.retry(countdown=0)
+    queue = told.delivery_info.get("routing_key")
+    return [told.headers["tenant"], told.shadow, queue, told.retries, told.expires is not None]
+
+
+@task(bind=True)
+def retries_late(self: Any) -> None:
+    raise self.retry(countdown=3600, exc=ConnectionError("away"))
+
+
+@task(soft_time_limit=5, time_limit=2)
+def limits_that_do_not_fit() -> None:
+    """Nothing."""
+
+
+@task(bind=True)
+def parent_of_requests(self: Any) -> list[str]:
+    return [self.request.id, request.delay().id]

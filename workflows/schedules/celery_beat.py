@@ -166,7 +166,8 @@ def _said(durable: Celeriac, entry: Mapping[str, Any]) -> Said:
     name, args, kwargs = entry["task"], tuple(entry.get("args") or ()), dict(entry.get("kwargs") or {})
     options = {option: _seconds(value) for option, value in (entry.get("options") or {}).items()}
     workflow = registry.workflows().get(name)
-    if workflow is None:
+    # A durable task with options of a message (a queue, a priority) is sent as one, and becomes a run at its worker.
+    if workflow is None or (workflow.is_task and not options.keys() <= {"expires", "countdown"}):
         return Said(workflow=name, starts=TASK, payload={"args": list(args), "kwargs": kwargs}, options=options)
     payload = workflow.payload(args, kwargs)
     durable.prepare(workflow, payload, Options.of(options), Source("schedule"))  # refused now, not at each tick

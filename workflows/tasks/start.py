@@ -60,8 +60,8 @@ def begin(
         target = replace(target, queue=call.queue)
     if links:
         target = replace(target, hooks={**(target.hooks or {}), **links})
-    options = Options.of({name: value for name, value in call.options.items() if name != "session"})
-    if execution is not None and task_at_work() is not None and _is_once_anyway(call):
+    options, session = Options.of(call.options), given.get("session")
+    if execution is not None and (session is not None or (task_at_work() is not None and _is_once_anyway(call))):
         execution = None
     if execution is not None:
         source = Source("parent", execution.id)
@@ -69,12 +69,12 @@ def begin(
     new = replace(new, id=call.id or new_id(), request=call.request_text, delivery=call.delivery)
     if execution is not None:
         new = _as_child(execution, new)
-    return durable.launch(new, execution, call.options.get("session"))
+    return durable.launch(new, execution, session)
 
 
 def _is_once_anyway(call: Call) -> bool:
     """Whether a call that a task makes says itself what makes it one: then it is no child of the task's run."""
-    return call.id is not None or any(call.options.get(name) for name in ("idempotency_key", "debounce", "session"))
+    return call.id is not None or any(call.options.get(name) for name in ("idempotency_key", "debounce"))
 
 
 def _as_child(execution: Execution, new: NewRun) -> NewRun:
