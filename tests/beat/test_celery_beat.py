@@ -150,7 +150,9 @@ def test_an_entry_that_names_a_workflow_starts_runs_of_it(shop, app):
 
 
 def test_an_entry_that_names_a_durable_task_starts_runs_of_it_or_sends_it_where_it_is_to_go(shop, app):
-    shop.app.task(name="shop.durable", shared=False, base=DurableTask)(lambda *args, **kwargs: None)
+    @shop.app.task(name="shop.durable", shared=False, base=DurableTask)
+    def durable(*args, **kwargs): ...
+
     declare(shop, {"run": TASK | {"task": "shop.durable", "options": {"expires": 60}}})
     assert {"ticks": 1} == Scheduler(shop).run_once(rows(shop)["run"].next_due_at)
     (run,) = runs.find(shop.database, runs.Filter(workflow="shop.durable"), 10)

@@ -89,6 +89,7 @@ def entries(app: Celery) -> dict[str, Mapping[str, Any]]:
 
 def declare(durable: Celeriac, found: Mapping[str, Mapping[str, Any]]) -> None:
     """Makes these entries the schedules that come from `beat_schedule`; those that are there no more are removed."""
+    durable.tasks()  # which of them are durable is known once the app has collected them
     durable.register()
     now = durable.database.now()
     rows = [_row(durable, name, entry, now) for name, entry in found.items() if entry.get("enabled", True)]
