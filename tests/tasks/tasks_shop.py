@@ -351,3 +351,33 @@ def limits_that_do_not_fit() -> None:
 @task(bind=True)
 def parent_of_requests(self: Any) -> list[str]:
     return [self.request.id, request.delay().id]
+
+
+@step
+def look_up(what: int) -> int:
+    note("look up", what)
+    return what
+
+
+@task(bind=True)
+def other_arguments(self: Any, n: int) -> int:
+    found = look_up(n)
+    if n < 2:
+        raise self.retry(args=(n + 1,), countdown=0)
+    return found
+
+
+@task(bind=True)
+def same_arguments(self: Any, n: int) -> int:
+    found = look_up(n)
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return found
+
+
+@task
+def sends_in_the_middle(name: str) -> str:
+    note("begin", name, os.getpid())
+    pass_gate(name)
+    add.delay(1)
+    return name

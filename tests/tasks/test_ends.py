@@ -34,6 +34,14 @@ def test_a_call_expires(tasks, wait_until):
     assert "expired" == result.run.refresh().status
 
 
+def test_a_task_that_runs_is_not_stopped_by_a_mere_revoke(shop, tasks, wait_until):
+    result = tasks.held.delay("mere")
+    wait_until(lambda: begun(shop, "mere"))
+    result.revoke()
+    shop.open_gates("mere")
+    assert "mere" == result.get(timeout=20)
+
+
 def test_a_running_task_is_revoked_with_its_process(shop, tasks, wait_until, needs_processes):
     result = tasks.held.delay("rt")
     wait_until(lambda: begun(shop, "rt"))
@@ -69,6 +77,18 @@ def test_a_task_whose_process_is_killed_is_executed_again_and_no_retry_is_spent(
     shop.open_gates("k1")
     assert "k1" == result.get(timeout=20)
     assert 1 == result.run.refresh().row.attempt
+
+
+def test_a_worker_that_shuts_down_lets_a_task_end_as_it_does_in_celery(shop, tasks, wait_until, needs_processes):
+    worker = shop.worker("-Q", "leaving", concurrency=1)
+    result = tasks.sends_in_the_middle.apply_async(("leaving",), queue="leaving")
+    wait_until(lambda: begun(shop, "leaving"))
+    worker.send(signal.SIGTERM)
+    wait_until(lambda: "shutdown" in worker.log.read_text().lower())
+    shop.open_gates("leaving")
+    assert "leaving" == result.get(timeout=20)
+    assert (1, 1, 1) == (len(begun(shop, "leaving")), len(result.children), result.run.refresh().row.epoch)
+    assert 0 == worker.wait(20)
 
 
 def test_what_a_killed_task_had_sent_is_not_sent_again(shop, tasks, wait_until, needs_processes):

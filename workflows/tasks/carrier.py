@@ -6,6 +6,7 @@ has a class of its own; what is set on it here touches no other.
 """
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
@@ -58,7 +59,7 @@ def carry(task: "Task[..., Any]") -> None:
         is_plain = issubclass(WorkflowRequest, given)
         kind.Request = WorkflowRequest if is_plain else type(given.__name__, (WorkflowRequest, given), {})
     if not getattr(task, "is_durable", False):
-        kind.apply_async = _with_retries_of_runs(kind.apply_async)
+        kind.apply_async = _with_retries_of_runs(kind, kind.__dict__.get("apply_async"))
 
 
 def _for_runs(task: "Task[..., Any]", trace: Trace) -> Trace:
@@ -99,13 +100,15 @@ def _adopted(
         return None
 
 
-def _with_retries_of_runs(apply_async: Any) -> Any:
-    """A plain task's `self.retry`, while it is executed for a run, sends no message: the run is tried again."""
+def _with_retries_of_runs(kind: Any, own: Any) -> Any:
+    """A plain task's `self.retry`, while it is executed for a run, sends no message: the run is tried again. `own` is
+    the method of its class, if it has one; what others make of Celery's, as Sentry does, is found when it is called."""
 
     def apply(self: Any, args: Any = None, kwargs: Any = None, *others: Any, **options: Any) -> Any:
         work = task_at_work()
         if work is not None and not others and work.takes(args, kwargs, options):
             return self.AsyncResult(options["task_id"])
-        return apply_async(self, args, kwargs, *others, **options)
+        send = super(kind, self).apply_async if own is None else partial(own, self)
+        return send(args, kwargs, *others, **options)
 
     return apply
