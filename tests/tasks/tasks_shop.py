@@ -1,6 +1,9 @@
 """A shop of plain Celery tasks, made durable by one line: its `task_cls`."""
 
+import json
 import os
+import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from kombu import serialization
 from pydantic import BaseModel
 
 from celeriac import Celeriac, current_run, run_task, sleep, step, workflow
@@ -380,4 +384,44 @@ def sends_in_the_middle(name: str) -> str:
     note("begin", name, os.getpid())
     pass_gate(name)
     add.delay(1)
+    return name
+
+
+serialization.register(
+    "shouting",
+    lambda value: json.dumps(value).upper(),
+    lambda text: json.loads(text.lower()),
+    content_type="application/x-shouting",
+    content_encoding="utf-8",
+)
+
+
+@task(serializer="shouting")
+def shouted(words: str) -> str:
+    return words
+
+
+@task(bind=True, max_retries=1)
+def retries_without_raising(self: Any) -> int:
+    if self.request.retries == 0:
+        self.retry(countdown=0, throw=False)
+        return -1
+    return int(self.request.retries)
+
+
+@task
+def exits() -> None:
+    sys.exit(3)
+
+
+@task
+def poison(name: str) -> None:
+    note("poison", name)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(acks_late=True, reject_on_worker_lost=True, retry_on_worker_lost=True)
+def acknowledged_late(name: str) -> str:
+    note("begin", name, os.getpid())
+    pass_gate(name)
     return name

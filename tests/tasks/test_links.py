@@ -56,6 +56,11 @@ def test_chains_and_chords_of_plain_celery_are_refused_and_name_what_to_write(ta
         chain(tasks.add.s(1), tasks.add.s(2)).apply_async()
 
 
+def test_the_last_node_of_a_plain_chain_may_be_durable(tasks):
+    result = chain(tasks.plain.s("chained", 4), tasks.add.s(1)).apply_async()
+    assert 9 == result.get(timeout=20, follow_parents=False)
+
+
 def test_a_group_is_many_calls(tasks):
     results = group(tasks.add.s(n, n) for n in range(3)).apply_async()
     assert [0, 2, 4] == results.get(timeout=20)

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from celeriac.workflows.errors import NotSerializable, UsageError
+from celeriac.workflows.errors import IdempotencyConflict, NotSerializable, UsageError
 
 
 def test_an_option_that_nobody_knows_is_refused_with_the_nearest(tasks):
@@ -20,6 +20,18 @@ def test_pickle_is_refused_with_its_reason(tasks):
     with pytest.raises(UsageError, match="to be pickled"):
         tasks.echo.apply_async((1,), serializer="pickle")
     assert [[1], {}] == tasks.echo.apply_async((1,), serializer="yaml").get(timeout=20)
+
+
+def test_a_serializer_of_the_shop_is_asked_if_it_makes_json(tasks):
+    result = tasks.shouted.delay("quietly")
+    assert "quietly" == result.get(timeout=20)
+    assert '"QUIETLY"' in result.run.row.payload
+
+
+def test_an_id_stands_for_one_call(tasks):
+    tasks.add.apply_async((1,), countdown=3600, task_id="one call")
+    with pytest.raises(IdempotencyConflict, match="with another payload"):
+        tasks.add.apply_async((2,), countdown=3600, task_id="one call")
 
 
 def test_what_json_cannot_hold_is_refused_where_it_is_sent(tasks):
