@@ -111,7 +111,7 @@ select * from failed;
 -- name: postpone
 -- It raised and is tried again later: a step after its own delay (`next_attempt` is this attempt), or the run from
 -- its failed step. A run that is to end is not tried again, but for its clean-up. A task may be tried again with other
--- arguments (`payload`).
+-- arguments (`payload`): then what its steps had made of the earlier ones is forgotten.
 with moved as (
     update celeriac.runs set
         status = 'delayed', cause = %(cause)s, error = %(error)s::json, attempt = %(next_attempt)s,
@@ -120,7 +120,10 @@ with moved as (
     where id = %(id)s and status like 'running' and epoch = %(epoch)s
         and (%(is_cleanup)s or cancel_requested_at is null)
     returning *
-), {{reopened}}
+), {{reopened}}, anew as (
+    delete from celeriac.steps as s using moved
+    where s.run_id = moved.id and %(payload)s::json is not null and s.kind <> 'child'
+)
 select * from moved;
 
 -- name: suspend

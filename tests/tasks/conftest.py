@@ -48,13 +48,15 @@ def shop_and_tasks(
     folder, url, known = tmp_path_factory.mktemp("shop"), databases.new(), registry.workflows()
     with EmbeddedRedis(folder / "redis", appendonly=False) as redis:
         environ = {"JOURNAL": str(folder / "journal"), "GATES": str(folder / "gates")}
+        # One shop has a result backend of its own for its plain tasks, the other has none.
+        backend = redis.url if pool == "prefork" else None
         tasks = load(
             HERE / "tasks_shop.py", environ,
-            broker_url=redis.url, celeriac_database_url=url, celeriac_redis_url=redis.url,
+            broker_url=redis.url, result_backend=backend, celeriac_database_url=url, celeriac_redis_url=redis.url,
         )  # fmt: skip
         own = {name: each for name, each in registry.workflows().items() if name not in known}
         _forget(tasks.durable, known)  # what other rings define is none of its business, nor the other way round
-        shop = Shop(tasks.durable, nursery, HERE / "tasks_shop.py", folder)
+        shop = Shop(tasks.durable, nursery, HERE / "tasks_shop.py", folder, {"CELERY_RESULT_BACKEND": backend or ""})
         shop.beat()
         shop.worker("-Q", "celery,elsewhere,special", pool=pool, concurrency=4)
         yield shop, tasks, own

@@ -1,6 +1,9 @@
 """A shop of plain Celery tasks, made durable by one line: its `task_cls`."""
 
+import json
 import os
+import signal
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -8,6 +11,8 @@ from typing import Any
 
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from kombu import serialization
+from pydantic import BaseModel
 
 from celeriac import Celeriac, current_run, run_task, sleep, step, workflow
 from celeriac.workflows import DurableTask
@@ -265,3 +270,158 @@ def signalled(self: Any, way: str) -> None:
 
 for _name in RECORDED:
     getattr(signals, _name).connect(_record(_name), weak=False)
+
+
+@task(base=Audited)
+def returns_an_object() -> object:
+    return object()
+
+
+@task(ignore_result=True)
+def ignores() -> object:
+    return object()
+
+
+@task(rate_limit="0.5/s")
+def rated() -> None:
+    """Nothing."""
+
+
+class Prices(BaseModel):
+    prices: list[int]
+
+
+class Total(BaseModel):
+    total: int
+
+
+@task(pydantic=True)
+def totals(prices: Prices) -> Total:
+    return Total(total=sum(prices.prices))
+
+
+class ByHand(DurableTask):
+    name = "tasks_shop.by_hand"
+
+    def run(self) -> str:
+        return "by hand"
+
+
+by_hand = app.register_task(ByHand())
+
+
+@task(bind=True)
+def replaces(self: Any) -> Any:
+    return self.replace(add.s(1))
+
+
+class Odd(Exception):
+    def __init__(self, *, code: int):
+        super().__init__(f"Odd {code}")
+
+
+@task
+def fails_oddly() -> None:
+    raise Odd(code=7)
+
+
+@task
+def fails_because() -> None:
+    try:
+        raise KeyError("the cause")
+    except KeyError as error:
+        raise ValueError("what it led to") from error
+
+
+@task(bind=True, max_retries=1)
+def retries_once(self: Any) -> list[Any]:
+    told = self.request
+    if told.retries == 0:
+        raise self.retry(countdown=0)
+    queue = told.delivery_info.get("routing_key")
+    return [told.headers["tenant"], told.shadow, queue, told.retries, told.expires is not None]
+
+
+@task(bind=True)
+def retries_late(self: Any) -> None:
+    raise self.retry(countdown=3600, exc=ConnectionError("away"))
+
+
+@task(soft_time_limit=5, time_limit=2)
+def limits_that_do_not_fit() -> None:
+    """Nothing."""
+
+
+@task(bind=True)
+def parent_of_requests(self: Any) -> list[str]:
+    return [self.request.id, request.delay().id]
+
+
+@step
+def look_up(what: int) -> int:
+    note("look up", what)
+    return what
+
+
+@task(bind=True)
+def other_arguments(self: Any, n: int) -> int:
+    found = look_up(n)
+    if n < 2:
+        raise self.retry(args=(n + 1,), countdown=0)
+    return found
+
+
+@task(bind=True)
+def same_arguments(self: Any, n: int) -> int:
+    found = look_up(n)
+    if self.request.retries == 0:
+        raise self.retry(countdown=0)
+    return found
+
+
+@task
+def sends_in_the_middle(name: str) -> str:
+    note("begin", name, os.getpid())
+    pass_gate(name)
+    add.delay(1)
+    return name
+
+
+serialization.register(
+    "shouting",
+    lambda value: json.dumps(value).upper(),
+    lambda text: json.loads(text.lower()),
+    content_type="application/x-shouting",
+    content_encoding="utf-8",
+)
+
+
+@task(serializer="shouting")
+def shouted(words: str) -> str:
+    return words
+
+
+@task(bind=True, max_retries=1)
+def retries_without_raising(self: Any) -> int:
+    if self.request.retries == 0:
+        self.retry(countdown=0, throw=False)
+        return -1
+    return int(self.request.retries)
+
+
+@task
+def exits() -> None:
+    sys.exit(3)
+
+
+@task
+def poison(name: str) -> None:
+    note("poison", name)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@task(acks_late=True, reject_on_worker_lost=True, retry_on_worker_lost=True)
+def acknowledged_late(name: str) -> str:
+    note("begin", name, os.getpid())
+    pass_gate(name)
+    return name

@@ -68,6 +68,10 @@ def test_a_retry_may_have_other_arguments(tasks):
     assert 4 == result.run.refresh().row.attempt
 
 
+def test_a_retry_that_does_not_raise_is_one_as_well(tasks):
+    assert 1 == tasks.retries_without_raising.delay().get(timeout=20)
+
+
 def test_autoretry_for_retries(shop, tasks):
     assert "c" == tasks.auto.delay("c").get(timeout=20)
     assert ["try c"] * 2 == [line for line in shop.lines() if line.endswith(" c")]

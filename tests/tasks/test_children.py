@@ -70,6 +70,13 @@ def test_steps_and_sleeps_inside_of_a_task_are_checkpoints(shop, tasks):
     assert (1, 1) == (shop.lines().count("step st"), shop.lines().count("step st again"))
 
 
+def test_a_retry_keeps_the_steps_that_are_done_unless_it_has_other_arguments(shop, tasks):
+    assert 100 == tasks.same_arguments.delay(100).get(timeout=20)
+    assert 1 == shop.lines().count("look up 100")
+    assert 2 == tasks.other_arguments.delay(0).get(timeout=20)
+    assert [1, 1, 1] == [shop.lines().count(f"look up {n}") for n in range(3)]
+
+
 def test_runs_of_tasks_stand_in_a_queue_named_as_their_celery_queue(tasks):
     assert "celery" == tasks.add.delay(1).run.row.queue
     assert "special" == tasks.add.apply_async((1,), queue="special").run.row.queue

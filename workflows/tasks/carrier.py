@@ -6,6 +6,7 @@ has a class of its own; what is set on it here touches no other.
 """
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
@@ -59,9 +60,9 @@ def carry(task: "Task[..., Any]") -> None:
         is_plain = issubclass(WorkflowRequest, given)
         kind.Request = WorkflowRequest if is_plain else type(given.__name__, (WorkflowRequest, given), {})
     if not getattr(task, "is_durable", False):
-        kind.apply_async = _with_retries_of_runs(kind.apply_async)
-        kind.replace = _in_a_canvas(expansion.replace, kind.replace)
-        kind.add_to_chord = _in_a_canvas(expansion.add_to_chord, kind.add_to_chord)
+        kind.apply_async = _with_retries_of_runs(kind, kind.__dict__.get("apply_async"))
+        kind.replace = _in_a_canvas(kind, "replace", expansion.replace)
+        kind.add_to_chord = _in_a_canvas(kind, "add_to_chord", expansion.add_to_chord)
 
 
 def _for_runs(task: "Task[..., Any]", trace: Trace) -> Trace:
@@ -102,24 +103,28 @@ def _adopted(
         return None
 
 
-def _with_retries_of_runs(apply_async: Any) -> Any:
-    """A plain task's `self.retry`, while it is executed for a run, sends no message: the run is tried again."""
+def _with_retries_of_runs(kind: Any, own: Any) -> Any:
+    """A plain task's `self.retry`, while it is executed for a run, sends no message: the run is tried again. `own` is
+    the method of its class, if it has one; what others make of Celery's, as Sentry does, is found when it is called."""
 
     def apply(self: Any, args: Any = None, kwargs: Any = None, *others: Any, **options: Any) -> Any:
         work = task_at_work()
         if work is not None and not others and work.takes(args, kwargs, options):
             return self.AsyncResult(options["task_id"])
-        return apply_async(self, args, kwargs, *others, **options)
+        send = super(kind, self).apply_async if own is None else partial(own, self)
+        return send(args, kwargs, *others, **options)
 
     return apply
 
 
-def _in_a_canvas(expand: Any, of_celery: Any) -> Any:
+def _in_a_canvas(kind: Any, name: str, expand: Any) -> Any:
     """A plain task's `self.replace` and `self.add_to_chord`, while it is executed as a node of a durable canvas."""
+    own = kind.__dict__.get(name)
 
     def changed(self: Any, sig: Any, *others: Any, **options: Any) -> Any:
         if (node := expansion.node_at_work()) is not None:
             return expand(node, sig)
-        return of_celery(self, sig, *others, **options)
+        of_celery = getattr(super(kind, self), name) if own is None else partial(own, self)
+        return of_celery(sig, *others, **options)
 
     return changed

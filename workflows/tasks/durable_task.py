@@ -135,5 +135,7 @@ def declare_task(durable: Any, task: "Task[..., Any]") -> None:
     """Makes a task of the app known: one that can be executed for a run, and, if it is durable, one that is a workflow
     by its name. Safe to repeat."""
     carry(task)
-    if isinstance(task, DurableTask):
+    known = registry.workflows().get(task.name)
+    is_known = isinstance(known, TaskWorkflow) and known.durable is durable and known.task is task
+    if isinstance(task, DurableTask) and not is_known:
         registry.add_task(TaskWorkflow(durable, task))

@@ -10,10 +10,10 @@ from ...state.ids import public
 from .. import registry
 from ..engine.execution import current_execution
 from ..errors import UsageError
-from ..operate import repairs
 from ..run import Run
 from .at_work import task_at_work
 from .calls import run_id
+from .revoking import revoke
 
 
 class TaskResult(AsyncResult):  # type: ignore[type-arg]
@@ -65,8 +65,8 @@ class TaskResult(AsyncResult):  # type: ignore[type-arg]
     def revoke(  # type: ignore[override]
         self, connection: Any = None, terminate: bool = False, signal: Any = None, **options: Any
     ) -> None:
-        """Cancels the run: at once, or at its next step while it is executed. `terminate`: its process is killed."""
-        repairs.cancel(registry.of_app(self.app), run_id(self.id), "celery revoke", terminate)
+        """Cancels the run, unless it is executed now. `terminate`: then as well, its process is killed."""
+        revoke(registry.of_app(self.app), self.id, terminate)
 
     def forget(self) -> None:
         """Forgets what this object knows. The run is history, and is deleted after its retention."""

@@ -43,7 +43,7 @@ def _link(durable: "Celeriac", task: "Task[..., Any]", option: str, takes: str, 
         )
     target, own = target_of_task(durable, signature)
     call = call_of(durable, own or task, signature.args, signature.kwargs, _plain(signature.options))
-    options = Options.of({name: value for name, value in call.options.items() if name != "session"})
+    options = Options.of(call.options)
     if set(call.options) - {"countdown", "expires", "priority"} or options.expires_at is not None:
         told = ", ".join(sorted(set(call.options) - {"countdown", "priority"}))
         raise UsageError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, states
-from celery.backends.base import BaseBackend
+from celery.backends.base import BaseBackend, DisabledBackend
 from celery.exceptions import TaskRevokedError, TimeoutError
 from celery.utils.serialization import create_exception_cls
 from kombu.exceptions import EncodeError
@@ -97,11 +97,32 @@ class RunBackend(BaseBackend):
     ) -> None:
         """Celery calls this between the task's return and its `on_success`: what JSON cannot hold fails it now."""
         at_work = task_at_work()
-        if at_work is not None and at_work.is_of(task_id):
+        if at_work is None or not at_work.is_of(task_id):
+            if self._plain is not None:
+                self._plain.mark_as_done(task_id, result, request, store_result, state)
+        elif not getattr(request, "ignore_result", False):
             try:
                 at_work.keep(result)
             except (NotSerializable, TooLarge) as error:
                 raise EncodeError(str(error)) from error
+
+    def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
+        """A failure is told by the row; that of a message which is executed as a plain task by the app's backend."""
+        at_work = task_at_work()
+        if (
+            self._plain is not None
+            and not task_id.startswith("run_")
+            and (at_work is None or not at_work.is_of(task_id))
+        ):
+            self._plain.mark_as_failure(task_id, *args, **kwargs)
+        else:
+            super().mark_as_failure(task_id, *args, **kwargs)
+
+    @property
+    def _plain(self) -> Any:
+        """The backend that the app has for plain tasks, where it has one: a message with a chord, sent by a producer
+        without Celeriac, is executed as a plain task."""
+        return None if isinstance(self.app.backend, RunBackend | DisabledBackend) else self.app.backend
 
     def task_result_exists(self, task_id: str) -> bool:
         return runs.get(registry.of_app(self.app).database, run_id(task_id)) is not None

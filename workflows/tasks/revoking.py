@@ -5,7 +5,7 @@ from typing import Any
 from celery.app.control import Control
 from kombu.utils.functional import maybe_list
 
-from ...state import runs
+from ...state import runs, status
 from .. import registry
 from ..errors import StateUnavailable
 from ..operate import repairs
@@ -26,19 +26,21 @@ class RunControl(Control):
         """Cancels those of these ids that are runs, and has workers revoke the others. `terminate`: at once."""
         durable, others = registry.maybe_of_app(self.app), []
         for each in maybe_list(task_id) or []:
-            if durable is None or not _is_cancelled(durable, each, terminate):
+            if durable is None or not revoke(durable, each, terminate):
                 others.append(each)
         if others:
             return super().revoke(others, destination=destination, terminate=terminate, signal=signal, **options)
         return None
 
 
-def _is_cancelled(durable: Any, task_id: str, terminate: bool) -> bool:
-    """Whether this is the id of a run, which ends now. Raises StateUnavailable for the id of a run alone."""
+def revoke(durable: Any, task_id: str, terminate: bool) -> bool:
+    """Whether this is the id of a run. It ends now, unless it is executed and not to be terminated: it goes on then, as
+    in Celery. Raises StateUnavailable for the id of a run alone."""
     id = run_id(task_id)
     try:
-        if runs.get(durable.database, id) is None:
-            return task_id.startswith("run_")
+        row = runs.get(durable.database, id)
+        if row is None or (row.status == status.RUNNING and not terminate):
+            return row is not None or task_id.startswith("run_")
     except StateUnavailable:
         if task_id.startswith("run_"):
             raise

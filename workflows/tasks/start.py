@@ -53,15 +53,15 @@ def begin(
     given: Mapping[str, Any],
 ) -> Run:
     """Starts the run of a call that has been read."""
-    execution = parent_execution() if source is None else None
-    if execution is not None and task_at_work() is not None and _is_once_anyway(call):
+    execution, session = parent_execution() if source is None else None, given.get("session")
+    if execution is not None and (session is not None or (task_at_work() is not None and _is_once_anyway(call))):
         execution = None
     if execution is not None:
         source = Source("parent", execution.id)
     new = run_of(durable, target, call, args, kwargs, links, source or Source(), given)
     if execution is not None:
         new = as_child(execution, new)
-    return durable.launch(new, execution, call.options.get("session"))
+    return durable.launch(new, execution, session)
 
 
 def run_of(
@@ -82,14 +82,14 @@ def run_of(
         target = replace(target, queue=call.queue)
     if links:
         target = replace(target, hooks={**(target.hooks or {}), **links})
-    options = Options.of({name: value for name, value in call.options.items() if name != "session"})
+    options = Options.of(call.options)
     new = new_run(target, text, options, source, settings.idempotency_ttl_seconds)
     return replace(new, id=call.id or new_id(), request=call.request_text, delivery=call.delivery)
 
 
 def _is_once_anyway(call: Call) -> bool:
     """Whether a call that a task makes says itself what makes it one: then it is no child of the task's run."""
-    return call.id is not None or any(call.options.get(name) for name in ("idempotency_key", "debounce", "session"))
+    return call.id is not None or any(call.options.get(name) for name in ("idempotency_key", "debounce"))
 
 
 def as_child(execution: Execution, new: NewRun) -> NewRun:

@@ -5,6 +5,7 @@ is read from the tracer's answer, and becomes one outcome.
 """
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, states
@@ -49,14 +50,23 @@ class TracedTask:
         args, kwargs = decode_call(run.payload, said.get("serializer"))
         if said.get("is_errback"):
             args = errback_arguments(registry.of_app(self._task.app), self._task, args)
-        request = self._request(run, said, args, kwargs)
+        request, execution = self._request(run, said, args, kwargs), current_execution()
+        assert execution is not None
+        execution.is_whole = True
         with working(AtWork(request["id"], run.attempt - 1, limit_bytes, said.get("canvas"))) as work:
             self.answer = self._trace(request["id"], args, kwargs, request)
         result, info = self.answer[0], self.answer[1]
         if work.next_attempt is not None:
             cause = info.retval.exc or info.retval if info is not None and info.state == states.RETRY else None
-            raise Interruption(self._retried(run, work.next_attempt, cause, said, limit_bytes))
-        if info is not None and work.replacement is not None:
+            text = encode_call(
+                self._task.name,
+                work.next_attempt.args,
+                work.next_attempt.kwargs,
+                said.get("serializer"),
+                limit_bytes,
+            )
+            raise Interruption(_retried(run, work.next_attempt, cause, text, execution.now))
+        if info is not None and info.state == states.IGNORED and work.replacement is not None:
             raise Interruption(Completed(told(work, Json("null")), is_ignored=True))
         if info is not None:
             raise self._ended(run, info.state, info.retval, work.place is not None)
@@ -86,20 +96,6 @@ class TracedTask:
         base = {name: value for name, value in self._base.items() if name != EPOCH_HEADER}
         return base | NOTHING | headers | {name: said.get(name) for name in kept if name in said} | own
 
-    def _retried(
-        self, run: RunRow, asked: NextAttempt, error: BaseException | None, said: dict[str, Any], limit_bytes: int
-    ) -> RetryAt:
-        execution = current_execution()
-        assert execution is not None
-        text = encode_call(self._task.name, asked.args, asked.kwargs, said.get("serializer"), limit_bytes)
-        return RetryAt(
-            told_with_arguments(error or Retry("it asked to be tried again")),
-            f"attempt {run.attempt} asked to be tried again",
-            asked.delay_seconds(execution.now),
-            run.attempt + 1,
-            payload=None if text == run.payload else text,
-        )
-
     def _ended(self, run: RunRow, state: str, error: Any, is_node: bool) -> BaseException:
         """How a run ends whose task did not return."""
         if state == states.IGNORED and is_node:
@@ -117,6 +113,19 @@ class TracedTask:
         if isinstance(error, RetryAfter):
             return error
         return Interruption(Failed(told_with_arguments(error), "the task raised", error))
+
+
+def _retried(run: RunRow, asked: NextAttempt, error: BaseException | None, text: Json, now: datetime) -> RetryAt:
+    """What `self.retry` asked for. With other arguments (`text`) it begins anew, so no step of it goes on."""
+    payload = None if text == run.payload else text
+    document = json.loads(told_with_arguments(error or Retry("it asked to be tried again")))
+    return RetryAt(
+        json.dumps(document if payload is None else document | {"step": None}),
+        f"attempt {run.attempt} asked to be tried again",
+        asked.delay_seconds(now),
+        run.attempt + 1,
+        payload=payload,
+    )
 
 
 def told_with_arguments(error: BaseException) -> str:
