@@ -130,9 +130,11 @@ def test_cancelling_a_canvas_cancels_its_nodes(tasks, shop, wait_until):
     run = tasks.durable.canvas(group(tasks.held.s("c1"), tasks.held.s("c2").set(countdown=600)) | tasks.same.s())
     wait_until(lambda: "begin c1" in shop.lines())
     tasks.app.control.revoke(run.id)
-    shop.open_gates("c1", "c2")
-    wait_until(lambda: {"cancelled"} == {row["status"] for row in children(tasks, run)} or None)
     assert "cancelled" == run.refresh().status
+    shop.open_gates("c1")
+    wait_until(lambda: all(row["finished_at"] for row in children(tasks, run)))
+    assert {"0.h.0", "0.h.1"} == set(nodes(tasks, run))
+    assert "cancelled" == children(tasks, run)[1]["status"]
 
 
 @pytest.mark.parametrize(
