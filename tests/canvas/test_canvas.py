@@ -7,6 +7,7 @@ from celery import chain, chord, group
 from celery.result import AsyncResult
 
 from celeriac.workflows.errors import NotSerializable, RunFailed, UnknownWorkflow, UsageError
+from celeriac.workflows.trigger import Source
 
 
 def test_a_chain_gives_each_result_to_the_next(play, tasks):
@@ -130,7 +131,7 @@ def test_cancelling_a_canvas_cancels_its_nodes(tasks, shop, wait_until):
     run = tasks.durable.canvas(group(tasks.held.s("c1"), tasks.held.s("c2").set(countdown=600)) | tasks.same.s())
     wait_until(lambda: "begin c1" in shop.lines())
     tasks.app.control.revoke(run.id)
-    assert "cancelled" == run.refresh().status
+    wait_until(lambda: run.refresh().status == "cancelled")
     shop.open_gates("c1")
     wait_until(lambda: all(row["finished_at"] for row in children(tasks, run)))
     assert {"0.h.0", "0.h.1"} == set(nodes(tasks, run))
@@ -151,6 +152,15 @@ def test_cancelling_a_canvas_cancels_its_nodes(tasks, shop, wait_until):
 def test_what_cannot_be_a_node_is_refused_at_the_call_with_its_path(tasks, canvas, error, told):
     with pytest.raises(error, match=told):
         tasks.durable.canvas(canvas(tasks))
+
+
+def test_a_canvas_is_started_by_code_alone_since_it_executes_any_task(tasks):
+    run = tasks.durable.canvas(tasks.same.s(1))
+    with pytest.raises(UsageError, match=r"durable\.canvas"):
+        tasks.durable.start("celeriac.canvas", {"version": 1, "tree": {"task": "t"}}, {}, Source("api"))
+    with pytest.raises(UsageError, match="cannot be another one"):
+        run.replay({"version": 1, "tree": {"task": "t"}})
+    assert 1 == run.replay().result(timeout=30)
 
 
 def nodes(tasks, run):

@@ -27,7 +27,7 @@ from .tree import VERSION, Node, normalised
 if TYPE_CHECKING:
     from ..application import Celeriac
 
-CANVAS = "celeriac.canvas"
+CANVAS = runs.CANVAS
 PAGE = 500  # calls that are started in one statement
 
 
