@@ -84,7 +84,7 @@ def test_where_a_member_fails_the_others_go_on_to_their_ends() -> None:
 
 
 def test_a_body_is_not_called_where_its_header_failed_and_its_errbacks_are_named_once() -> None:
-    body = chain(add.s(), add.s(1))
+    body = group(add.s(), add.s(1))
     body.link_error(total.s())
     _, result = player(chord([fail.s(), fail.s()], body))
     assert ("0.h.0", "0.h.1") == result.paths
