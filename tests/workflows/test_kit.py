@@ -4,11 +4,18 @@ That it tells the same as a worker is told by tests/semantics/test_kit.py.
 """
 
 import random
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
+import celeriac
 from celeriac import (
     EndedRun,
     Retry,
@@ -254,6 +261,49 @@ class TestOthers:
         assert 3 == len(run.result())
 
 
+class TestTransactions:
+    @pytest.fixture
+    def new_session(self) -> Callable[[], Session]:
+        engine = create_engine("sqlite://", poolclass=StaticPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("create table ledger (amount int)")
+        return lambda: Session(engine)
+
+    @pytest.fixture
+    def transfer(self) -> Any:
+        @step(transaction=True)
+        def book(session: Session, amount: int) -> int:
+            session.execute(text("insert into ledger values (:amount)"), {"amount": amount})
+            if amount > 100:
+                raise ValueError("too much")
+            return amount
+
+        @workflow(name="transfer")
+        def transfer(amount: int) -> int:
+            return book(-amount) + book(amount)
+
+        return transfer
+
+    def test_a_step_writes_to_the_shops_own_database_once_wherever_its_worker_dies(
+        self, new_session: Callable[[], Session], transfer: Any
+    ) -> None:
+        plays = []
+
+        def world() -> Inline:
+            plays.append(Inline(new_session=new_session))
+            return plays[-1]
+
+        assert 0 == assert_durable(transfer, 7, world=world, inside_bodies=True)
+        with new_session() as session:
+            assert [-7, 7] * len(plays) == list(session.scalars(text("select amount from ledger")))
+
+    def test_what_a_failed_one_wrote_is_undone(self, new_session: Callable[[], Session], transfer: Any) -> None:
+        with Inline(new_session=new_session), pytest.raises(RunFailed, match="too much"):
+            transfer.delay(101).result()
+        with new_session() as session:
+            assert [-101] == list(session.scalars(text("select amount from ledger")))
+
+
 class TestRefusals:
     def test_a_transaction_needs_real_servers(self) -> None:
         @step(transaction=True)
@@ -263,7 +313,7 @@ class TestRefusals:
         def books() -> None:
             book()
 
-        with pytest.raises(RunFailed, match=r"transaction=True .* test it with real servers"):
+        with pytest.raises(RunFailed, match=r"needs Inline\(new_session=...\).*test it with real servers"):
             run_inline(books)
 
     def test_so_do_a_session_debounce_and_a_fork(self, inline: Inline, fulfil: Any) -> None:
@@ -365,3 +415,13 @@ class TestAssertDurable:
             return parallel(pack.s(1), pack.s(2), pack.s(3), concurrency=2)
 
         assert ["box 1", "box 2", "box 3"] == assert_durable(meets)
+
+
+def test_the_tests_of_the_documentation_pass() -> None:
+    page = Path(celeriac.__file__).parent / "docs" / "testing-workflows.md"
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)[:3]:
+        exec(block, names)
+    names["test_an_order_survives_its_worker"]()
+    with Inline() as inline:
+        names["test_an_order_waits_three_days_and_for_a_signature"](inline)

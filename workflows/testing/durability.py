@@ -33,6 +33,7 @@ def assert_durable(
     meanwhile: Meanwhile = (),
     inside_bodies: bool = False,
     same: Callable[[Any], Any] = lambda result: result,
+    world: Callable[[], Inline] = Inline,
     **kwargs: Any,
 ) -> Any:
     """Executes a workflow undisturbed, and again once for each moment at which its worker can die; returns its result.
@@ -43,17 +44,18 @@ def assert_durable(
     - meanwhile: what others do, one call each time nothing can go on: `[lambda run: run.send("yes")]`.
     - inside_bodies: the worker also dies as each body begins. Default no.
     - same: what of the result has to be the same each time. Default all of it.
+    - world: makes the Inline of each run: `lambda: Inline(new_session=Session)`. Default one as it is.
 
     Raises AssertionError with the moment and what differed; UsageError as `run_inline`.
     """
-    undisturbed = _Play(workflow, args, kwargs, meanwhile, same)
+    undisturbed = _Play(world(), workflow, args, kwargs, meanwhile, same)
     expected = undisturbed.performed()
     for n, moment in enumerate(undisturbed.inline.moments):
-        play = _Play(workflow, args, kwargs, meanwhile, same)
+        play = _Play(world(), workflow, args, kwargs, meanwhile, same)
         play.inline.kill_at = n
         play.check(expected, undisturbed, f"after {moment} (moment {n + 1})")
     for key in dict.fromkeys(undisturbed.inline.bodies()) if inside_bodies else ():
-        play = _Play(workflow, args, kwargs, meanwhile, same)
+        play = _Play(world(), workflow, args, kwargs, meanwhile, same)
         play.inline.kill(inside=key)
         play.check(expected, undisturbed, f"in the body of step {key}")
     return undisturbed.result
@@ -76,13 +78,14 @@ class _Play:
 
     def __init__(
         self,
+        inline: Inline,
         workflow: Workflow[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         meanwhile: Meanwhile,
         same: Callable[[Any], Any],
     ):
-        self.inline = Inline()
+        self.inline = inline
         self.result: Any = None
         self._workflow, self._args, self._kwargs = workflow, args, kwargs
         self._meanwhile, self._same = meanwhile, same

@@ -33,7 +33,7 @@ from ..signals.code_spans import CodeSpans
 from ..signals.logbook import Logbook
 from ..worker.process import WorkerProcess
 from ..worker.task import perform
-from .memory import INSTEAD, Memory
+from .memory import INSTEAD, Memory, NewSession
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +73,17 @@ class Inline:
     ...     inline.advance(hours=1)
     ...     assert "shipped" == run.result()
 
-    Keywords are settings, as for `app.conf.celeriac_*` without the prefix. One step is tried again by a moved clock
-    rather than by waiting. Limits of queues, debounce, ttl and schedules are not played.
+    - new_session: opens an SQLAlchemy session on the shop's own database, for steps with `transaction=True`. Their
+      writes are committed just before the checkpoint, and no worker dies between. Default: such steps are refused.
+    - other keywords are settings, as for `app.conf.celeriac_*` without the prefix.
+
+    A step is tried again by a moved clock rather than by waiting. Limits of queues, debounce, ttl and schedules are not
+    played.
     """
 
-    def __init__(self, **settings: Any):
+    def __init__(self, new_session: NewSession | None = None, **settings: Any):
         told: dict[str, Any] = {"in_place_delay_seconds": 0.0, "public_url": "http://localhost"} | settings
-        self.memory = Memory(self._has_written)
+        self.memory = Memory(self._has_written, new_session)
         self._settings = Settings(**told)
         self._worker: WorkerProcess | None = None  # while it executes a run
         self._faults: list[tuple[str, list[BaseException]]] = []
@@ -199,7 +203,7 @@ class Inline:
     def _has_written(self, handle: str, values: Row) -> None:
         """A statement has committed: is it the moment at which the worker dies?"""
         execution, verb = current_execution(), handle.partition("_")[2]
-        if self._worker is None or (execution is None and verb != "claim"):
+        if self._worker is None or verb == "requeue" or (execution is None and verb != "claim"):
             return  # the test itself, or the end of an execution: what it says is said
         key = str(values.get("key", ""))
         with self._lock:  # branches of `parallel` are threads
@@ -222,9 +226,8 @@ class Inline:
         assert self._worker is not None
         if execution is None:
             raise Killed
-        worker, self._worker = self._worker, None  # what follows is the work of others
-        runs.requeue(self.memory, worker.id, KILLED)
-        self._worker = worker
+        worker = self._worker
+        self.memory.apart(lambda: runs.requeue(self.memory, worker.id, KILLED))
         execution.interrupt(Lost())
 
 

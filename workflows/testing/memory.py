@@ -6,7 +6,7 @@ refuses, and says to use real servers.
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -23,17 +23,20 @@ _READS = {
 }  # fmt: skip
 INSTEAD = "test it with real servers: docs/testing-workflows.md says how"
 
+NewSession = Callable[[], AbstractContextManager[Any]]  # of SQLAlchemy
 Wrote = Callable[[str, Row], None]  # is called after each write has committed, with the statement and its values
 
 
 class Memory(Database):
-    """What the test kit's Celeriac has for a database. `wrote` hears of each commit."""
+    """What the test kit's Celeriac has for a database. `wrote` hears of each commit; `new_session` opens the shop's own
+    database, for steps with `transaction=True`."""
 
-    def __init__(self, wrote: Wrote):
+    def __init__(self, wrote: Wrote, new_session: NewSession | None = None):
         self.tables = Tables()
-        self._wrote = wrote
+        self._wrote, self._new_session = wrote, new_session
         self._lock = threading.RLock()
         self._open: list[tuple[str, Row]] | None = None  # what the open transaction has written so far
+        self._then: list[Callable[[], object]] = []  # what is done once it has ended
 
     def all(self, statement: str, /, **values: Any) -> list[Row]:
         with self._lock:
@@ -62,8 +65,19 @@ class Memory(Database):
                 raise
             finally:
                 written, self._open = self._open, None
+                acts, self._then = self._then, []
+                for act in acts:
+                    act()
         for handle, values in written[-1:]:
             self._wrote(handle, values)
+
+    def apart(self, act: Callable[[], object]) -> None:
+        """Does what is no part of the transaction that may be open: now, or when that has ended."""
+        with self._lock:
+            if self._open is not None:
+                self._then.append(act)
+                return
+        act()
 
     @contextmanager
     def together(self) -> Iterator[Transaction]:
@@ -78,8 +92,11 @@ class Memory(Database):
 
     @contextmanager
     def unit_of_work(self) -> Iterator[tuple[Any, Transaction]]:
-        _refuse("a step with transaction=True has tables of its own in Postgres")
-        yield
+        if self._new_session is None:
+            _refuse("a step with transaction=True needs Inline(new_session=...), which opens the shop's own database")
+        with self.transaction() as transaction, self._new_session() as session:
+            yield session, transaction
+            session.commit()
 
     def session(self) -> NoReturn:
         _refuse("there are no connections here")
