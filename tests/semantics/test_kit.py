@@ -65,6 +65,7 @@ STORIES = [
     Story("children.one"), Story("children.fan-out", {"width": 5}), Story("children.nested", {"depth": 3}),
     Story("children.tolerate", {"tolerated": 1}), Story("children.tolerate", {"tolerated": 0}),
     Story("children.errors-as-values"), Story("children.fail-fast"), Story("children.catches"),
+    Story("children.relies", {"width": 1}),
     Story("children.family", {"is_failing": True}), Story("children.family", {"is_failing": False}, [cancel]),
     Story("crashes.chain"), Story("crashes.retries"), Story("crashes.children"), Story("crashes.parallel"),
     Story("crashes.waits", acts=[pay, say("hello"), answer(result="yes")]), Story("crashes.saga-fails"),

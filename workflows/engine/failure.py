@@ -6,7 +6,7 @@ import traceback
 from functools import cache
 from typing import Any, NotRequired, TypedDict
 
-from ..errors import RetryAfter, StepError
+from ..errors import RetryAfter, RunError, StepError
 
 MESSAGE_LIMIT = 10_000  # characters
 SIGNAL_EXIT = -128  # billiard exits with signal number - 256
@@ -61,7 +61,7 @@ def failed_step(error: BaseException | None) -> str | None:
     """The key of the step that this exception came from: itself, or what it was raised from or while handling."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, StepError):
+        if isinstance(error, StepError | RunError) and error.step:
             return error.step
         seen.add(id(error))
         error = error.__cause__ or error.__context__

@@ -135,7 +135,7 @@ class _Play:
         return Ending(
             status=row.status,
             result=IDS.sub(lambda found: names[found[0]], repr(self._same(self.result))),
-            error=error and f"{error['type']}: {error['message']}".replace(run.id, "<run>"),
+            error=error and IDS.sub("<id>", f"{error['type']}: {error['message']}"),
             steps={step["key"].replace(run.id, "<run>"): step["status"] for step in memory.tables.steps_of(row.id)},
             runs=sorted((each.workflow, each.status) for each in self.inline.runs()),
             metadata=IDS.sub(lambda found: names[found[0]], row.metadata),

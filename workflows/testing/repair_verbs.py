@@ -3,6 +3,7 @@
 The prose of each stands there. What is left out here: copies (replay and fork), and steps that are supplied by hand.
 """
 
+import json
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -48,6 +49,25 @@ def retry(tables: Tables, *, id: UUID, actor: str | None) -> list[Row]:
         if step["kind"] == "compensation" or step["key"] in undone:
             del tables.steps[id, step["key"]]
     return [row]
+
+
+def reopen_children(tables: Tables, *, id: UUID) -> list[Row]:
+    by = json.loads(tables.runs[id]["error"] or "{}").get("step")
+    steps = tables.steps_of(id)
+    gathered = [json.loads(step["output"] or "[]") for step in steps if step["name"] == "gather"]
+    reopened = []
+    for step in steps:
+        is_blamed = step["key"] == by or any(by in keys and step["key"] in keys for keys in gathered)
+        if (step["kind"], step["status"]) != ("child", "failed") or not is_blamed:
+            continue
+        child = tables.runs[step["child_id"]]
+        has_completed = child["status"] == status.COMPLETED
+        if has_completed or child["status"] not in (status.CANCELLED, status.EXPIRED):
+            output, finished_at = (child["output"], tables.now) if has_completed else (None, None)
+            told = {"output": output, "finished_at": finished_at, "error": None, "is_awaited": False}
+            step.update(status="completed" if has_completed else "waiting", **told)
+            reopened.append({"child_id": child["id"]})
+    return reopened
 
 
 def pause(tables: Tables, *, id: UUID, actor: str | None, note: str | None) -> list[Row]:

@@ -260,6 +260,8 @@ def reopen(tables: Tables, run: Row) -> None:
         return
     for step in tables.steps_of(run["id"]):
         step["is_optional"] |= step["seq"] > failed["seq"]
+    if failed["kind"] == "child":
+        return
     lasted = failed["wake_at"] and failed["wake_at"] - failed["started_at"]
     failed.update(finished_at=None, spent=failed["attempts"], wake_at=lasted and tables.now + lasted)
     if failed["kind"] in ("step", "transaction"):
