@@ -77,6 +77,7 @@ STORIES = [
     Story("retries.give-up-on"), Story("retries.retry-after"), Story("retries.later"), Story("retries.run"),
     Story("sagas.fails"), Story("sagas.waits", acts=[cancel]), Story("sagas.stuck"),
     Story("signals.catches-exceptions"), Story("signals.catches-everything", acts=[say("hello")]),
+    Story("signals.no-exception", {"where": "step"}), Story("signals.no-exception", {"where": "workflow"}),
     Story("signals.wait-in-a-body", {"how": "sleep"}), Story("signals.wait-in-a-body", {"how": "child"}),
     Story("sleeps.nap", {"seconds": 0.1}), Story("sleeps.past"), Story("sleeps.quick", {"n": 3}),
     Story("steps.replayed"), Story("steps.typed"), Story("steps.inline"), Story("steps.nested"), Story("steps.unkept"),

@@ -51,7 +51,10 @@ def words_of(error: BaseException) -> str:
 
 
 def ends_the_process(error: BaseException) -> bool:
-    """Whether this is a signal on its way (Celery's pools turn SIGTERM into a SystemExit), not the code's own exit."""
+    """Whether this is a signal on its way (Celery's pools turn SIGTERM into a SystemExit), or the end of a greenlet.
+    Whatever else is no Exception is the code's own doing: its exit, asyncio's CancelledError, a Timeout of gevent."""
+    if isinstance(error, KeyboardInterrupt | GeneratorExit) or type(error).__name__ == "GreenletExit":
+        return True
     if not isinstance(error, SystemExit):
         return False
     return type(error) is not SystemExit or (isinstance(error.code, int) and error.code <= SIGNAL_EXIT)
