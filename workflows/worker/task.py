@@ -138,7 +138,7 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, e
 
 
 def _break_off(durable: "Celeriac", worker: "WorkerProcess", run: RunRow, error: BaseException) -> None:
-    """An execution without an outcome, as where a signal ends the process. Should that live on, it would hold the run for
+    """An execution had no outcome, as where a signal ends the process. Should that live on, it would hold the run for
     ever; so the run counts as lost at once."""
     cause = f"its execution broke off ({type(error).__name__})"
     try:
