@@ -4,38 +4,25 @@ The engine is the one of the workers (`worker.task.perform`); what stands in are
 is whoever moves the clock.
 """
 
-import logging
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from celery import Celery
-
 from ...state import runs, status
 from ...state.database import Row
-from ...state.ids import public
-from ...state.runs import RunRow
 from .. import registry
-from ..application import Celeriac
-from ..dispatch.buckets import Hear, Ticket
-from ..dispatch.dispatcher import Dispatcher
 from ..engine.execution import Execution, current_execution, watched
 from ..engine.outcome import Lost
 from ..errors import UsageError
 from ..operate import repairs
 from ..run import Run
 from ..settings import Settings
-from ..signals.code_spans import CodeSpans
-from ..signals.logbook import Logbook
 from ..worker.process import WorkerProcess
 from ..worker.task import perform
-from .memory import INSTEAD, Memory, NewSession
-
-log = logging.getLogger(__name__)
+from .memory import Memory, NewSession
+from .stand_ins import InlineCeleriac
 
 KILLED = "the test killed its worker"
 EXECUTIONS = 1000  # after which runs that start each other without end are a fault of the test
@@ -94,7 +81,7 @@ class Inline:
         self.story: list[tuple[str, UUID, str]] = []  # "begun" (a body) or "kept" (its result), run, key
 
     def __enter__(self) -> "Inline":
-        self.durable = _Durable(self, self._settings)
+        self.durable = InlineCeleriac(self.memory, self._settings, self._finish)
         self._stack.callback(self.durable.close)
         self._stack.enter_context(registry.stood_in(self.durable))
         self._stack.enter_context(watched(self._begins))
@@ -165,6 +152,12 @@ class Inline:
         found = [id for id, row in self.memory.tables.runs.items() if workflow in (None, row["workflow"])]
         return [run for id in found if (run := self.durable.get(id)) is not None]
 
+    def _finish(self, run_id: UUID) -> None:
+        """Who waits for the end of a run is the one who brings it about."""
+        run = self.durable.get(run_id)
+        assert run is not None
+        self.finish(run)
+
     def _execute_one(self) -> bool:
         ready = [
             row for row in self.memory.tables.runs.values()
@@ -229,108 +222,3 @@ class Inline:
         worker = self._worker
         self.memory.apart(lambda: runs.requeue(self.memory, worker.id, KILLED))
         execution.interrupt(Lost())
-
-
-class _Durable(Celeriac):
-    """The Celeriac of an Inline: its own Celery app, memory for a database, and nobody to tell."""
-
-    def __init__(self, inline: Inline, settings: Settings):
-        self._inline, self._settings = inline, settings
-        super().__init__(Celery("inline", set_as_current=False))
-
-    @cached_property
-    def settings(self) -> Settings:
-        return self._settings
-
-    @cached_property
-    def database(self) -> Memory:
-        return self._inline.memory
-
-    @cached_property
-    def dispatcher(self) -> Dispatcher:
-        return _NoQueues(self._inline)
-
-    @cached_property
-    def logbook(self) -> Logbook:
-        return _NoLogbook()
-
-    @cached_property
-    def code_spans(self) -> CodeSpans:
-        return _NoSpans(self)
-
-    def start(self, workflow: Any, payload_: Any, options: Any, source: Any = None) -> Run:
-        if options.get("session") is not None:
-            raise UsageError(f"a trigger with session= is part of a transaction in Postgres: {INSTEAD}")
-        return super().start(workflow, payload_, options, source)
-
-
-class _NoQueues(Dispatcher):
-    """In memory a queued row is all it takes."""
-
-    def __init__(self, inline: Inline):
-        self._inline = inline
-
-    def offer(self, queued: Any) -> None:
-        pass
-
-    def release(self, queue: str, ticket: Ticket, ended: UUID | None = None) -> None:
-        pass
-
-    def move_on(self, run: RunRow, ticket: Ticket) -> list[Ticket]:
-        return []
-
-    def give_back(self, run: RunRow) -> None:
-        pass
-
-    def withdraw(self, run: RunRow) -> None:
-        pass
-
-    def withhold(self, run: RunRow) -> None:
-        pass
-
-    def listen(self, run_id: UUID) -> AbstractContextManager[Hear]:
-        return self._executing(run_id)
-
-    def close(self) -> None:
-        pass
-
-    @contextmanager
-    def _executing(self, run_id: UUID) -> Iterator[Hear]:
-        """Who waits for the end of a run is the one who brings it about."""
-
-        def hear(seconds: float) -> str:
-            run = self._inline.durable.get(run_id)
-            assert run is not None
-            self._inline.finish(run)
-            return ""
-
-        yield hear
-
-
-class _NoLogbook(Logbook):
-    """What is said about a run goes to the log of this process alone."""
-
-    def __init__(self) -> None:
-        pass
-
-    def note(self, run: RunRow, level: int, message: str) -> None:
-        log.log(level, "%s %s", public("run", run.id), message)
-
-    def tell(self, logger: logging.Logger, level: int, run: RunRow, message: str) -> None:
-        logger.log(level, "%s %s", public("run", run.id), message)
-
-    def hurry(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class _NoSpans(CodeSpans):
-    """Spans of the shop's code go where the shop sends them."""
-
-    def watch(self) -> None:
-        pass
-
-    def write(self, run: RunRow) -> None:
-        pass
