@@ -32,20 +32,25 @@ def with_orphans(db: Executor, seconds: float, now: datetime | None = None) -> l
     return [row["id"] for row in db.all(SQL.with_orphans, seconds=seconds, now=now, limit=BATCH)]
 
 
-def retry(db: Transactional, id: UUID, actor: str | None = None) -> list[RunRow]:
-    """The same run from its failed step, and after it the children by whose failure it failed, and theirs. Nothing: it
-    is not failed, timed_out or crashed."""
+def retry(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
+    """The same run from its failed step. None: it is not failed, timed_out or crashed."""
+    return one(db, SQL.retry, id=id, actor=actor)
+
+
+def retry_family(db: Transactional, id: UUID, actor: str | None = None) -> list[RunRow]:
+    """The same run from its failed step; where that is a child, the child too, and so on down. Of a canvas those that
+    were cancelled, expired or deleted are started anew.
+
+    Returns those that moved, it is the first of them; nothing, where it is not failed, timed_out or crashed.
+    """
     with db.transaction() as transaction:
-        level = retried = _retried(transaction, [id], "retried by hand", actor)
-        while ids := [row.id for row in level if '"children"' in (row.error or "")]:
-            children = [row["id"] for row in transaction.all(SQL.to_be_retried_with, ids=ids)]
-            level = _retried(transaction, children, "retried with its parent", actor)
-            retried = [*retried, *level]
-    return retried
-
-
-def _retried(db: Executor, ids: list[UUID], cause: str, actor: str | None) -> list[RunRow]:
-    return many(db, SQL.retry, ids=ids, cause=cause, actor=actor) if ids else []
+        row = retry(transaction, id, actor)
+        if row is None:
+            return []
+        children = transaction.all(SQL.reopen_children, id=id)
+        if '"children"' in (row.error or ""):
+            transaction.all(SQL.renew_children, id=id, attempt=row.attempt)
+        return [row, *(each for child in children for each in retry_family(transaction, child["child_id"], actor))]
 
 
 def reschedule(

@@ -38,58 +38,56 @@ where p.finished_at > coalesce(%(now)s::timestamptz, now()) - %(seconds)s * inte
 limit %(limit)s;
 
 -- name: retry
--- The same runs go on from their failed steps, all finished steps are kept, but for those that were undone. Children by
--- whose failure a run failed (its error names their keys) are waited for again, see `to_be_retried_with`; one that has
--- completed since is taken as it is. One that was cancelled, expired, or was deleted is started anew, under the key that it
--- leaves. What `gather` had decided on is open again.
+-- The same run goes on from its failed step, all finished steps are kept, but for those that were undone.
 with moved as (
     update celeriac.runs set
-        status = 'queued', cause = %(cause)s, actor = %(actor)s, attempt = attempt + 1,
+        status = 'queued', cause = 'retried by hand', actor = %(actor)s, attempt = attempt + 1,
         max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, queued_at = now(), finished_at = null,
         cancel_requested_at = null, terminate_requested_at = null, expires_at = null, deadline_at = null,
         verdict = null, has_cleanup = false
-    where id = any (%(ids)s) and status in ('failed', 'timed_out', 'crashed')
+    where id = %(id)s and status in ('failed', 'timed_out', 'crashed')
     returning *
 ), {{reopened}}, redone as (
     delete from celeriac.steps as s using moved
     where s.run_id = moved.id and (s.kind = 'compensation' or exists (
         select from celeriac.steps as undo
         where undo.run_id = s.run_id and undo.key = s.key || '#undo' and undo.status = 'completed'))
-), failed_with as (
-    select s.run_id, s.key, s.seq, s.child_id, c.status = 'completed' as is_mended, c.output, moved.attempt,
-        moved.error ->> 'step' as step, c.id is null or c.status in ('cancelled', 'expired') as is_gone
-    from moved cross join lateral json_array_elements_text(moved.error -> 'children') as child (key)
-    join celeriac.steps as s
-        on s.run_id = moved.id and s.key = child.key and s.kind = 'child' and s.status = 'failed'
-    left join celeriac.runs as c on c.id = s.child_id
-), awaited_again as (
-    update celeriac.steps as s set
-        status = case when f.is_mended then 'completed' else 'waiting' end, error = null,
-        output = case when f.is_mended then f.output end, finished_at = case when f.is_mended then now() end
-    from failed_with as f where s.run_id = f.run_id and s.key = f.key and not f.is_gone
-), detached as (
-    update celeriac.runs as c set parent_step = format('%%s, before attempt %%s', f.key, f.attempt)
-    from failed_with as f where c.id = f.child_id and f.is_gone
-), forgotten as (
-    delete from celeriac.steps as s using failed_with as f
-    where s.run_id = f.run_id and (s.key = f.key and f.is_gone
-        or s.kind = 'step' and s.name = 'gather' and s.seq > f.seq and s.output::jsonb ? f.key)
-), not_asked_again as (
-    update celeriac.steps as s set is_optional = true
-    from (select f.run_id, f.step, min(f.seq) as seq from failed_with as f group by f.run_id, f.step) as first
-    where s.run_id = first.run_id and s.seq > first.seq and not s.is_optional and s.key is distinct from first.step
-        and not exists (select from failed_with as f where f.run_id = s.run_id and f.key = s.key)
-        and not (s.kind = 'step' and s.name = 'gather')
 )
 select * from moved;
 
--- name: to_be_retried_with
--- The children that runs which were just retried wait for again, and that have ended.
-select c.id from celeriac.runs as r
-cross join lateral json_array_elements_text(r.error -> 'children') as child (key)
-join celeriac.steps as s on s.run_id = r.id and s.key = child.key and s.kind = 'child' and s.status = 'waiting'
-join celeriac.runs as c on c.id = s.child_id and c.finished_at is not null
-where r.id = any (%(ids)s);
+-- name: reopen_children
+-- A run that is retried waits again for the child by which it failed, and for those that had failed with it in one
+-- `gather`, or that its error names; it has what has completed since. Left out are those that were cancelled, and a
+-- fork's, which are not its own.
+with blamed as (
+    select s.key, s.child_id from celeriac.runs as r join celeriac.steps as s on s.run_id = r.id
+    where r.id = %(id)s and s.kind = 'child' and s.status = 'failed' and (
+        s.key = r.error ->> 'step' or (r.error -> 'children')::jsonb ? s.key or exists (
+            select from celeriac.steps as g
+            where g.run_id = r.id and g.kind = 'step' and g.name = 'gather' and g.status = 'completed'
+                and g.output::jsonb @> jsonb_build_array(r.error ->> 'step', s.key)))
+)
+update celeriac.steps as s set
+    status = case when c.status = 'completed' then 'completed' else 'waiting' end, error = null,
+    output = case when c.status = 'completed' then c.output end,
+    finished_at = case when c.status = 'completed' then clock_timestamp() end, is_awaited = false
+from blamed join celeriac.runs as c on c.id = blamed.child_id
+where s.run_id = %(id)s and s.key = blamed.key
+    and (c.status = 'completed' or c.parent_id = %(id)s and c.status not in ('cancelled', 'expired'))
+returning c.id as child_id;
+
+-- name: renew_children
+-- What the error of a retried run names and `reopen_children` left out. Each leaves its key to one that is started anew.
+with gone as (
+    select s.key, c.id from celeriac.runs as r
+    join celeriac.steps as s on s.run_id = r.id and s.kind = 'child' and s.status = 'failed'
+    left join celeriac.runs as c on c.id = s.child_id and c.parent_id = r.id
+    where r.id = %(id)s and (r.error -> 'children')::jsonb ? s.key
+), detached as (
+    update celeriac.runs as c set parent_step = format('%%s, before attempt %%s', gone.key, %(attempt)s)
+    from gone where c.id = gone.id
+)
+delete from celeriac.steps as s using gone where s.run_id = %(id)s and s.key = gone.key;
 
 -- name: reschedule
 -- A delayed run gets another time; one that is past makes it start now. Its ttl counts from there, as before.

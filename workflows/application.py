@@ -36,6 +36,7 @@ from .signals.code_spans import CodeSpans
 from .signals.logbook import Logbook
 from .step import return_annotation
 from .tasks.adoption import adopt, shop_tasks
+from .tasks.codec import TAGGED
 from .tasks.durable_task import declare_task
 from .tasks.results import RunBackend
 from .tasks.task_workflow import TaskWorkflow
@@ -328,7 +329,7 @@ def _child_of(execution: Execution) -> Source:
 
 def _annotation_of(workflow: str) -> Any:
     known = registry.workflows().get(workflow)
-    return return_annotation(known.function) if known else Any
+    return TAGGED if known is None or known.speaks_celery else return_annotation(known.function)
 
 
 def trigger(name: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Run:

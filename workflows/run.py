@@ -12,14 +12,13 @@ from ..state import payload, runs, status, steps
 from ..state.ids import public
 from ..state.runs import RunRow
 from ..state.steps import StepRow
-from . import registry
 from .engine import suspension
 from .engine.execution import Execution, current_execution, execution_for
 from .errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, UsageError
 from .metadata import Metadata
 from .operate import repairs
 from .operate.why import Why, explain
-from .tasks import codec
+from .tasks.codec import TAGGED, decode
 
 if TYPE_CHECKING:
     from .application import Celeriac
@@ -97,7 +96,7 @@ class Run:
             return self._result_in(execution, timeout)
         self.wait(timeout)
         if self.row.status == status.COMPLETED:
-            return self._decoded(self.row.output)
+            return self._read(self.row.output)
         error = json.loads(self.row.error or "{}")
         raise run_error(self.row.status, self.id, error.get("type"), error.get("message", self.row.cause))
 
@@ -124,11 +123,16 @@ class Run:
     def outcome_of(self, step: StepRow) -> Any:
         """What the parent sees of this child, now that it has ended. Raises RunFailed and the like."""
         if step.status == steps.COMPLETED:
-            return self._decoded(step.output)
-        error = json.loads(step.error or "{}")
-        raised = run_error(error.get("run_status", status.FAILED), self.id, error.get("type"), error.get("message", ""))
-        raised.children = (step.key,)
-        raise raised
+            return self._read(step.output)
+        document = json.loads(step.error or "{}")
+        run_status = document.get("run_status", status.FAILED)
+        error = run_error(run_status, self.id, document.get("type"), document.get("message", ""))
+        error.step = step.key
+        raise error
+
+    def _read(self, output: str | None) -> Any:
+        text = output or "null"
+        return decode(text) if self._annotation is TAGGED else payload.decode(text, self._annotation)
 
     def wait(self, timeout: float | None = None) -> "Run":
         """Waits until the run has ended. Raises TimeoutError after `timeout` seconds; the run goes on."""
@@ -161,9 +165,8 @@ class Run:
         return self._moved(repairs.resume(self._durable, self._id))
 
     def retry(self, actor: str | None = None) -> "Run":
-        """The same run goes on from its failed step; finished steps are kept, those that were undone run again, and the
-        children by whose failure it failed are retried with it. One that has not failed, timed out or crashed stays as
-        it is."""
+        """The same run goes on from its failed step; finished steps are kept, those that were undone run again. One
+        that has not failed, timed out or crashed stays as it is."""
         return self._moved(repairs.retry(self._durable, self._id, actor))
 
     def reschedule(
@@ -216,12 +219,6 @@ class Run:
         if row is None:
             raise UsageError(f"{self.id} is not there any more: it was deleted after its retention")
         return Run(self._durable, row, self._annotation)
-
-    def _decoded(self, output: str | None) -> Any:
-        known = registry.workflows().get(self.workflow)
-        if known is None or known.speaks_celery:
-            return codec.decode(output or "null")
-        return payload.decode(output or "null", self._annotation)
 
     @property
     def _id(self) -> UUID:

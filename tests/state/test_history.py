@@ -18,7 +18,7 @@ def test_each_move_leaves_one_line_with_where_from_where_to_the_epoch_and_the_ca
     run = a_run.claim(a_run.new(delay_seconds=0.0))
     run = a_run.claim(runs.hand_off(a_run.database, run.id, run.epoch, "its worker shuts down"))
     runs.fail(a_run.database, run.id, run.epoch, "{}", "the function raised")
-    run = a_run.claim(repairs.retry(a_run.database, run.id, actor="ada")[0])
+    run = a_run.claim(repairs.retry(a_run.database, run.id, actor="ada"))
     runs.complete(a_run.database, run.id, run.epoch, "null")
     assert [
         (None, "queued", 0, "triggered"),
@@ -85,7 +85,7 @@ def test_the_error_of_each_failed_attempt_is_kept_also_after_the_run_has_complet
     runs.wake(a_run.database)
     run = a_run.claim(a_run.row(run.id))
     runs.fail(a_run.database, run.id, run.epoch, '{"type": "KeyError", "message": "second"}', "it raised")
-    run = a_run.claim(repairs.retry(a_run.database, run.id)[0])
+    run = a_run.claim(repairs.retry(a_run.database, run.id))
     completed = runs.complete(a_run.database, run.id, run.epoch, "null")
     assert completed is not None
     assert completed.error is None

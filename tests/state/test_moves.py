@@ -264,7 +264,7 @@ def test_a_retried_run_executes_again_what_was_undone_and_has_all_its_time_again
     runs.condemn(a_run.database, run.id, run.epoch, ERROR, "the function raised")
     a_run.checkpoint(run, "charge#undo", kind="compensation")
     runs.conclude(a_run.database, run.id, run.epoch, is_clean=True)
-    (retried,) = repairs.retry(a_run.database, run.id)
+    retried = repairs.retry(a_run.database, run.id)
     assert retried is not None
     assert (None, None, None) == (retried.verdict, retried.deadline_at, retried.cancel_requested_at)
     assert ["pack"] == [step.key for step in steps.of_run(a_run.database, run.id)]

@@ -182,7 +182,7 @@ def test_an_attempt_counts_as_begun_once_it_was_claimed_and_a_retry_as_fresh(lin
     held = line.claim(back)
     assert held is not None
     runs.fail(line.database, held.id, held.epoch, '{"step": null}', "it raised")
-    (again,) = repairs.retry(line.database, held.id)
+    again = repairs.retry(line.database, held.id)
     assert again is not None
     assert not again.is_begun
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,19 @@ def plain_fail() -> None:
 @workflow(name="tasks_shop.waits")
 def waits(name: str) -> str:
     return str(run_task(held.s(name)).result())
+
+
+@workflow(name="tasks_shop.values")
+def values() -> list[Any]:
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    got = echo.delay(moment).get()[0][0]
+    also = run_task(echo.s(moment)).result()[0][0]
+    sleep(0.01)
+    try:
+        fail.delay("in a workflow").get()
+    except ValueError as error:
+        return [got == moment, also == moment, str(error)]
+    return []
 
 
 @workflow(name="tasks_shop.order")

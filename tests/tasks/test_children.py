@@ -13,6 +13,14 @@ def test_a_workflow_waits_for_tasks_of_any_class_and_each_is_executed_once(shop,
     assert ["plain_retry o1 0", "plain_retry o1 1"] == [line for line in shop.lines() if line.startswith("plain_retry")]
 
 
+def test_values_and_errors_of_a_task_are_in_a_workflow_what_they_are_elsewhere(tasks):
+    assert [True, True, "('in a workflow', 42)"] == tasks.values.delay().result(timeout=20)
+
+
+def test_a_durable_task_is_triggered_by_name_like_any_workflow(tasks):
+    assert 3 == tasks.durable.trigger("tasks_shop.add", {"args": [1], "kwargs": {"y": 2}}).result(timeout=20)
+
+
 def test_the_workflow_holds_no_worker_while_its_task_is_executed(shop, tasks, wait_until):
     run = tasks.waits.delay("w1")
     wait_until(lambda: run.refresh().status == "waiting")

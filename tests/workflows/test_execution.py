@@ -1,5 +1,6 @@
 """What a run's code sees: each step once, whatever happens between, and one outcome."""
 
+import asyncio
 import json
 import math
 from collections.abc import Callable
@@ -40,6 +41,10 @@ class HasProperties(Exception):
     @property
     def message(self) -> str:
         return "from the property"
+
+
+class OwnBase(BaseException):
+    """As those that gevent and trio have."""
 
 
 class Unprintable(Exception):
@@ -220,7 +225,7 @@ def test_a_checkpoint_of_another_kind_is_refused_naming_it_and_the_run_can_be_re
     assert status.FAILED == failed.status
     assert "recorded 'other' as a step, the code now asks for a child of this name" in error_of(failed)["message"]
     is_new_code = False
-    (retried,) = repairs.retry(perform.database, failed.id)
+    retried = repairs.retry(perform.database, failed.id)
     assert retried is not None
     assert '"done"' == perform.finish(retried).output
 
@@ -355,8 +360,10 @@ def test_an_error_of_the_workflow_itself_names_no_step(perform: Any) -> None:
         (lambda: HasProperties("x"), ""),
         (lambda: OwnNew(7), "7"),
         (lambda: RecursionError("deep"), "deep"),
+        (lambda: asyncio.CancelledError("by another"), "by another"),
+        (lambda: OwnBase("no Exception"), "no Exception"),
     ],
-    ids=["unprintable", "NUL", "surrogate", "long", "exit", "group", "property", "new", "recursion"],
+    ids=["unprintable", "NUL", "surrogate", "long", "exit", "group", "property", "new", "deep", "cancelled", "base"],
 )
 @pytest.mark.parametrize("place", ["step", "workflow"])
 def test_whatever_is_raised_the_run_ends_failed_with_what_it_said(
@@ -566,7 +573,7 @@ def test_a_run_that_is_retried_by_hand_goes_on_from_its_failed_step(perform: Any
 
     failed = perform(sync)
     assert status.FAILED == failed.status
-    (retried,) = repairs.retry(perform.database, failed.id)
+    retried = repairs.retry(perform.database, failed.id)
     assert retried is not None
     run = perform.finish(retried)
     assert (status.COMPLETED, 2, None) == (run.status, run.attempt, run.error)

@@ -1,18 +1,17 @@
 """What people do with runs: pause, replay, fork, supply a result; and with many at once."""
 
 import json
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from celeriac import Queue, Retry, Run, create_token, gather, receive, sleep, step, wait_for_event, workflow
+from celeriac import Queue, Retry, Run, create_token, receive, sleep, step, wait_for_event, workflow
 from celeriac.beat.bulk import BulkService
 from celeriac.state import bulk as orders
 from celeriac.state import runs, status
 from celeriac.state.runs import Filter
-from celeriac.workflows.errors import PayloadInvalid, RunFailed, UsageError
+from celeriac.workflows.errors import PayloadInvalid, UsageError
 from celeriac.workflows.operate import bulk, repairs
 
 
@@ -322,61 +321,3 @@ def test_a_run_is_found_by_what_it_came_from(perform: Any, three: Any) -> None:
     again = handle(perform, run).replay()
     assert [again.row.id] == [each.id for each in runs.of_source(perform.database, "replay", f"run_{run.id.hex}")]
     assert timedelta(0) < again.row.created_at - run.created_at
-
-
-def ended(perform: Any, run: Any) -> Any:
-    """The run, once it and its children have been executed as often as they can be."""
-    while queued := perform.database.all(
-        "select id from celeriac.runs where status = 'queued' order by created_at, id"
-    ):
-        for row in queued:
-            perform.once(perform.row(row["id"]))
-    return perform.row(run.id)
-
-
-class TestARetryOfAParentThatFailedByItsChildren:
-    """The children are retried with it."""
-
-    @pytest.fixture
-    def outcomes(self) -> dict[str, list[Any]]:
-        """What each of the children does, in turn."""
-        return {"a": [ValueError("a is away"), "a"], "b": [ValueError("b is away"), "b"], "c": ["c"]}
-
-    @pytest.fixture
-    def child(self, outcomes: dict[str, list[Any]]) -> Any:
-        @workflow(name="child")
-        def child(name: str) -> str:
-            outcome = outcomes[name].pop(0)
-            if isinstance(outcome, Exception):
-                raise outcome
-            return str(outcome)
-
-        return child
-
-    def test_one_that_it_waited_for(self, perform: Any, child: Any) -> None:
-        @workflow(name="parent")
-        def parent() -> list[str]:
-            return [child.delay("c").result(), child.delay("a").result()]
-
-        failed = ended(perform, perform.start(parent))
-        assert ["child#2"] == json.loads(failed.error)["children"]
-        assert ["c", "a"] == json.loads(ended(perform, repairs.retry(perform.durable, failed.id)).output)
-
-    def test_those_that_it_gathered(self, perform: Any, child: Any) -> None:
-        @workflow(name="parent")
-        def parent() -> list[str]:
-            return gather(*child.map(["a", "b", "c"]))
-
-        failed = ended(perform, perform.start(parent))
-        assert ["a", "b", "c"] == json.loads(ended(perform, repairs.retry(perform.durable, failed.id)).output)
-
-    def test_none_whose_error_it_handled(self, perform: Any, child: Any, outcomes: dict[str, list[Any]]) -> None:
-        @workflow(name="parent")
-        def parent() -> str:
-            with suppress(RunFailed):
-                child.delay("a").result()
-            return str(child.delay("b").result())
-
-        failed = ended(perform, perform.start(parent))
-        assert '"b"' == ended(perform, repairs.retry(perform.durable, failed.id)).output
-        assert ["a"] == outcomes["a"]

@@ -3,7 +3,6 @@
 import json
 import sys
 import traceback
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, NotRequired, TypedDict
 
@@ -16,7 +15,7 @@ TRACEBACK_LIMIT = 40_000  # characters; the middle is left out, both ends tell t
 
 class ErrorDocument(TypedDict):
     """An error as JSON. `step` is the key of the step it came from, `retry_after_seconds` what a RetryAfter said,
-    `children` the keys of the children that it came from."""
+    `children` (of a canvas) the keys of all children that failed."""
 
     type: str
     message: str
@@ -36,8 +35,6 @@ def error_document(error: BaseException, step: str | None = None) -> str:
     }
     if isinstance(error, RetryAfter):
         document["retry_after_seconds"] = error.seconds
-    if children := failed_children(error):
-        document["children"] = list(children)
     return json.dumps(document)
 
 
@@ -56,7 +53,10 @@ def words_of(error: BaseException) -> str:
 
 
 def ends_the_process(error: BaseException) -> bool:
-    """Whether this is a signal on its way (Celery's pools turn SIGTERM into a SystemExit), not the code's own exit."""
+    """Whether this is a signal on its way (Celery's pools turn SIGTERM into a SystemExit), or the end of a greenlet.
+    Whatever else is no Exception is the code's own doing: its exit, asyncio's CancelledError, a Timeout of gevent."""
+    if isinstance(error, KeyboardInterrupt | GeneratorExit) or type(error).__name__ == "GreenletExit":
+        return True
     if not isinstance(error, SystemExit):
         return False
     return type(error) is not SystemExit or (isinstance(error.code, int) and error.code <= SIGNAL_EXIT)
@@ -64,20 +64,13 @@ def ends_the_process(error: BaseException) -> bool:
 
 def failed_step(error: BaseException | None) -> str | None:
     """The key of the step that this exception came from: itself, or what it was raised from or while handling."""
-    return next((each.step for each in _led_to(error) if isinstance(each, StepError)), None)
-
-
-def failed_children(error: BaseException | None) -> tuple[str, ...]:
-    """The keys of the children that this exception came from, as `failed_step`."""
-    return next((each.children for each in _led_to(error) if isinstance(each, RunError)), ())
-
-
-def _led_to(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        yield error
+        if isinstance(error, StepError | RunError) and error.step:
+            return error.step
         seen.add(id(error))
         error = error.__cause__ or error.__context__
+    return None
 
 
 def step_error(step: str, document: str) -> StepError:

@@ -72,11 +72,11 @@ def resume(durable: "Celeriac", id: UUID) -> RunRow | None:
 
 
 def retry(durable: "Celeriac", id: UUID, actor: str | None = None) -> RunRow | None:
-    """The same run from its failed step: one that failed, timed out or crashed. Steps that were undone run again, and
-    so do the children by whose failure it failed."""
-    retried = repairs.retry(durable.database, id, actor)
-    durable.dispatcher.offer(retried)
-    return retried[0] if retried else None
+    """The same run from its failed step: one that failed, timed out or crashed. Steps that were undone run again. Where
+    it failed by a child, that is retried as well."""
+    moved = repairs.retry_family(durable.database, id, actor)
+    durable.dispatcher.offer(moved)
+    return moved[0] if moved else None
 
 
 def reschedule(
@@ -143,14 +143,15 @@ def supply(durable: "Celeriac", id: UUID, key: str, value: Any, actor: str | Non
     with durable.database.transaction() as transaction:
         step = repairs.supply(transaction, id, key, text, actor)
         if step is not None:
-            moved: list[RunRow | None] = [*repairs.retry(transaction, id, actor)] or [
-                repairs.reschedule(transaction, id, run_at=None, delay_seconds=0.0, actor=actor)
-            ]
+            moved = repairs.retry(transaction, id, actor) or repairs.reschedule(
+                transaction, id, run_at=None, delay_seconds=0.0, actor=actor
+            )
         elif waits.supply(transaction, id, key, text, actor):
-            step, moved = waits.look(transaction, id, [key])[0], [runs.get(transaction, id)]
+            step, moved = waits.look(transaction, id, [key])[0], runs.get(transaction, id)
         else:
             return None
-    durable.dispatcher.offer([run for run in moved if run is not None])
+    if moved is not None:
+        durable.dispatcher.offer([moved])
     return step
 
 

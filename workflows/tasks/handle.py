@@ -2,18 +2,23 @@
 
 from typing import Any
 
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import _state
+from celery.exceptions import TaskRevokedError
 from celery.result import AsyncResult
 
 from ...state import runs
 from ...state.ids import public
 from .. import registry
 from ..engine.execution import current_execution
-from ..errors import UsageError
+from ..errors import RunCancelled, RunCrashed, RunError, RunTimedOut, UsageError
 from ..run import Run
 from .at_work import task_at_work
 from .calls import run_id
+from .results import made_again
 from .revoking import revoke
+
+ENDED = {RunCancelled: TaskRevokedError, RunCrashed: WorkerLostError, RunTimedOut: TimeLimitExceeded}
 
 
 class TaskResult(AsyncResult):  # type: ignore[type-arg]
@@ -38,7 +43,8 @@ class TaskResult(AsyncResult):  # type: ignore[type-arg]
     def get(  # type: ignore[override]
         self, timeout: float | None = None, propagate: bool = True, **options: Any
     ) -> Any:
-        """Waits for the result, as in Celery. In a workflow the run is suspended for as long as its child takes. In the
+        """Waits for the result, as in Celery. In a workflow the run is suspended for as long as its child takes; what
+        that raised is raised here, in its own class where that is loaded. In the
         code of a task it is refused, as in Celery, unless `disable_sync_subtasks=False` says that it is meant; then the
         run of that task is suspended, and its code is executed again from its top."""
         if self._run is None or current_execution() is None:
@@ -50,10 +56,12 @@ class TaskResult(AsyncResult):  # type: ignore[type-arg]
             )
         try:
             return self._run.result(timeout)
-        except Exception as error:
-            if propagate:
-                raise
-            return error
+        except RunError as error:
+            kind = next((kind for ended, kind in ENDED.items() if isinstance(error, ended)), None)
+            raised = made_again(error.type, kind, [error.message], error.message)
+            if not propagate:
+                return raised
+            raise raised from error
 
     @property
     def children(self) -> list[AsyncResult[Any]]:  # type: ignore[override]

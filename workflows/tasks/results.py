@@ -6,7 +6,7 @@ there is nothing to configure besides; plain tasks of such an app have no result
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -189,11 +189,14 @@ def meta_of(task_id: str, row: RunRow) -> dict[str, Any]:
 def exception_of(row: RunRow, error: dict[str, Any]) -> BaseException:
     """The exception that a recorded error was, of its own class where that is loaded here."""
     name, message = str(error["type"]), error["message"]
-    kind: Any = ERRORS.get(name) or ERRORS.get(row.status) or loaded_class(name)
-    if kind is None:
-        kind = create_exception_cls(name.rpartition(".")[2], __name__)
+    return made_again(name, ERRORS.get(row.status), decode(json.dumps(error.get("args", [message]))), message)
+
+
+def made_again(name: str, kind: Any, args: Sequence[Any], message: str) -> BaseException:
+    """An exception of the class of this name, or of `kind`, with these arguments."""
+    kind = ERRORS.get(name) or kind or loaded_class(name) or create_exception_cls(name.rpartition(".")[2], __name__)
     try:
-        raised: BaseException = kind(*decode(json.dumps(error.get("args", [message]))))
+        raised: BaseException = kind(*args)
     except Exception:  # an __init__ that wants what was not kept
         raised = Exception(f"{name}({message})")
     return raised
