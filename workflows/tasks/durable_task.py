@@ -44,7 +44,7 @@ class DurableTask(Task):  # type: ignore[type-arg]
         link_error: Any = None,
         shadow: str | None = None,
         **options: Any,
-    ) -> AsyncResult[Any]:
+    ) -> "AsyncResult[Any]":
         """Starts a run. Inside a workflow it is a child, started once however often the line is replayed; inside a task
         once for each attempt of it.
 

@@ -64,7 +64,7 @@ class TaskResult(AsyncResult):  # type: ignore[type-arg]
             raise raised from error
 
     @property
-    def children(self) -> list[AsyncResult[Any]]:  # type: ignore[override]
+    def children(self) -> "list[AsyncResult[Any]]":  # type: ignore[override]
         """What the task started, oldest first."""
         durable = registry.of_app(self.app)
         found = runs.find(durable.database, runs.Filter(parent_id=run_id(self.id)), limit=1000)
