@@ -22,8 +22,11 @@ from .dispatch.outbox import Outbox
 from .dispatch.publisher import Publisher
 from .engine.execution import Execution
 from .errors import UsageError
+from .operate.broker import Broker
 from .operate.control import QueueControl
+from .operate.remote import Remote
 from .operate.why import Why, explain
+from .operate.workers import Workers
 from .options import Options
 from .outbound.address_guard import Guard
 from .outbound.subscriptions import SubscriptionControl
@@ -104,6 +107,21 @@ class Celeriac:
     def code_spans(self) -> CodeSpans:
         """Where the spans go that code makes inside runs."""
         return CodeSpans(self)
+
+    @cached_property
+    def remote(self) -> Remote:
+        """Celery's remote control."""
+        return Remote(self.app, self.settings.redis_timeout_seconds)
+
+    @property
+    def remote_workers(self) -> Workers:
+        """What Celery workers tell of themselves, and what operators have them do."""
+        return Workers(self)
+
+    @property
+    def broker(self) -> Broker:
+        """The lists of Celery's broker."""
+        return Broker(self)
 
     @cached_property
     def outbox(self) -> Outbox:
