@@ -22,6 +22,7 @@ from .page.schedules import blueprint as schedule_page
 from .page.settings import blueprint as settings_page
 from .page.subscriptions import blueprint as subscription_page
 from .page.webhooks import blueprint as webhook_page
+from .page.workers import blueprint as worker_page
 from .page.workflows import blueprint as workflow_page
 from .reference.openapi import blueprint as openapi
 from .reference.page import blueprint as reference_page
@@ -46,6 +47,7 @@ from .rest.signals import blueprint as signals
 from .rest.stream import blueprint as stream
 from .rest.subscriptions import blueprint as subscriptions
 from .rest.traces import blueprint as traces
+from .rest.workers import blueprint as workers
 
 PROGRAMS = (  # what answers programs
     runs,
@@ -56,6 +58,7 @@ PROGRAMS = (  # what answers programs
     queues,
     schedules,
     catalogue,
+    workers,
     hooks,
     endpoints,
     deliveries,
@@ -82,6 +85,7 @@ PAGES = (
     schedule_page,
     webhook_page,
     subscription_page,
+    worker_page,
     error_page,
     event_page,
     log_page,

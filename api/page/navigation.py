@@ -37,7 +37,7 @@ PLACES = (
     Place(1, "Events", "event_page.index", "e", "event", ("event_page",)),
     Place(1, "Errors", "error_page.index", "x", "failed", ("error_page",)),
     Place(1, "Logs", "log_page.index", "l", "lines", ("log_page",)),
-    Place(2, "Workers", "page.workers", "k", "worker"),
+    Place(2, "Workers", "worker_page.index", "k", "worker", ("worker_page",)),
     Place(2, "Bulk actions", "bulk_page.index", "b", "stack", ("bulk_page",)),
     Place(2, "API", "reference_page.show", "a", "braces", ("reference_page",)),
     Place(2, "Settings", "settings_page.index", "t", "settings", ("settings_page",)),

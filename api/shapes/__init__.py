@@ -17,6 +17,7 @@ from . import (
     subscriptions,
     traces,
     webhooks,
+    workers,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "subscriptions",
     "traces",
     "webhooks",
+    "workers",
 ]

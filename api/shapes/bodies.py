@@ -340,3 +340,54 @@ class RotationBody(TypedDict, total=False):
     secret: str | None
     overlap_seconds: Span
     """For which the secrets before it sign beside it"""
+
+
+Processes = Annotated[int, Words(minimum=1, maximum=1000)]
+Name = Annotated[str, Words(minLength=1, maxLength=500)]
+
+
+class ProcessesBody(TypedDict):
+    """By how many processes, or threads, a pool is made larger or smaller."""
+
+    processes: NotRequired[Processes]
+    """Default: 1"""
+
+
+class AutoscaleBody(TypedDict):
+    """Between how many processes a pool has."""
+
+    least: Annotated[int, Words(minimum=0, maximum=1000)]
+    most: Processes
+
+
+class ConsumerBody(TypedDict):
+    """A list of the broker."""
+
+    queue: Annotated[str, Words(minLength=1, maxLength=500, examples=["celery"])]
+
+
+class RateLimitBody(TypedDict):
+    """How often a worker starts a task."""
+
+    task: Name
+    rate: Annotated[str, Words(examples=["100/m"])]
+    """`10/s`, `100/m`, `1000/h`; `0`: as often as it comes"""
+
+
+class TimeLimitBody(TypedDict):
+    """How long a task may take in a worker."""
+
+    task: Name
+    soft: NotRequired[Span | None]
+    """Seconds, after which it gets SoftTimeLimitExceeded"""
+    hard: NotRequired[Span | None]
+    """Seconds, after which its process is killed"""
+
+
+class RevokeBody(TypedDict):
+    """A plain task that is not to be executed."""
+
+    task_id: Name
+    terminate: NotRequired[bool]
+    """If this worker executes it, its process gets the signal"""
+    signal: NotRequired[Annotated[str, one_of("SIGTERM", "SIGKILL", "SIGINT", "SIGQUIT", "SIGUSR1")]]

@@ -71,7 +71,8 @@ class Workers:
     def one(self, name: str) -> Node:
         """One, with all that it tells; its configuration without secrets."""
         with self._durable.remote.conversation() as said:
-            return self._known(name, self._nodes(said, [name], ALSO))
+            node: Node = self._known(name, self._nodes(said, [name], ALSO))
+            return node
 
     def shut_down(self, name: str) -> str:
         """It ends what it executes, hands over runs at their next checkpoint, and exits. Nothing starts it again."""
@@ -106,8 +107,8 @@ class Workers:
 
     def rate_limit(self, name: str, task: str, rate: str) -> str:
         """Starts of a task by this worker: "10/s", "100/m", "1000/h"; "0": as many as come."""
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?(/[smh])?", rate):
-            raise UsageError(f"rate: {rate[:50]!r} is none: give 10/s, 100/m, 1000/h, or 0 for no limit")
+        if not isinstance(rate, str) or not re.fullmatch(r"\d{1,9}(\.\d{1,9})?(/[smh])?", rate):
+            raise UsageError(f"rate: {str(rate)[:50]!r} is none: give 10/s, 100/m, 1000/h, or 0 for no limit")
         return self._order(name, "rate_limit", task_name=_word("task", task), rate_limit=rate)
 
     def time_limit(self, name: str, task: str, soft: float | None, hard: float | None) -> str:
@@ -148,17 +149,17 @@ class Workers:
         durable = {row["name"] for row in workers.alive(self._durable.database)}
         about = said.ask(ABOUT, [name for name in found if name in durable])
         more = {each: said.ask(each, found) for each in also}
-        hidden = Redaction.of(self._durable) if also else None
+        hidden = Redaction.of(self._durable)
         return [
             _node(
                 name,
                 stats[name],
                 about.get(name),
                 _listed(queues.get(name)),
-                _listed(active.get(name)),
-                _listed(reserved.get(name)),
+                hidden.within(_listed(active.get(name))),
+                hidden.within(_listed(reserved.get(name))),
                 str(reports.get(name)),
-                {each: hidden.within(more[each].get(name)) if hidden else None for each in also},
+                {each: hidden.within(more[each].get(name)) for each in also},
             )
             for name in found
         ]

@@ -60,8 +60,8 @@ class WatchStep(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(self._end, weak=False)
 
     def stop(self, worker: Any) -> None:
-        """Before the pool joins: Celery fires timers from a thread then, and two must not look after one pool. A shutdown
-        by remote control comes here without the signal that tells of others."""
+        """Before the pool joins: Celery fires timers from a thread then, and two must not look after one pool. A
+        shutdown by remote control comes here without the signal that tells of others."""
         self._cancel_timers()
         self._drain()
 
