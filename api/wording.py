@@ -131,7 +131,7 @@ def size(text: str | None) -> str:
     return f"{count} B" if count < 1000 else f"{count / 1000:.1f} KB"
 
 
-def bytes(count: int | None) -> str:
+def memory(count: int | None) -> str:
     """`86 B`, `12.4 KB`, `277 MB`; a dash where there is none."""
     if count is None:
         return DASH

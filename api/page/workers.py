@@ -139,7 +139,7 @@ def _text(form: Form, member: str) -> str:
 
 
 def _plain(verb: str) -> Callable[[str, Form], str]:
-    return lambda name, form: getattr(durable().remote_workers, verb)(name)  # type: ignore[no-any-return]
+    return lambda name, form: getattr(durable().remote_workers, verb)(name)
 
 
 ORDERS: dict[str, Callable[[str, Form], str]] = {

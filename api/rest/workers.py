@@ -45,7 +45,7 @@ def show(id: str) -> ResponseReturnValue:
     return jsonify(whole_node(durable().remote_workers.one(name_of(id))))
 
 
-@blueprint.post("/workers/<id>/<any(shutdown, restart-pool, drain, resume):order>")
+@blueprint.post('/workers/<id>/<any(shutdown, "restart-pool", drain, resume):order>')
 @needs("workers:write")
 @told({200: shapes.workers.Obeyed}, refuses=CHANGED)
 def order(id: str, order: str) -> ResponseReturnValue:
