@@ -7,6 +7,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from ...state import workers
+from ...state.database import Executor
 from ...state.ids import public
 from ...workflows.errors import UnknownWorker, UsageError
 from ...workflows.operate.broker import Lists
@@ -42,7 +43,7 @@ def list_nodes() -> ResponseReturnValue:
 @told({200: shapes.workers.WholeNode}, refuses=(504,))
 def show(id: str) -> ResponseReturnValue:
     """Shows a worker, with all that it tells: pool, lists, tasks, totals, limits, configuration."""
-    return jsonify(whole_node(durable().remote_workers.one(name_of(id))))
+    return jsonify(whole_node(durable().remote_workers.one(name_of(database(), id))))
 
 
 @blueprint.post('/workers/<id>/<any(shutdown, "restart-pool", drain, resume):order>')
@@ -146,13 +147,13 @@ def purge(name: str) -> ResponseReturnValue:
     return jsonify(name=name, purged=durable().broker.purge(name))
 
 
-def name_of(id: str) -> str:
+def name_of(db: Executor, id: str) -> str:
     """The name of a worker, by that or by its id. Raises UnknownWorker."""
     if "\0" in id:
         raise UnknownWorker("no worker has a name with a NUL character")
     if not id.startswith("wrk_"):
         return id
-    for row in workers.alive(database()):
+    for row in workers.alive(db):
         if public("wrk", row["id"]) == id:
             return str(row["name"])
     raise UnknownWorker(f"there is no live worker {id}")
@@ -168,7 +169,7 @@ def node(found: Node) -> shapes.workers.Node:
         "pid": found.stats.get("pid"),
         "uptime_seconds": found.stats.get("uptime"),
         "pool": _pool_kind(pool),
-        "slots": pool.get("max-concurrency"),
+        "slots": len(pool.get("processes") or ()) or pool.get("max-concurrency"),  # an autoscaler tells its first ones
         "prefetch": found.stats.get("prefetch_count"),
         "active": len(found.active),
         "reserved": len(found.reserved),
@@ -184,7 +185,7 @@ def whole_node(found: Node) -> shapes.workers.WholeNode:
     return {
         **node(found),
         "processes": [each for each in pool.get("processes") or [] if isinstance(each, int)],
-        "max_tasks_per_child": pool.get("max-tasks-per-child"),
+        "max_tasks_per_child": limit if isinstance(limit := pool.get("max-tasks-per-child"), int) else None,
         "autoscale": found.stats.get("autoscaler"),
         "active_tasks": [_task(each) for each in found.active],
         "reserved_tasks": [_task(each) for each in found.reserved],
@@ -238,7 +239,7 @@ def _pool_kind(pool: Mapping[str, Any]) -> str | None:
 
 def _obeyed(id: str, order: str, **given: Any) -> ResponseReturnValue:
     """Has the worker do it. Raises Problem 422, which points to what cannot be."""
-    name = name_of(id)
+    name = name_of(database(), id)
     try:
         answer = getattr(durable().remote_workers, order)(name, **given)
     except UnknownWorker:

@@ -53,7 +53,8 @@ class WholeNode(Node):
     """A Celery worker with all that it tells."""
 
     processes: list[int]
-    max_tasks_per_child: Json
+    max_tasks_per_child: Whole | None
+    """After which a process is replaced; null: no limit"""
     autoscale: Json
     """`min`, `max` and `current`; null: it has no autoscaler"""
     active_tasks: list[Task]
