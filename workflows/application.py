@@ -29,6 +29,7 @@ from .operate.why import Why, explain
 from .operate.workers import Workers
 from .options import Options
 from .outbound.address_guard import Guard
+from .outbound.alerts import AlertControl
 from .outbound.subscriptions import SubscriptionControl
 from .queue import Queue
 from .run import Child, Run
@@ -236,6 +237,11 @@ class Celeriac:
         """Who is told, by a signed webhook, what happens here:
         `durable.subscription("crm").create("https://crm.example/hook", ["run.failed"])`."""
         return SubscriptionControl(self, name)
+
+    def alert(self, name: str) -> AlertControl:
+        """Who is told, by a webhook, Slack or mail, that something goes wrong:
+        `durable.alert("ops").create("slack", "https://hooks.slack.com/services/...")`."""
+        return AlertControl(self, name)
 
     def why(self, id: UUID) -> Why | None:
         """Why a run does not run: what it waits for now, gate by gate. None: it is unknown."""

@@ -36,7 +36,12 @@ class Redaction:
         settings = durable.settings
         names = [name.strip() for name in settings.redact.split(",") if name.strip()]
         broker = durable.app.conf.broker_url or ""
-        urls = [settings.database_url, settings.redis_url, *([broker] if isinstance(broker, str) else broker)]
+        urls = [
+            settings.database_url,
+            settings.redis_url,
+            settings.smtp_url,
+            *([broker] if isinstance(broker, str) else broker),
+        ]
         values = [settings.api_key, *_passwords(urls)]
         for endpoint in durable.endpoints.values():
             values += endpoint.secrets
