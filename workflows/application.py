@@ -37,6 +37,7 @@ from .schedules.control import ScheduleControl
 from .settings import Settings
 from .signals.code_spans import CodeSpans
 from .signals.logbook import Logbook
+from .signals.redaction import Redaction
 from .step import return_annotation
 from .trigger import Source, Target, new_run, parent_execution, start, start_children
 from .waits import deliver_message
@@ -98,6 +99,11 @@ class Celeriac:
     def dispatcher(self) -> Dispatcher:
         publisher = Publisher(self.app, self.settings.redis_timeout_seconds)
         return Dispatcher(self.database, self.buckets, publisher, self.settings)
+
+    @cached_property
+    def redaction(self) -> Redaction:
+        """What is hidden wherever it is written down."""
+        return Redaction.of(self)
 
     @cached_property
     def logbook(self) -> Logbook:

@@ -111,7 +111,6 @@ def test_what_is_told_is_committed_with_the_end_or_not_at_all(perform, durable, 
 def test_a_run_that_completes_or_is_cancelled_alerts_nobody(perform, durable, receiver):
     durable.alert("ops").create("webhook", receiver.url)
     perform(charge, 7, fails=False)
-    perform.start(charge, 8).id
     durable.get(perform.start(charge, 8).id).cancel()
     assert [] == started(durable.database)
 
@@ -145,7 +144,7 @@ def test_a_mail_has_its_words_and_the_same_message_id_when_it_is_sent_again(perf
     assert first.message["Message-ID"] == mail.message["Message-ID"]
     assert "[production] alert-tests.charge failed" == mail.message["Subject"]
     assert f"https://runs.example/runs/{public('run', run.id)}" in mail.text
-    assert "Error: celeriac.workflows.errors.Abort: the card is declined\n" in mail.text
+    assert "Error: celeriac.workflows.errors.Abort: the card is declined\r\n" in mail.text
     assert "second line" not in mail.text
     assert json.loads(started(durable.database)[0].payload)["id"] in mail.message["Message-ID"]
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...state import workers
 from ..errors import UnknownWorker, UsageError, WorkerRefused, WorkerSilent
-from ..signals.redaction import Redaction
 from ..worker.commands import ABOUT, DRAIN, RESUME
 from .remote import ANSWER_SECONDS, Conversation
 
@@ -149,7 +148,7 @@ class Workers:
         durable = {row["name"] for row in workers.alive(self._durable.database)}
         about = said.ask(ABOUT, [name for name in found if name in durable])
         more = {each: said.ask(each, found) for each in also}
-        hidden = Redaction.of(self._durable)
+        hidden = self._durable.redaction
         return [
             _node(
                 name,

@@ -12,7 +12,6 @@ from typing import Any
 
 from ...state import alerts, ids, outbound
 from ...state.runs import OUTBOUND
-from .. import registry
 from ..engine.execution import Execution, execution_for
 from ..engine.outcome import HandedOff
 from ..errors import Abort, AddressRefused, NotDelivered, RetryAfter
@@ -77,7 +76,7 @@ def alert(id: str, type: str, timestamp: str, data: dict[str, Any]) -> dict[str,
     row = alerts.get(execution.database, name)
     if row is None:
         raise Abort(f"alert {name!r} was removed")
-    data = Redaction.of(registry.durable()).within(data)
+    data = Redaction.of_process().within(data)
     if row["channel"] == "email":
         sent = send_mail(execution.settings, row["address"], id, worded(type, data, execution.settings))
         log.info("%s is mailed to %s", id, row["address"])
