@@ -10,6 +10,7 @@ from .access import cors, guard, limits
 from .current import bind
 from .exchange import continuing, idempotency, problems
 from .hooks.hooks import blueprint as hooks
+from .page.alerts import blueprint as alert_page
 from .page.bulk import blueprint as bulk_page
 from .page.errors import blueprint as error_page
 from .page.events import blueprint as event_page
@@ -27,6 +28,7 @@ from .page.workflows import blueprint as workflow_page
 from .reference.openapi import blueprint as openapi
 from .reference.page import blueprint as reference_page
 from .rest import audit
+from .rest.alerts import blueprint as alerts
 from .rest.batch import blueprint as batch
 from .rest.bulk import blueprint as bulk
 from .rest.callbacks import blueprint as callbacks
@@ -71,6 +73,7 @@ PROGRAMS = (  # what answers programs
     traces,
     metrics,
     errors,
+    alerts,
     keys,
     audit.blueprint,
     openapi,
@@ -87,6 +90,7 @@ PAGES = (
     subscription_page,
     worker_page,
     error_page,
+    alert_page,
     event_page,
     log_page,
     settings_page,

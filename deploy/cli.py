@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 COMMANDS = (
-    "api", "beat", "bulk", "dev", "doctor", "events", "keys", "logs", "migrate", "queues", "runs", "schedules",
+    "alerts", "api", "beat", "bulk", "dev", "doctor", "events", "keys", "logs", "migrate", "queues", "runs", "schedules",
     "subscriptions",
     "tokens", "trigger", "webhooks", "worker", "workers",
 )  # fmt: skip

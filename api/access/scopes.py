@@ -27,6 +27,8 @@ SCOPES = {
     "queues:write": "pause, resume, drain and limit queues",
     "webhooks:read": "see endpoints, deliveries and refused requests",
     "webhooks:write": "make and change endpoints and their secrets, replay and discard deliveries",
+    "alerts:read": "see alerts, and what they said",
+    "alerts:write": "make, change, pause, try and remove alerts",
     "workers:read": "see workers, the lists of the broker, and the services of beat",
     "workers:write": "shut down, drain, grow and steer workers, purge lists of the broker",
     "metrics:read": "read /metrics",

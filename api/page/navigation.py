@@ -35,7 +35,7 @@ PLACES = (
     Place(0, "Schedules", "schedule_page.index", "s", "clock", ("schedule_page",)),
     Place(1, "Webhooks", "webhook_page.index", "w", "hook", ("webhook_page", "subscription_page")),
     Place(1, "Events", "event_page.index", "e", "event", ("event_page",)),
-    Place(1, "Errors", "error_page.index", "x", "failed", ("error_page",)),
+    Place(1, "Errors", "error_page.index", "x", "failed", ("error_page", "alert_page")),
     Place(1, "Logs", "log_page.index", "l", "lines", ("log_page",)),
     Place(2, "Workers", "worker_page.index", "k", "worker", ("worker_page",)),
     Place(2, "Bulk actions", "bulk_page.index", "b", "stack", ("bulk_page",)),

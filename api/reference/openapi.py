@@ -30,6 +30,7 @@ PROBLEM = "application/problem+json"
 
 # What stands in a path: its type, in words, and an example where the type has none. `runs/<id>` is the id of a run.
 PARAMETERS: dict[str, tuple[Any, ...]] = {
+    "alerts/name": (str, "The name of an alert", "ops"),
     "bulk/id": (scalars.BulkId, "The id of an order"),
     "callbacks/token_id": (scalars.TokenId, "The id of a token, which is a secret here"),
     "deliveries/id": (scalars.DeliveryId, "The id of a delivery"),
@@ -64,6 +65,7 @@ TAGS: tuple[tuple[str, str, str], ...] = (
     ("/api/v1/queues", "Queues", "How queues stand, and their limits."),
     ("/api/v1/schedules", "Schedules", "What starts by itself."),
     ("/api/v1/errors", "Errors", "Failed runs, grouped by their reason."),
+    ("/api/v1/alerts", "Alerts", "Who is told that something goes wrong."),
     ("/hooks", "Webhooks", "The inbox: endpoints, deliveries, and requests that were refused."),
     ("/api/v1/endpoints", "Webhooks", ""),
     ("/api/v1/deliveries", "Webhooks", ""),

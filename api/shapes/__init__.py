@@ -5,6 +5,7 @@ A class's docstring is the description of the schema, a string below a member th
 """
 
 from . import (
+    alerts,
     bodies,
     catalogue,
     keys,
@@ -21,6 +22,7 @@ from . import (
 )
 
 __all__ = [
+    "alerts",
     "bodies",
     "catalogue",
     "keys",

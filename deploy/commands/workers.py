@@ -12,7 +12,7 @@ from ...api.rest.workers import broker_lists, name_of, node, whole_node
 from ...state import workers
 from ...workflows import Celeriac
 from ...workflows.operate.workers import SIGNALS
-from . import Verbs, as_json, show
+from . import Verbs, as_json, note, show
 from . import command as make
 
 NODE_COLUMNS = ("name", "executes", "reserved", "processed", "queues", "pool", "memory", "load", "version")
@@ -79,6 +79,7 @@ def purge(durable: Celeriac, name: str, yes: bool) -> None:
         waiting = {each.name: each.messages for each in durable.broker.lists().lists}
         click.confirm(f"Drop {waiting.get(name, 0):,} messages of {name}?", abort=True)
     click.echo(f"{durable.broker.purge(name):,} messages dropped")
+    note(durable, "workers purge", name)
 
 
 def _order(name: str, told: str, *arguments: Callable[..., Any]) -> click.Command:
@@ -87,6 +88,7 @@ def _order(name: str, told: str, *arguments: Callable[..., Any]) -> click.Comman
     def give(durable: Celeriac, worker: str, **given: Any) -> None:
         worker = name_of(durable.database, worker)
         click.echo(getattr(durable.remote_workers, name.replace("-", "_"))(worker, **given))
+        note(durable, f"workers {name}", worker)
 
     give.__doc__ = told
     return make(worker_argument, *arguments, name=name)(give)
