@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from contract import check_answer
 from processes import Process, Shop, wait_until
 
 from celeriac import Celeriac
+from celeriac.api import create_app
+from celeriac.deploy.commands.workers import command
 from celeriac.state import runs
 from celeriac.workflows.errors import BrokerUnavailable, UnknownQueue, UnknownWorker, UsageError, WorkerRefused
 from celeriac.workflows.operate.remote import AT_ONCE
@@ -132,13 +136,23 @@ def test_limits_of_a_task_are_set_in_one_worker(shop, remote, plain, durable):
     shop.open_gates("a", "b")
     wait_until(lambda: ["begin a", "end a"] == shop.lines())
     assert "success" in remote.rate_limit(plain, "plain.pass", "0")
-    assert "success" in remote.time_limit(plain, "plain.pass", None, 0.3)
-    send(durable, "c", queue="plain")  # its gate stays shut
-    wait_until(lambda: "begin c" in shop.lines())
-    wait_until(lambda: not remote.one(plain).active)
-    assert ["begin a", "end a", "begin c"] == shop.lines()  # b came before c, and is held back for an hour
+    send(durable, "c", queue="plain")
+    shop.open_gates("c")
+    wait_until(lambda: "end c" in shop.lines())
+    assert "begin b" not in shop.lines()  # it came before c, and is held back for an hour
+    assert "when its consumer starts again" in remote.time_limit(plain, "plain.pass", None, 0.3)
     with pytest.raises(WorkerRefused, match="unknown task"):
         remote.rate_limit(plain, "nobody", "1/s")
+
+
+def test_a_time_limit_holds_for_the_next_plain_task_of_a_worker_with_celeriac(shop, remote, durable):
+    worker = shop.worker(concurrency=1)
+    (child,) = processes(remote.one("w0@test"))
+    assert "success" in remote.time_limit("w0@test", "plain.pass", None, 0.3)
+    send(durable, "never")  # its gate stays shut
+    wait_until(lambda: (now := processes(remote.one("w0@test"))) and child not in now)
+    assert ["begin never"] == shop.lines()
+    assert "Hard time limit (0.3s) exceeded" in worker.log.read_text()
 
 
 def test_a_drained_worker_hands_its_run_over_stays_up_and_comes_back(shop, remote, durable):
@@ -234,3 +248,69 @@ def test_without_a_broker_it_is_said_at_once(make_durable):
         away.remote_workers.all()
     with pytest.raises(BrokerUnavailable):
         away.broker.lists()
+
+
+def test_over_http_on_the_page_and_in_the_terminal_it_is_the_same(shop, remote, plain, durable):
+    shop.worker(concurrency=1)
+    client = create_app(durable).test_client()
+    nodes = client.get("/api/v1/nodes")
+    assert {"plain@test": False, "w1@test": True} == {each["name"]: each["is_durable"] for each in nodes.json["nodes"]}
+    check_answer(client.application, nodes)
+    (row,) = client.get("/api/v1/workers").json["workers"]
+    shown = client.get(f"/api/v1/workers/{row['id']}")
+    check_answer(client.application, shown)
+    assert ("w1@test", row["pid"], 1) == tuple(shown.json[each] for each in ("name", "pid", "slots"))
+    grown = client.post("/api/v1/workers/w1@test/grow", json={"processes": 1})
+    assert {"worker": "w1@test", "answer": "pool will grow"} == grown.json
+    refused = client.post("/api/v1/workers/w1@test/restart-pool")
+    assert (409, "urn:celeriac:problem:worker-refused") == (refused.status_code, refused.json["type"])
+    broker = client.get("/api/v1/broker")
+    check_answer(client.application, broker)
+    assert {"celery", "plain"} <= {each["name"] for each in broker.json["lists"]}
+    send(durable, "x", queue="late")
+    assert {"name": "late", "purged": 1} == client.post("/api/v1/broker/late/purge").json
+    written = [(each["path"], each["object_id"]) for each in client.get("/api/v1/audit").json["audit"]]
+    assert ("/api/v1/workers/w1@test/grow", "w1@test") in written
+    assert ("/api/v1/broker/late/purge", "late") in written
+
+    assert "plain@test" not in client.get("/workers").text  # nobody is asked for the first paint
+    for path in ("/workers?asked=1", "/workers/answers"):
+        assert "plain@test" in client.get(path).text
+    for path in ("/workers/w1@test?asked=1", "/workers/w1@test/answer"):
+        assert "five-steps" in client.get(path).text
+    assert 303 == client.post("/workers/w1@test/add-consumer", data={"queue": "late"}).status_code
+    wait_until(lambda: "late" in consumed(remote.one("w1@test")))
+    fault = client.post("/workers/w1@test/rate-limit", data={"task": "plain.pass", "rate": "often"})
+    assert (422, True) == (fault.status_code, "rate: &#39;often&#39; is none" in fault.text)
+
+    def celeriac(*words: str) -> str:
+        done = CliRunner().invoke(command, words, obj={"app": durable.app})
+        assert 0 == done.exit_code, done.output
+        return done.output
+
+    assert "plain@test" in celeriac("ask")
+    assert "five-steps" in celeriac("show", "w1@test")
+    assert "no longer consuming from late" in celeriac("cancel-consumer", "w1@test", "late")
+    assert "plain" in celeriac("broker")
+    send(durable, "x", queue="late")
+    assert "1 messages dropped" in celeriac("purge", "late", "--yes")
+    assert "CLI" == client.get("/api/v1/audit").json["audit"][0]["method"]
+
+
+def test_what_a_request_cannot_ask_of_a_worker_points_to_its_fault(durable):
+    client = create_app(durable).test_client()
+    for path, body, pointer in (
+        ("autoscale", {"least": 1}, "/most"),
+        ("autoscale", {"least": 3, "most": 2}, "/most"),
+        ("grow", {"processes": 0}, "/processes"),
+        ("add-consumer", {"queue": 7}, "/queue"),
+        ("rate-limit", {"task": "t", "rate": 7}, "/rate"),
+        ("time-limit", {"task": "t", "soft": -1}, "/soft"),
+        ("revoke", {"task_id": "run_" + "0" * 32}, "/task_id"),
+        ("revoke", {"task_id": "t", "signal": "SIGSTOP"}, "/signal"),
+        ("revoke", {"task_id": "t", "terminate": 1}, "/terminate"),
+    ):
+        answer = client.post(f"/api/v1/workers/w/{path}", json=body)
+        assert (422, pointer) == (answer.status_code, answer.json["errors"][0]["pointer"]), (path, body)
+    assert 404 == client.get("/api/v1/workers/nobody@nowhere").status_code
+    assert 404 == client.post("/api/v1/broker/nothing/purge").status_code

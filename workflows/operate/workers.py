@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...state import workers
 from ..errors import UnknownWorker, UsageError, WorkerRefused, WorkerSilent
-from ..worker.commands import ABOUT, DRAIN, RESUME
+from ..worker.commands import ABOUT, DRAIN, RESUME, TIME_LIMIT
 from .remote import ANSWER_SECONDS, Conversation
 
 if TYPE_CHECKING:
@@ -111,8 +111,12 @@ class Workers:
         return self._order(name, "rate_limit", task_name=_word("task", task), rate_limit=rate)
 
     def time_limit(self, name: str, task: str, soft: float | None, hard: float | None) -> str:
-        """Seconds that a task may take; None: as long as it does."""
-        return self._order(name, "time_limit", task_name=_word("task", task), soft=soft, hard=hard)
+        """Seconds that a plain task may take; None: as long as it does. A worker without Celeriac heeds it when its
+        consumer starts again, after the broker was away: Celery looks at these limits then."""
+        limits = {"task_name": _word("task", task), "soft": soft, "hard": hard}
+        if self._is_durable(name):
+            return self._order(name, TIME_LIMIT, **limits)
+        return f"{self._order(name, 'time_limit', **limits)}, from when its consumer starts again"
 
     def revoke(self, name: str, task_id: str, *, terminate: bool = False, signal: str = "SIGTERM") -> str:
         """A plain task is not executed, wherever it waits: all workers are told. `terminate`: if this worker executes
@@ -174,16 +178,19 @@ class Workers:
         self._known(name, said.ask("ping", [name]).values())
 
     def _check_durable(self, name: str) -> None:
-        if not any(row["name"] == name for row in workers.alive(self._durable.database)):
+        if not self._is_durable(name):
             with self._durable.remote.conversation() as said:
                 self._check_answers(said, name)
             raise WorkerRefused(f"{name} has no Celeriac in it: shut it down, or have it consume from nothing")
+
+    def _is_durable(self, name: str) -> bool:
+        return any(row["name"] == name for row in workers.alive(self._durable.database))
 
     def _known(self, name: str, answers: Any) -> Any:
         """The answer, where one came."""
         for answer in answers:
             return answer
-        if any(row["name"] == name for row in workers.alive(self._durable.database)):
+        if self._is_durable(name):
             raise WorkerSilent(
                 f"{name} did not answer within {ANSWER_SECONDS:g} s: it is busy, as a solo pool is while it executes, "
                 "or its remote control is off. Look again in a moment"

@@ -7,11 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from celery.worker import control
 from celery.worker.control import control_command, inspect_command
 
 from .. import registry
 
-ABOUT, DRAIN, RESUME = "celeriac_about", "celeriac_drain", "celeriac_resume"
+ABOUT, DRAIN, RESUME, TIME_LIMIT = "celeriac_about", "celeriac_drain", "celeriac_resume", "celeriac_time_limit"
 
 
 @inspect_command(name=ABOUT)
@@ -55,6 +56,14 @@ def resume(state: Any, **_: Any) -> dict[str, str]:
     if durable.lifeline is not None:
         durable.lifeline.wake()
     return {"ok": f"it takes again from {', '.join(names) or 'no list'}"}
+
+
+@control_command(name=TIME_LIMIT)
+def time_limit(state: Any, **given: Any) -> dict[str, str]:
+    """Celery's own, and it holds for the next task: Celery looks at limits when its consumer starts, and not again."""
+    answer: dict[str, str] = control.time_limit(state, **given)
+    state.consumer.update_strategies()
+    return answer
 
 
 def memory_bytes(pids: Iterable[int]) -> int | None:
