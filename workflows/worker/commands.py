@@ -7,8 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from celery.worker import control
-from celery.worker.control import control_command, inspect_command
+from celery.worker.control import Panel, control_command, inspect_command
 
 from .. import registry
 
@@ -61,7 +60,7 @@ def resume(state: Any, **_: Any) -> dict[str, str]:
 @control_command(name=TIME_LIMIT)
 def time_limit(state: Any, **given: Any) -> dict[str, str]:
     """Celery's own, and it holds for the next task: Celery looks at limits when its consumer starts, and not again."""
-    answer: dict[str, str] = control.time_limit(state, **given)
+    answer: dict[str, str] = Panel.data["time_limit"](state, **given)
     state.consumer.update_strategies()
     return answer
 
