@@ -268,9 +268,7 @@ def _operate(durable: Celeriac) -> None:
 def _alert(durable: Celeriac) -> None:
     """Before anything fails by the real verbs: the day that is written here alerted nobody."""
     durable.alert("ops").create("slack", "https://hooks.slack.com/services/T0/B0/x", workflows=[*SHOP], cool_down=600)
-    durable.alert("night-shift").create(
-        "webhook", "https://pager.example/hooks/celeriac", ["run.crashed"], tags=["vip"]
-    )
+    durable.alert("night").create("webhook", "https://pager.example/hooks/celeriac", ["run.crashed"], tags=["vip"])
     durable.alert("night").pause("ada", "the pager moves")
 
 
