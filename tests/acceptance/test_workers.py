@@ -198,6 +198,29 @@ def test_the_lists_of_the_broker_are_counted_by_priority_and_by_who_has_what(sho
     assert found.unacked == plainly.unacked > 0 <= found.oldest_unacked_seconds
 
 
+@pytest.mark.parametrize("prefix", ["", "shop:"])
+def test_lists_are_found_behind_a_prefix_too(make_durable, redis_url, prefix):
+    durable = make_durable(broker_transport_options={"global_keyprefix": prefix})
+    for _ in range(2):
+        send(durable, "x", queue="late")
+    with durable.app.connection_for_read() as connection, connection.SimpleQueue("late") as late:
+        taken = late.get(timeout=5)
+        found = durable.broker.lists()
+        assert {"late": (1, 1)} == {each.name: (each.messages, each.unacked) for each in found.lists if each.messages}
+        assert (1, True) == (found.unacked, found.oldest_unacked_seconds >= 0)
+        taken.ack()
+    assert 1 == durable.broker.purge("late")
+
+
+def test_another_broker_than_redis_is_asked_by_a_passive_declaration(make_durable):
+    durable = make_durable(broker_url="memory://")
+    send(durable, "x", queue="late")
+    durable.app.amqp.queues.select_add("late")
+    found = durable.broker.lists()
+    assert ("memory", [("late", 1)]) == (found.transport, [(each.name, each.messages) for each in found.lists])
+    assert 1 == durable.broker.purge("late")
+
+
 def test_a_list_is_purged_and_the_runs_in_it_come_back(shop, durable):
     for _ in range(3):
         send(durable, "x", queue="late")

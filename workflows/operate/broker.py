@@ -84,14 +84,20 @@ def _is_redis(channel: Any) -> bool:
     return hasattr(channel, "unacked_key") and hasattr(channel, "priority_steps")
 
 
+def _whole(channel: Any, key: str) -> str:
+    """A key for those commands that kombu does not prepend its global_keyprefix to."""
+    return f"{getattr(channel, 'global_keyprefix', '') or ''}{key}"
+
+
 def _bound(channel: Any) -> Iterator[str]:
     """The lists that somebody has bound to an exchange in Redis."""
     until = time.monotonic() + SCAN_SECONDS
     with channel.conn_or_acquire() as client:
-        for key in client.scan_iter(match=channel.keyprefix_queue % "*", count=1000):
+        for key in client.scan_iter(match=_whole(channel, channel.keyprefix_queue % "*"), count=1000):
             if time.monotonic() > until:
                 return
-            for member in client.smembers(key) if client.type(key) == b"set" else ():
+            own = key.decode().removeprefix(_whole(channel, ""))
+            for member in client.smembers(own) if client.type(key) == b"set" else ():
                 name = member.decode().split(channel.sep)[-1]
                 if name and not any(word in name for word in OWN_WORDS):
                     yield name
@@ -105,7 +111,8 @@ def _of_redis(channel: Any, transport: str, names: Sequence[str], consumers: Map
                 for step in steps:
                     pipe.llen(channel._q_for_pri(name, step))
             pipe.hlen(channel.unacked_key)
-            pipe.zrange(channel.unacked_index_key, 0, 0, withscores=True)
+            index = _whole(channel, channel.unacked_index_key)
+            pipe.zrangebyscore(index, "-inf", "+inf", start=0, num=1, withscores=True)
             *lengths, unacked, oldest = pipe.execute()
         unacked_of = _unacked_of(client, channel) if unacked <= UNACKED_LIMIT else None
     found = []
@@ -127,7 +134,7 @@ def _of_redis(channel: Any, transport: str, names: Sequence[str], consumers: Map
 def _unacked_of(client: Any, channel: Any) -> Counter[str]:
     """How many messages of each list workers hold, by the routing key, which is the list's name unless it was set."""
     found: Counter[str] = Counter()
-    for text in client.hvals(channel.unacked_key):
+    for text in client.hvals(_whole(channel, channel.unacked_key)):
         try:
             found[json.loads(text)[2]] += 1
         except (ValueError, LookupError, TypeError):
