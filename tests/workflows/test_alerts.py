@@ -1,13 +1,16 @@
 """Alerts: told in the transaction of what goes wrong, by webhook, Slack and mail, and not more often than is of use."""
 
+import base64
 import json
 import multiprocessing
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import standardwebhooks
+from certificates import certificate
 from mailserver import MailServer
 from performer import Performer
 from receiver import Receiver, says
@@ -166,6 +169,24 @@ def test_mail_is_not_sent_in_the_clear_unless_the_setting_says_so(make_durable, 
     with pytest.raises(NotDelivered, match="STARTTLS"):
         send_mail(durable.settings, "ada@shop.example", "msg_1", said)
     assert [] == mailserver.mails
+
+
+def test_mail_goes_by_starttls_to_a_server_whose_certificate_is_trusted(make_durable, monkeypatch, tmp_path):
+    file = certificate(tmp_path, "localhost")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    server = MailServer(context)
+    durable = make_durable(
+        celeriac_smtp_url=f"smtp://ada:p%40ss@localhost:{server.port}", celeriac_smtp_from="celeriac@runs.example"
+    )
+    said = worded("alert.sample", {"alert": "ops"}, durable.settings)
+    with pytest.raises(NotDelivered, match="CERTIFICATE_VERIFY_FAILED"):
+        send_mail(durable.settings, "ada@shop.example", "msg_1", said)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    assert {"refused": []} == send_mail(durable.settings, "ada@shop.example", "msg_1", said)
+    (mail,) = server.mails
+    assert (True, b"\0ada\0p@ss") == (mail.is_encrypted, base64.b64decode((mail.login or "").split()[-1]))
+    server.close()
 
 
 def test_a_payload_is_told_only_where_it_was_asked_for(perform, durable, receiver):
