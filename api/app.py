@@ -10,6 +10,7 @@ from .access import cors, guard, limits
 from .current import bind
 from .exchange import continuing, idempotency, problems
 from .hooks.hooks import blueprint as hooks
+from .page.alerts import blueprint as alert_page
 from .page.bulk import blueprint as bulk_page
 from .page.errors import blueprint as error_page
 from .page.events import blueprint as event_page
@@ -22,10 +23,12 @@ from .page.schedules import blueprint as schedule_page
 from .page.settings import blueprint as settings_page
 from .page.subscriptions import blueprint as subscription_page
 from .page.webhooks import blueprint as webhook_page
+from .page.workers import blueprint as worker_page
 from .page.workflows import blueprint as workflow_page
 from .reference.openapi import blueprint as openapi
 from .reference.page import blueprint as reference_page
 from .rest import audit
+from .rest.alerts import blueprint as alerts
 from .rest.batch import blueprint as batch
 from .rest.bulk import blueprint as bulk
 from .rest.callbacks import blueprint as callbacks
@@ -46,6 +49,7 @@ from .rest.signals import blueprint as signals
 from .rest.stream import blueprint as stream
 from .rest.subscriptions import blueprint as subscriptions
 from .rest.traces import blueprint as traces
+from .rest.workers import blueprint as workers
 
 PROGRAMS = (  # what answers programs
     runs,
@@ -56,6 +60,7 @@ PROGRAMS = (  # what answers programs
     queues,
     schedules,
     catalogue,
+    workers,
     hooks,
     endpoints,
     deliveries,
@@ -68,6 +73,7 @@ PROGRAMS = (  # what answers programs
     traces,
     metrics,
     errors,
+    alerts,
     keys,
     audit.blueprint,
     openapi,
@@ -82,7 +88,9 @@ PAGES = (
     schedule_page,
     webhook_page,
     subscription_page,
+    worker_page,
     error_page,
+    alert_page,
     event_page,
     log_page,
     settings_page,

@@ -131,6 +131,18 @@ def size(text: str | None) -> str:
     return f"{count} B" if count < 1000 else f"{count / 1000:.1f} KB"
 
 
+def memory(count: int | None) -> str:
+    """`86 B`, `12.4 KB`, `277 MB`; a dash where there is none."""
+    if count is None:
+        return DASH
+    size = float(count)
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
 def limits(document: Mapping[str, Any]) -> str:
     """The limits of a queue: `10 at once, 2 per key, 100/m (20 at once)`; `no limit` where there is none."""
     told = [

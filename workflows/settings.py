@@ -27,6 +27,9 @@ class Settings:
     secret_key: str = ""
     outbound_allow: str = ""  # hosts and networks, by commas, that webhooks are sent to though they are not public
     outbound_http: bool = False  # whether webhooks are sent to public addresses without TLS, too
+    environment: str = ""  # which of several this is: production, staging; alerts say it, and may be for some only
+    smtp_url: str = ""  # by which alerts send mail: smtps://user:password@host:465, smtp://host:587 (with STARTTLS)
+    smtp_from: str = ""  # the address that such mail is from
     spool_dir: str = ""  # a folder that outlives the process, for webhook deliveries while Postgres is away
     spool_limit_bytes: int = 268_435_456  # of the spool of one API process
     payload_limit_bytes: int = 1_048_576  # JSON of one payload

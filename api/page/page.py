@@ -1,5 +1,5 @@
 """The monitoring page: plain HTML made here, which works without JavaScript; static/live.js keeps it fresh. What every
-page has is here, and the two that need no module of their own."""
+page has is here, and the overview."""
 
 from datetime import datetime
 from functools import partial
@@ -16,7 +16,6 @@ from .. import wording
 from ..access.scopes import needs
 from ..current import database, durable
 from ..exchange.problems import Problem
-from ..rest.catalogue import live_workers
 from . import overview
 from .navigation import navigation
 
@@ -64,6 +63,22 @@ NOTICES = {
     "discarded": "Discarded.",
     "say-why": "Nothing was discarded: say why, it stands beside the delivery.",
     "key-revoked": "Revoked: the next request with it is refused.",
+    "alert-paused": "Paused: it says nothing until it is resumed.",
+    "alert-resumed": "It speaks again.",
+    "alert-removed": "Removed: it says nothing more.",
+    "alert-sample": "A sample is on its way: this is the run that sends it.",
+    "worker-shutdown": "It shuts down: what it executes is ended or handed over first.",
+    "worker-restart-pool": "Its pool restarts.",
+    "worker-drain": "It drains: it takes nothing more, and hands its runs over.",
+    "worker-resume": "It takes runs and tasks again.",
+    "worker-grow": "Its pool grows.",
+    "worker-shrink": "Its pool shrinks, as processes get free.",
+    "worker-autoscale": "It scales between these from now on.",
+    "worker-add-consumer": "It consumes that list, too, until it restarts.",
+    "worker-cancel-consumer": "It consumes that list no more, until it restarts.",
+    "worker-rate-limit": "That limit holds in this worker, until it restarts.",
+    "worker-time-limit": "Those limits hold in this worker, until it restarts.",
+    "worker-revoke": "Revoked: no worker that is up executes it.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
 
@@ -114,12 +129,6 @@ def home() -> ResponseReturnValue:
         seconds=overview.RANGES[name][0],
         every=EVERY[name],
     )
-
-
-@blueprint.get("/workers")
-@needs("workers:read")
-def workers() -> ResponseReturnValue:
-    return render("workers.html", database().now(), workers=live_workers())
 
 
 def icon(name: str) -> Markup:

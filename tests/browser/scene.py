@@ -129,6 +129,7 @@ def set_up(durable: Celeriac, app: Flask, strange: bool = True) -> Scene:
         _insert(transaction, made)
     _say(durable, failed, now)
     _operate(durable)
+    _alert(durable)
     services.report(database, new_id(), "beat@atlas", [
         {"name": name, "interval_seconds": 5, "passes": 71, "totals": {"runs": 71}, "counts": {"runs": 1},
          "did_at": str(now), "passed_at": str(now), "trouble": None} for name in ("scheduler", "waker", "reaper")
@@ -262,6 +263,13 @@ def _say(durable: Celeriac, run: dict[str, Any], now: datetime) -> None:
 def _operate(durable: Celeriac) -> None:
     durable.queue("send-newsletter").pause("ada", "the mail provider throttles us")
     durable.queue("crm").limit("ada", "black friday", concurrency=20)
+
+
+def _alert(durable: Celeriac) -> None:
+    """Before anything fails by the real verbs: the day that is written here alerted nobody."""
+    durable.alert("ops").create("slack", "https://hooks.slack.com/services/T0/B0/x", workflows=[*SHOP], cool_down=600)
+    durable.alert("night").create("webhook", "https://pager.example/hooks/celeriac", ["run.crashed"], tags=["vip"])
+    durable.alert("night").pause("ada", "the pager moves")
 
 
 def _polyglot(durable: Celeriac, client: FlaskClient) -> str:

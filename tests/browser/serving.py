@@ -30,6 +30,7 @@ def serving(database_url: str, redis_url: str, port: int = 0, *, strange: bool =
     """Serves the page of a migrated database, which is filled; `strange`: also with what nobody should write."""
     app = Celery("shop", broker=redis_url)
     app.conf.update({"celeriac_database_url": database_url, "celeriac_redis_url": redis_url})
+    app.conf.update({"celeriac_secret_key": "what encrypts addresses", "celeriac_environment": "production"})
     durable = hooked(Celeriac(app))
     wsgi = create_app(durable)
     scene = set_up(durable, wsgi, strange)
