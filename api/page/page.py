@@ -37,6 +37,7 @@ NOTICES = {
     "replayed": "This is the new run.",
     "forked": "This is the new run. The checkpoints before the chosen step are kept.",
     "supplied": "The step has its result, and the run goes on.",
+    "completed": "The token is completed, and the run goes on.",
     "ordered": "Ordered: beat works it off, page by page.",
     "aborted": "Aborted. What is done stays done.",
     "started": "It starts now.",
