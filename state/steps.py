@@ -1,6 +1,5 @@
 """The checkpoints of a run: results and final errors of its steps, and what it waits for."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import NamedTuple
@@ -91,6 +90,9 @@ class Place(NamedTuple):
     seq: int = -1
     key: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.seq}~{self.key}"
+
 
 class Tally(NamedTuple):
     """The steps of a run, counted. `newest_change` is the number of the last change of the run."""
@@ -164,7 +166,7 @@ def outlook(db: Executor, run_id: UUID, key: str | None, *, is_fork: bool, shown
     return Outlook(shares.get(True, Share()), shares.get(False, Share()))
 
 
-def outputs(db: Executor, run_id: UUID, limit: int, limit_bytes: int) -> list[Mapping[str, str | None]]:
+def outputs(db: Executor, run_id: UUID, limit: int, limit_bytes: int) -> list[Row]:
     """Results of completed steps as JSON text, with `key`, `name` and `kind`; None for one that is longer."""
     return db.all(SQL.outputs, run_id=run_id, limit=limit, bytes=limit_bytes)
 

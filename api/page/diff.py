@@ -5,7 +5,7 @@ however different they are.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ from ...state import runs, steps
 from ...state.database import Row
 from ...state.ids import public
 from ...state.runs import RunRow
-from ...state.steps import Place
+from ...state.steps import Place, StepLine
 from .. import wording
 from ..access.scopes import needs
 from ..current import database
@@ -104,11 +104,8 @@ def compared(title: str, a: Any, b: Any) -> Compared:
 def _runs(a: RunRow, b: RunRow) -> str:
     after, _ = asked(request.args)
     rows = steps.compared(database(), a.id, b.id, after, ROWS + 1, OUTPUT_BYTES)
-    further = None
-    if len(rows) > ROWS:
-        last = rows[ROWS - 1]
-        query = {"with": public("run", b.id), "after": f"{last['seq']}~{last['key']}"}
-        further = f"?{urlencode(query)}"
+    last = rows[ROWS - 1] if len(rows) > ROWS else None
+    further = _with(a, public("run", b.id), Place(last["seq"], last["key"])) if last else None
     return render(
         "diff.html",
         database().now(),
@@ -160,17 +157,17 @@ def _attempts(run: RunRow, text: str) -> str:
         documents=[
             compared("Outcome", _attempt(a), _attempt(b)),
             compared("Error", _error(a.error), _error(b.error)),
-            compared("Steps that it recorded", *({row.key: {"status": row.status, "tries": row.attempts} for row in found
-                     if row.epoch in _epochs(each)} for each in (a, b))),
+            compared("Steps that it recorded", _recorded(a, found), _recorded(b, found)),
         ],
         rows=[],
         further=None,
         offered=offered(run),
-    )  # fmt: skip
+    )
 
 
-def _epochs(attempt: Attempt) -> set[int]:
-    return {execution.epoch for execution in attempt.executions}
+def _recorded(attempt: Attempt, found: Sequence[StepLine]) -> dict[str, Any]:
+    epochs = {execution.epoch for execution in attempt.executions}
+    return {row.key: {"status": row.status, "tries": row.attempts} for row in found if row.epoch in epochs}
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:
@@ -234,8 +231,9 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts]
 
 
-def _with(run: RunRow, other: str) -> str:
-    return url_for("diff_page.show", id=public("run", run.id), **{"with": other})
+def _with(run: RunRow, other: str, after: Place | None = None) -> str:
+    query = {"with": other} | ({"after": str(after)} if after else {})
+    return f"{url_for('diff_page.show', id=public('run', run.id))}?{urlencode(query)}"
 
 
 def _name(run: RunRow) -> str:

@@ -55,8 +55,8 @@ def restored(edited: Any, original: Any) -> Any:
         known = original if isinstance(original, dict) else {}
         return {name: restored(member, known.get(name)) for name, member in edited.items()}
     if isinstance(edited, list):
-        known = original if isinstance(original, list) else []
-        return [restored(member, known[at] if at < len(known) else None) for at, member in enumerate(edited)]
+        there = original if isinstance(original, list) else []
+        return [restored(member, there[at] if at < len(there) else None) for at, member in enumerate(edited)]
     if not isinstance(edited, str) or HIDDEN not in edited or original is None:
         return edited
     if edited == HIDDEN or (isinstance(original, str) and edited == redaction().text(original)):

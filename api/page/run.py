@@ -3,6 +3,7 @@ which step is opened, which window of the steps is shown. What moves a run is in
 
 import json
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -182,7 +183,9 @@ def words() -> dict[str, Any]:
 def _here(**changes: str | None) -> str:
     """The address of this page with other parameters; None takes one away."""
     kept = {name: value for name, value in request.args.items() if name != "notice"}
-    return url_for("run_page.show", id=(request.view_args or {})["id"], **{**kept, **changes})
+    given = {name: value for name, value in {**kept, **changes}.items() if value is not None}
+    address = url_for("run_page.show", id=(request.view_args or {})["id"])
+    return f"{address}?{urlencode(given)}" if given else address
 
 
 def _run(id: str) -> str:

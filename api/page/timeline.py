@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import pairwise
 
 from ...state import status
 from ...state.database import Row
@@ -75,6 +74,17 @@ class Bar:
     seconds: float
     is_open: bool
     parts: list[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of a run's time that it was in one way, all together. `x` and `width` are percent of a bar."""
+
+    word: str
+    seconds: float
+    x: float
+    width: float
+    is_broken: bool  # drawn shorter than it was
 
 
 class Timeline:
@@ -194,19 +204,19 @@ def _joined(spans: Sequence[Span]) -> list[Span]:
     return joined
 
 
-def shares(timeline: Timeline) -> list[tuple[str, float, float, float]]:
-    """Where the time went: for each word its seconds, and x and width of its part of a bar, in percent."""
+def shares(timeline: Timeline) -> list[Share]:
+    """Where the time went. Long waits are drawn shorter than they were here, too."""
     words = (status.QUEUED, status.RUNNING, SLEEPING, status.WAITING, status.DELAYED)
-    seconds = [(word, timeline.seconds_in(word)) for word in words]
-    told = [(word, each) for word, each in seconds if each > 0]
-    total = sum(each for _, each in told) or 1.0
-    edges = [0.0]
-    for _, each in told:
-        edges.append(edges[-1] + 100 * each / total)
-    return [
-        (word, each, _percent(left), _percent(right - left))
-        for (word, each), (left, right) in zip(told, pairwise(edges), strict=True)
-    ]
+    told = [(word, seconds) for word in words if (seconds := timeline.seconds_in(word)) > 0]
+    work = timeline.seconds_in(status.RUNNING)
+    longest = 2 * IDLE_SHARE * work if work else float("inf")
+    lengths = [seconds if word == status.RUNNING else min(seconds, longest) for word, seconds in told]
+    total, x, found = sum(lengths) or 1.0, 0.0, []
+    for (word, seconds), length in zip(told, lengths, strict=True):
+        width = 100 * length / total
+        found.append(Share(word, seconds, _percent(x), _percent(width), length < seconds))
+        x += width
+    return found
 
 
 def _seconds(start: datetime, end: datetime) -> float:

@@ -7,7 +7,6 @@ shows failed steps only, so a run of ten thousand steps costs what one of five h
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from ...state import status, steps
 from ...state.database import Row
@@ -35,12 +34,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a page shows of the steps. `further`: the address of the next window."""
+    """What a page shows of the steps. `further`: behind which step the next window begins."""
 
     groups: list[Group]
     is_first: bool
     only_failed: bool
-    further: str | None
+    further: Place | None
 
     @property
     def bars(self) -> list[Bar]:
@@ -62,7 +61,7 @@ def window(run: RunRow, history: Sequence[Row], drawn: Timeline, query: Mapping[
     after, only_failed = asked(query)
     found = steps.window(database(), run.id, after, ROWS + 1, only_failed)
     rows = found[:ROWS]
-    further = f"?{urlencode({**query, 'after': f'{rows[-1].seq}~{rows[-1].key}'})}" if len(found) > ROWS else None
+    further = Place(rows[-1].seq, rows[-1].key) if len(found) > ROWS else None
     return Window(grouped(run, history, drawn, rows), not query.get("after"), only_failed, further)
 
 

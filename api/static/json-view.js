@@ -1,8 +1,6 @@
 // <json-view><pre>indented JSON</pre></json-view>: the same text as a tree that can be folded, searched and copied from.
 // It reads lines and never numbers, so one beyond 2^53 stays what it is. The text itself stays in the page, where a patch
 // of it is seen and shown; without JavaScript it is all there is.
-"use strict";
-
 const KEY = /^ *("(?:[^"\\]|\\.)*"): /;
 const PLAIN = /^[A-Za-z_$][\w$]*$/;
 const OPENING = /[{[]$/;
@@ -14,7 +12,7 @@ class JsonView extends HTMLElement {
     const root = this.attachShadow({ mode: "open" });
     const sheet = document.createElement("link");
     sheet.rel = "stylesheet";
-    sheet.href = new URL("json-view.css", JsonView.source);
+    sheet.href = new URL("json-view.css", import.meta.url);
     root.append(sheet, this.bar(), (this.tree = this.box()));
     new MutationObserver(() => this.draw()).observe(this, { childList: true, characterData: true, subtree: true });
     new IntersectionObserver((seen, watcher) => {
@@ -233,5 +231,5 @@ function kind(text) {
   return /^(true|false|null)/.test(text) ? "word" : "bracket";
 }
 
-JsonView.source = document.currentScript.src;
+
 customElements.define("json-view", JsonView);

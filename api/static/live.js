@@ -13,7 +13,7 @@ const AFTER_END_MS = 1500; // in which the last lines of a log are written
 const light = document.getElementById("live");
 let shown = document.getElementById("main").innerHTML;
 let looked = performance.now(); // when the last look began, and how long it took
-let took = 0;
+let lastMs = 0;
 let due = 0; // the timer of the next look
 
 htmx.registerExtension("keep-open", {
@@ -65,7 +65,7 @@ async function refresh() {
   } catch {
     tell("offline");
   } finally {
-    took = performance.now() - looked;
+    lastMs = performance.now() - looked;
   }
   return true;
 }
@@ -96,7 +96,7 @@ function pause() {
 // Something came: look soon, together with what comes until then. Many who watch the same do not look at one moment.
 function hear() {
   const since = performance.now() - looked;
-  const least = Math.max(LEAST_MS, PATIENCE * took);
+  const least = Math.max(LEAST_MS, PATIENCE * lastMs);
   if (soon) return;
   soon = setTimeout(() => {
     soon = 0;

@@ -1,6 +1,4 @@
 // The page of a run: clocks that go on, its keys, children that are unfolded, copies as code.
-"use strict";
-
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 let ahead = 0; // how far the clock of this machine is before that of the server, in ms
 
