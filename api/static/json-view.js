@@ -6,21 +6,30 @@ const PLAIN = /^[A-Za-z_$][\w$]*$/;
 const OPENING = /[{[]$/;
 const FOLDED_FROM = 300; // lines from which a document comes folded, but for its first level
 
+const SHEET = new CSSStyleSheet(); // one for all of them
+fetch(new URL("json-view.css", import.meta.url))
+  .then((answer) => answer.text())
+  .then((text) => SHEET.replace(text));
+
 class JsonView extends HTMLElement {
+  nodes = [];
+
   connectedCallback() {
     if (this.shadowRoot) return;
     const root = this.attachShadow({ mode: "open" });
-    const sheet = document.createElement("link");
-    sheet.rel = "stylesheet";
-    sheet.href = new URL("json-view.css", import.meta.url);
-    root.append(sheet, this.bar(), (this.tree = this.box()));
+    root.adoptedStyleSheets = [SHEET];
+    root.append(this.bar(), (this.tree = this.box()));
     new MutationObserver(() => this.draw()).observe(this, { childList: true, characterData: true, subtree: true });
-    new IntersectionObserver((seen, watcher) => {
-      if (!seen.some((each) => each.isIntersecting)) return;
-      watcher.disconnect(); // nothing is drawn before it is looked at
-      this.isSeen = true;
-      this.draw();
-    }).observe(this);
+    const watcher = new IntersectionObserver(
+      (seen) => {
+        if (!seen.some((each) => each.isIntersecting)) return;
+        watcher.disconnect(); // nothing is drawn before it is about to be seen
+        this.isSeen = true;
+        this.draw();
+      },
+      { rootMargin: "800px" },
+    );
+    watcher.observe(this);
   }
 
   bar() {
@@ -91,7 +100,7 @@ class JsonView extends HTMLElement {
   }
 
   pick(element, isFold) {
-    const node = this.nodes?.find((each) => each.element === element);
+    const node = this.nodes.find((each) => each.element === element);
     if (!node || node.isEnd) return;
     if (isFold || node === this.chosen) this.toggle(node);
     this.choose(node);
@@ -230,6 +239,5 @@ function kind(text) {
   if (/^-?\d/.test(text)) return "number";
   return /^(true|false|null)/.test(text) ? "word" : "bracket";
 }
-
 
 customElements.define("json-view", JsonView);

@@ -47,12 +47,12 @@ function walk(by) {
 
 function fold(isOpen) {
   const row = document.activeElement.closest("[data-row]");
-  const own = row?.matches("summary") ? row.parentElement : null;
+  const own = row?.matches("summary") ? row.parentElement : row?.parentElement.querySelector(":scope > details.unfold");
   const around = row?.closest("details.attempt, details.unfold");
   const folded = own && own.open !== isOpen ? own : isOpen ? null : around?.open && around !== own ? around : null;
   if (!folded) return false;
   folded.open = isOpen;
-  if (!isOpen) handle(folded.querySelector("summary")).focus();
+  if (!isOpen) handle(folded.matches(".unfold") ? folded.previousElementSibling : folded.querySelector("summary")).focus();
 }
 
 function press(id) {
