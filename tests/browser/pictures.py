@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,6 +21,7 @@ PICTURES = {
     "overview": ("/", "light"),
     "runs": ("/runs?q=status:failed,timed_out,crashed created:>24h", "dark"),
     "workflow": ("/workflows/fulfil-order", "light"),
+    "run": ("/runs/{approval}?step=approval", "light"),
 }
 
 
@@ -38,7 +40,7 @@ def main() -> None:
         with serving(postgres.url, redis.url, strange=False) as site:
             for name, (path, scheme) in PICTURES.items():
                 page = browser.new_context(viewport=WIDE, color_scheme=scheme).new_page()
-                page.goto(site.url + path)
+                page.goto(site.url + path.format(**asdict(site.scene)))
                 page.wait_for_timeout(500)
                 page.screenshot(path=IMAGES / f"{name}.png", clip=PART)
         browser.close()
