@@ -22,7 +22,7 @@ from .copies import COPIES
 from .diff import offered
 from .document import shown, whole
 from .inspector import frames, inspected
-from .page import render
+from .page import render, stream
 from .timeline import shares, timeline
 
 blueprint = Blueprint("run_page", __name__, url_prefix="/runs/<id>")
@@ -33,10 +33,10 @@ CHILD_ROWS = 100  # steps of a child that is unfolded
 MOVES = 200  # of its history that the page shows: the last ones
 LOOK_RUNNING_MS, LOOK_MS = 5000, 30_000  # after which a page looks anyway: no stream tells lines of a log
 BRANCHES = ("hook", "replay", "fork", "outbound")  # runs that came from another one, besides children
-EVENTS = (  # of its stream, each a reason to look again
+EVENTS = " ".join([  # of its stream, each a reason to look again
     *(f"run.{each}" for each in (*status.STATUSES, "metadata", "asked")),
     *(f"step.{each}" for each in (steps.RETRYING, steps.WAITING, steps.COMPLETED, steps.FAILED)),
-)  # fmt: skip
+])  # fmt: skip
 
 
 class Entered(NamedTuple):
@@ -200,11 +200,8 @@ def _stream(run: RunRow, after: int) -> dict[str, str] | None:
     """Where the changes of the run come from. None: it has ended, so nothing will change but by hand."""
     if run.is_final:
         return None
-    return {
-        "url": url_for("stream.of_run", id=public("run", run.id), after=after),
-        "events": " ".join(EVENTS),
-        "every": str(LOOK_RUNNING_MS if run.status == status.RUNNING else LOOK_MS),
-    }
+    url = url_for("stream.of_run", id=public("run", run.id), after=after)
+    return stream(url, EVENTS, LOOK_RUNNING_MS if run.status == status.RUNNING else LOOK_MS)
 
 
 def _file(text: str, mimetype: str, name: str) -> Response:

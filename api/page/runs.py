@@ -19,7 +19,7 @@ from ..exchange.problems import Problem
 from ..rest.catalogue import known_workflows
 from ..rest.listing import Listing, filter_of, listed
 from . import export
-from .page import render
+from .page import render, stream
 from .strip import strip
 
 blueprint = Blueprint("runs_page", __name__, url_prefix="/runs")
@@ -83,7 +83,7 @@ def _page(query: "MultiDict[str, str]", found: Listing) -> str:
         older=_list(q, found.next_cursor) if found.next_cursor else None,
         downloads={kind: url_for("runs_page.download", kind=kind, q=q or None) for kind in FORMATS},
         workflows=[] if found.rows or q else known_workflows(),
-        stream={"url": url_for("stream.of_runs", q=q or None), "events": EVENTS, "every": LOOK_MS},
+        stream=stream(url_for("stream.of_runs", q=q or None), EVENTS, LOOK_MS),
     )
 
 

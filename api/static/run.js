@@ -61,6 +61,12 @@ function press(id) {
   found.click();
 }
 
+// By its button a run that has ended is replayed at once; a letter may be pressed by mistake.
+function replay() {
+  const isAsked = document.getElementById("replay")?.form.dataset.confirm;
+  if (isAsked || confirm("Start a new run with the same payload?")) press("replay");
+}
+
 const ACTS = {
   ArrowDown: () => walk(1),
   ArrowUp: () => walk(-1),
@@ -70,7 +76,7 @@ const ACTS = {
   ArrowLeft: () => fold(false),
   Escape: () => press("close-inspector"),
   f: () => press("only-failed"),
-  r: () => (document.getElementById("retry") ? press("retry") : press("replay")),
+  r: () => (document.getElementById("retry") ? press("retry") : replay()),
   c: () => press("cancel"),
 };
 const ON_ROWS = ["ArrowDown", "ArrowUp", "ArrowRight", "ArrowLeft"]; // elsewhere they scroll

@@ -250,6 +250,39 @@ def test_the_runs_beside_it_in_the_list_of_its_workflow_are_one_key_away(client,
     assert ["next"] == shown(client, newer).values("rel", "a")
 
 
+@pytest.mark.parametrize(
+    ("source", "address"),
+    [
+        ("webhook", "/webhooks/deliveries/dlv_{id}"),
+        ("replay", "/runs/run_{id}"),
+        ("hook", "/runs/run_{id}"),
+        ("api", None),
+        ("schedule", None),  # of which nothing is known any more
+    ],
+)
+def test_what_started_a_run_is_linked(client, durable, source: str, address: str | None) -> None:
+    id = new_id()
+    source_id = {"webhook": f"dlv_{id.hex}/orders#3", "api": f"req_{id.hex}", "schedule": f"sch_{id.hex}"}
+    new = NewRun(
+        id=new_id(), workflow="w", queue="q", payload="{}", source=source,
+        source_id=source_id.get(source, f"run_{id.hex}"),
+    )  # fmt: skip
+    runs.start(durable.database, [new])
+    page = shown(client, public("run", new.id))
+    assert f"started by {source}" in " ".join(page.text.split())
+    links = [href for href in page.values("href", "a") if id.hex in href and "/diff" not in href]
+    assert ([address.format(id=id.hex)] if address else []) == links
+
+
+def test_a_schedule_that_started_a_run_is_linked_by_its_key(client, durable) -> None:
+    client.put("/api/v1/schedules/nightly", json={"workflow": "api-tests.anything", "cron": "0 3 * * *"})
+    client.post("/api/v1/schedules/nightly/run")
+    (run,) = client.get("/api/v1/runs").json["runs"]
+    page = shown(client, run["id"])
+    assert "started by schedule nightly" in " ".join(page.text.split())
+    assert "/schedules/nightly" in page.values("href", "a")
+
+
 def test_the_tab_shows_the_state(client, start, worker) -> None:
     id = start()
     for icon, title, move in (
@@ -320,3 +353,10 @@ def test_the_places_of_a_list_of_steps_have_an_order(durable, start, worker) -> 
         return [row.key for row in steps.window(durable.database, run.id, after, 2)]
 
     assert (["z", "a"], ["b"]) == (keys(Place()), keys(Place(2, "a")))
+
+
+def test_who_came_with_a_password_gets_no_stream_which_would_refuse_them(make_client) -> None:
+    client = make_client(api_key="a key of this test")
+    answer = client.get("/runs", auth=("ada", "a key of this test"))
+    assert 200 == answer.status_code
+    assert [] == Markup(answer.text).values("data-url", "div")

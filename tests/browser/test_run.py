@@ -239,6 +239,15 @@ def test_a_failed_run_is_retried_by_its_key(
     assert ("queued", 3) == ((row := row_of(site, id)).status, row.attempt)
 
 
+def test_r_asks_before_it_replays_a_run_that_needs_no_retry(look: Look, site: Any) -> None:
+    page = look(f"/runs/{(id := site.scene.before)}")
+    page.evaluate("window.confirm = () => false")
+    page.keyboard.press("r")
+    agree(page)
+    page.keyboard.press("r")
+    assert ("replay", id) == ((row := row_of(site, led_from(page, id))).source, row.source_id)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_run_goes_on_from_a_step_as_a_new_one(
     look: Look, site: Any, told: Callable[..., str], shape: dict[str, bool]
