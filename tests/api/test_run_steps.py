@@ -312,6 +312,8 @@ def test_a_run_that_goes_on_names_its_stream_behind_what_is_shown(client, durabl
     assert ["run.metadata"] == [
         each["event"] for each in client.get(f"/api/v1/runs/{id}/events?after={after}").json["events"]
     ]
+    (address,) = shown(client, id).values("data-url", "div")
+    assert [] == client.get(f"/api/v1/runs/{id}/events?{address.partition('?')[2]}").json["events"]
 
 
 def test_every_event_of_a_stream_is_listened_for(client, durable, start, worker) -> None:
