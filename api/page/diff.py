@@ -135,7 +135,7 @@ def _outcome(run: RunRow) -> dict[str, Any]:
         "workflow": run.workflow, "version": run.version, "status": run.status, "attempt": run.attempt,
         "queue": run.queue, "priority": run.priority, "source": run.source, "tags": run.tags,
         "duration": wording.duration(wording.between(run.started_at, run.finished_at)),
-        "queued for": wording.duration(wording.between(run.created_at, run.started_at)),
+        "queued_for": wording.duration(wording.between(run.created_at, run.started_at)),
     }  # fmt: skip
 
 
@@ -179,13 +179,19 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 
 def _step(row: Row) -> dict[str, Any]:
-    """A step of both runs, with what differs in its results and errors."""
+    """A step of both runs: the members of its results and errors that differ, and in words what does."""
     output = Compared("", [], 0, 0)
     if not row["is_same_output"] and (row["a_output"] or row["b_output"]):
         output = compared("", _kept(row["a_output"]), _kept(row["b_output"]))
     error = compared("", _error(row["a_error"]), _error(row["b_error"]))
     took = (row["a_seconds"], row["b_seconds"])
-    return {**row, "members": [*output.members, *error.members], "took": took, "slower": _slower(*took)}
+    told = {
+        _slower(*took): True,
+        "result" if output.members else "result, too long to be shown here": not row["is_same_output"],
+        "error": bool(error.members),
+    }
+    differs = [words for words, is_so in told.items() if words and is_so]
+    return {**row, "members": [*output.members, *error.members], "took": took, "differs": differs}
 
 
 def _slower(a: float | None, b: float | None) -> str:

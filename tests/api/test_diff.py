@@ -82,6 +82,7 @@ def test_two_runs_differ_in_payload_result_and_steps(client: FlaskClient, start:
         assert told in text, told
     assert "hunter2" not in text
     assert "Metadata the same" in text
+    assert "charge completed 500 ms failed 500 ms result error" in text
 
 
 def test_what_a_run_may_be_compared_with_is_offered(client: FlaskClient, start: Start, worker: Any) -> None:

@@ -16,10 +16,10 @@ TRACEBACK = """Traceback (most recent call last):
   File "/srv/shop/orders.py", line 88, in fulfil_order
     receipt = charge_card(order, amount)
   File "/usr/lib/python3.12/site-packages/bank/client.py", line 412, in post
-    raise CardDeclined(answer["reason"])
-bank.errors.CardDeclined: the bank declined card 4242 of order 1093
+    raise PaymentDeclined(answer["reason"])
+bank.errors.PaymentDeclined: the bank declined card 4242 of order 1093
 """
-DECLINED = {"type": "CardDeclined", "message": "the bank declined card 4242 of order 1093", "traceback": TRACEBACK}
+DECLINED = {"type": "PaymentDeclined", "message": "the bank declined card 4242 of order 1093", "traceback": TRACEBACK}
 ORDER = {
     "order_id": 1093,
     "customer": {"id": "c7", "name": "Ada Lovelace", "password": "hunter2-hunter2"},

@@ -77,7 +77,7 @@ def test_a_click_anywhere_on_a_row_opens_its_step(look: Look, site: Any) -> None
     page = look(f"/runs/{site.scene.declined}")
     page.locator("li > .lane", has_text="charge_card").locator(".length").click()
     inspector = page.locator("#inspector")
-    for said in ("CardDeclined", "shop/orders.py:88", "Tries that failed", "tried again after", "the bank is slow"):
+    for said in ("PaymentDeclined", "shop/orders.py:88", "Tries that failed", "tried again after", "the bank is slow"):
         expect(inspector).to_contain_text(said)
 
 
@@ -176,6 +176,18 @@ def test_a_letter_typed_into_the_search_of_a_document_is_a_letter(look: Look, si
     page.locator("#payload json-view").get_by_label("Find in this document").press_sequentially("frc?")
     assert page.url == f"{site.url}/runs/{site.scene.declined}"
     assert not page.locator("#shortcuts").is_visible()
+
+
+def test_what_users_wrote_is_text_in_the_tree_too(look: Look, site: Any) -> None:
+    from scene import POLYGLOT
+
+    page = look(f"/runs/{site.scene.polyglot}")
+    page.locator("#payload > summary").click()
+    tree = page.locator("#payload json-view").get_by_role("tree")
+    expect(tree).to_contain_text(json.dumps(POLYGLOT))
+    expect(tree.locator("img, script, svg")).to_have_count(0)
+    tree.get_by_role("treeitem").nth(1).click()
+    expect(page.locator("#payload json-view .path")).to_have_text(f"$[{json.dumps(POLYGLOT)}]")
 
 
 def test_what_is_copied_of_a_document_is_json(look: Look, site: Any) -> None:
