@@ -17,7 +17,7 @@ from ...state.ids import public
 from ...state.runs import RunRow
 from .. import wording
 from ..current import database
-from .document import redaction
+from .document import hidden
 from .page import has_key, server_url
 
 WIDTH = 100
@@ -132,7 +132,7 @@ def _failure(run: RunRow) -> Any:
 
 
 def _hidden(text: str | None) -> Any:
-    return redaction().within(json.loads(text or "null"))
+    return hidden(text or "null")
 
 
 def _tags(run: RunRow) -> str:

@@ -24,7 +24,7 @@ from ..current import database
 from ..exchange.problems import Problem
 from ..rest.attempts import Attempt, attempts
 from ..rest.runs import run_of
-from .document import redaction
+from .document import hidden
 from .page import render
 from .waterfall import asked
 
@@ -202,7 +202,7 @@ def _slower(a: float | None, b: float | None) -> str:
 
 
 def _kept(text: str | None) -> Any:
-    return NOTHING if text is None else redaction().within(json.loads(text))
+    return NOTHING if text is None else hidden(text)
 
 
 def _error(text: str | None) -> Any:

@@ -32,7 +32,7 @@ def shown(text: str | None) -> Shown | None:
     """A kept JSON text. None where there is none."""
     if text is None:
         return None
-    document = redaction().within(json.loads(text))
+    document = hidden(text)
     told = indented(document)
     is_cut = len(told) > LIMIT
     brief = json.dumps(document, ensure_ascii=False)[: BRIEF_LIMIT + 1] if not is_cut else " ".join(told[:200].split())
@@ -42,7 +42,12 @@ def shown(text: str | None) -> Shown | None:
 
 def whole(text: str) -> str:
     """All of it, without secrets."""
-    return indented(redaction().within(json.loads(text)))
+    return indented(hidden(text))
+
+
+def hidden(text: str) -> Any:
+    """What a kept JSON text says, without secrets."""
+    return redaction().within(json.loads(text))
 
 
 def indented(document: Any) -> str:

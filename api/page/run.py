@@ -2,6 +2,7 @@
 which step is opened, which window of the steps is shown. What moves a run is in moves.py."""
 
 import json
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -17,7 +18,7 @@ from ..access.scopes import needs
 from ..current import database, durable
 from ..exchange.problems import Problem
 from ..rest.runs import run_id_of, run_of
-from . import document, waterfall
+from . import waterfall
 from .copies import COPIES
 from .diff import offered
 from .document import shown, whole
@@ -96,51 +97,71 @@ def page_of(id: str, entered: Entered | None = None) -> str:
     """The page of a run. What changes after the tally is told by the stream of its address."""
     tally = steps.tally(database(), run_id_of(id))
     run, now = run_of(id), database().now()
-    history, until = runs.history(database(), run.id), run.finished_at or now
-    drawn, step_key = timeline(history, (), until), request.args.get("step", "")
-    children, progress, published = Filter(parent_id=run.id), wording.progress(run.metadata), json.loads(run.metadata)
-    if progress is not None:
-        del published["progress"]  # it is drawn
     newer, older = runs.neighbours(database(), run)
-    if entered and entered.form.startswith("step-"):
-        step_key = entered.form.removeprefix("step-")
     return render(
         "run.html",
         now,
         run=run,
-        verbs=verbs(run),
-        until=until,
-        history=history[-MOVES:],
-        moves_before=max(0, len(history) - MOVES),
-        drawn=drawn,
-        shares=shares(drawn),
+        until=run.finished_at or now,
         tally=tally,
-        window=waterfall.window(run, history, drawn, request.args),
-        is_list=request.args.get("view") == "checkpoints",
-        here=_here,
-        step_key=step_key,
-        inspected=inspected(run, history, drawn, step_key) if step_key else None,
-        retry_outlook=steps.outlook(database(), run.id, _failed_step(run), is_fork=False)
-        if run.status in RETRIABLE
-        else None,
+        verbs=verbs(run),
+        verdict=wording.from_text(run.verdict) if run.verdict else None,
+        why=durable().why(run.id),
         origin=origin(run),
         newer=newer,
         older=older,
-        payload=shown(run.payload),
-        output=shown(run.output),
-        editable=whole(run.payload),
-        verdict=wording.from_text(run.verdict) if run.verdict else None,
-        published=published,
-        progress=progress,
-        children=runs.find(database(), children, CHILDREN),
-        child_count=runs.count(database(), children, CHILDREN_COUNTED),
-        branches=[each for source in BRANCHES for each in runs.of_source(database(), source, public("run", run.id))],
-        why=durable().why(run.id),
-        copies=COPIES,
-        comparable=offered(run),
+        here=_here,
         entered=entered,
         stream=_stream(run, tally.newest_change),
+        **_time(run, now, entered),
+        **_documents(run),
+        **_family(run),
     )
+
+
+def _time(run: RunRow, now: datetime, entered: Entered | None) -> dict[str, Any]:
+    """Where its time went: its history, its steps, and the one that is opened, or whose form comes back."""
+    history = runs.history(database(), run.id)
+    drawn, opened = timeline(history, (), run.finished_at or now), request.args.get("step", "")
+    if entered and entered.form.startswith("step-"):
+        opened = entered.form.removeprefix("step-")
+    is_retriable = run.status in RETRIABLE
+    return {
+        "history": history[-MOVES:],
+        "moves_before": max(0, len(history) - MOVES),
+        "shares": shares(drawn),
+        "window": waterfall.window(run, history, drawn, request.args),
+        "is_list": request.args.get("view") == "checkpoints",
+        "step_key": opened,
+        "inspected": inspected(run, history, drawn, opened) if opened else None,
+        "retry_outlook": steps.outlook(database(), run.id, _failed_step(run), is_fork=False) if is_retriable else None,
+    }
+
+
+def _documents(run: RunRow) -> dict[str, Any]:
+    """What it was given, returned and published, and what can be made of that."""
+    progress, published = wording.progress(run.metadata), json.loads(run.metadata)
+    if progress is not None:
+        del published["progress"]  # it is drawn
+    return {
+        "payload": shown(run.payload),
+        "output": shown(run.output),
+        "editable": whole(run.payload),
+        "published": published,
+        "progress": progress,
+        "copies": COPIES,
+        "comparable": offered(run),
+    }
+
+
+def _family(run: RunRow) -> dict[str, Any]:
+    """The runs that came from it."""
+    children = Filter(parent_id=run.id)
+    return {
+        "children": runs.find(database(), children, CHILDREN),
+        "child_count": runs.count(database(), children, CHILDREN_COUNTED),
+        "branches": [each for source in BRANCHES for each in runs.of_source(database(), source, public("run", run.id))],
+    }
 
 
 def origin(run: RunRow) -> tuple[str, str, str | None]:
@@ -177,7 +198,7 @@ def verbs(run: RunRow) -> set[str]:
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
     """What templates can say of a run's steps and documents."""
-    return {**waterfall.words(), "frames": frames, "shown": shown, "hidden": document.redaction}
+    return {**waterfall.words(), "frames": frames}
 
 
 def _here(**changes: str | None) -> str:

@@ -19,7 +19,7 @@ from .timeline import Bar, Span, Timeline
 
 ROWS = 500  # steps that one page shows
 BODIES = ("step", "transaction")  # kinds that a later execution would have executed again, but for their checkpoint
-MARKS_KEPT = "kept"
+KEPT = "kept"  # how a mark looks that tells of a checkpoint
 LAST_SEQ = 2**31 - 1
 
 
@@ -90,9 +90,8 @@ def marks(run: RunRow, step: StepRow) -> list[tuple[str, str, str]]:
         ("transaction", "its writes were committed together with its checkpoint", ""): step.kind == "transaction",
         ("optional", "code that handled an error asked for it: another attempt may not", ""): step.is_optional,
         ("supplied" + given, "its result was given by hand", ""): step.supplied_by is not None,
-        ("copied", "this run is a fork: the step was executed in the run that it came from", MARKS_KEPT): step.epoch
-        == 0,
-        ("replayed from checkpoint", _replayed(run, step), MARKS_KEPT): is_replayed(run, step),
+        ("copied", "this run is a fork: the step was executed in the run that it came from", KEPT): step.epoch == 0,
+        ("replayed from checkpoint", _replayed(run, step), KEPT): is_replayed(run, step),
     }
     return [mark for mark, is_so in told.items() if is_so]
 
@@ -116,4 +115,4 @@ def _replayed(run: RunRow, step: StepRow) -> str:
 
 def words() -> dict[str, Any]:
     """What templates can say of steps."""
-    return {"marks": marks, "is_replayed": is_replayed, "is_suppliable": is_suppliable}
+    return {"marks": marks, "is_suppliable": is_suppliable}
