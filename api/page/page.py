@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from ...state import error_groups, ids
 from ...state import overview as state_overview
 from .. import wording
+from ..access.principal import Principal
 from ..access.scopes import needs
 from ..current import database, durable
 from ..exchange.problems import Problem
@@ -81,14 +82,21 @@ ICONS = {  # statuses that share the icon of another one
 
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
-    """What every template can say."""
+    """What every template can say, and ask: `may("runs:write")`."""
     return {
         "wording": wording,
         "public": ids.public,
         "moment": datetime.fromisoformat,
         "icon": icon,
         "navigation": navigation,
+        "may": may,
     }
+
+
+def may(scope: str) -> bool:
+    """Whether what needs this scope is for the one who asks to do."""
+    principal: Principal = g.principal
+    return principal.may(scope)
 
 
 @blueprint.get("/")

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from celeriac import Celeriac
+from celeriac.api.access import keyring
 from celeriac.api.page import waterfall
 from celeriac.state import runs, steps, waits
 from celeriac.state.ids import new_id, parse, public
@@ -362,3 +363,20 @@ def test_who_came_with_a_password_gets_no_stream_which_would_refuse_them(make_cl
     answer = client.get("/runs", auth=("ada", "a key of this test"))
     assert 200 == answer.status_code
     assert [] == Markup(answer.text).values("data-url", "div")
+
+
+def test_what_a_key_may_not_do_is_not_offered_to_it(client, durable, start, worker) -> None:
+    id, failed, later = start(), start(), start(countdown=60)
+    worker.wait(id, key="approval", kind=waits.TOKEN, token_id=new_id(), topic=None)
+    worker.fail_in(failed, "charge")
+
+    def forms(run: str, *scopes: str, **query: str) -> set[str]:
+        _, text = keyring.create(durable.database, name="ada", scopes=["runs:read", *scopes], actor=None)
+        answer = client.get(f"/runs/{run}", query_string=query, headers={"Authorization": f"Bearer {text}"})
+        assert answer.status_code == 200, answer.text
+        return {action.rpartition("/")[2] for action in Markup(answer.text).values("action", "form")} - {"runs", "diff"}
+
+    assert set() == forms(id, step="approval") | forms(failed, step="charge") | forms(later)
+    assert {"complete"} == forms(id, "events:write", step="approval")
+    assert {"retry", "replay", "supply", "fork"} == forms(failed, "runs:write", step="charge")
+    assert "reschedule" in forms(later, "runs:write")
