@@ -12,12 +12,13 @@ from .exchange import continuing, idempotency, problems
 from .hooks.hooks import blueprint as hooks
 from .page.alerts import blueprint as alert_page
 from .page.bulk import blueprint as bulk_page
+from .page.diff import blueprint as diff_page
 from .page.errors import blueprint as error_page
 from .page.events import blueprint as event_page
 from .page.logs import blueprint as log_page
+from .page.moves import blueprint as run_page
 from .page.page import blueprint as page
 from .page.queues import blueprint as queue_page
-from .page.run import blueprint as run_page
 from .page.runs import blueprint as runs_page
 from .page.schedules import blueprint as schedule_page
 from .page.settings import blueprint as settings_page
@@ -82,6 +83,7 @@ PAGES = (
     page,
     runs_page,
     run_page,
+    diff_page,
     workflow_page,
     bulk_page,
     queue_page,

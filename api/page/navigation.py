@@ -29,7 +29,7 @@ class Place:
 
 PLACES = (
     Place(0, "Overview", "page.home", "o", "gauge"),
-    Place(0, "Runs", "runs_page.index", "r", "runs", ("runs_page", "run_page")),
+    Place(0, "Runs", "runs_page.index", "r", "runs", ("runs_page", "run_page", "diff_page")),
     Place(0, "Workflows", "workflow_page.index", "f", "workflow", ("workflow_page",)),
     Place(0, "Queues", "queue_page.index", "q", "queue", ("queue_page",)),
     Place(0, "Schedules", "schedule_page.index", "s", "clock", ("schedule_page",)),

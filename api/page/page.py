@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from ...state import error_groups, ids
 from ...state import overview as state_overview
 from .. import wording
+from ..access.principal import Principal
 from ..access.scopes import needs
 from ..current import database, durable
 from ..exchange.problems import Problem
@@ -36,6 +37,7 @@ NOTICES = {
     "replayed": "This is the new run.",
     "forked": "This is the new run. The checkpoints before the chosen step are kept.",
     "supplied": "The step has its result, and the run goes on.",
+    "completed": "The token is completed, and the run goes on.",
     "ordered": "Ordered: beat works it off, page by page.",
     "aborted": "Aborted. What is done stays done.",
     "started": "It starts now.",
@@ -95,14 +97,21 @@ ICONS = {  # statuses that share the icon of another one
 
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
-    """What every template can say."""
+    """What every template can say, and ask: `may("runs:write")`."""
     return {
         "wording": wording,
         "public": ids.public,
         "moment": datetime.fromisoformat,
         "icon": icon,
         "navigation": navigation,
+        "may": may,
     }
+
+
+def may(scope: str) -> bool:
+    """Whether what needs this scope is for the one who asks to do."""
+    principal: Principal = g.principal
+    return principal.may(scope)
 
 
 @blueprint.get("/")
@@ -145,6 +154,14 @@ def render(template: str, now: datetime, **values: Any) -> str:
         notice=NOTICES.get(request.args.get("notice", "")),
         **values,
     )
+
+
+def stream(url: str, events: str, every_ms: int) -> dict[str, str] | None:
+    """Where the changes of a page are told, for stream.html: the names of events, and after how long it looks anyway.
+
+    None for who came with a password: a stream is asked for with cookies only, so it would be refused.
+    """
+    return None if request.authorization else {"url": url, "events": events, "every": str(every_ms)}
 
 
 def server_url() -> str:

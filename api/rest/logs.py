@@ -157,11 +157,11 @@ def words() -> dict[str, Any]:
 
 
 def log_of(run: RunRow) -> Document:
-    """The last lines of a run in their order, of the step and the level that the URL of its page names."""
-    step, level = request.args.get("step", "").replace("\0", "") or None, request.args.get("level", "")
+    """The last lines of a run in their order, of the level that the URL of its page names."""
+    level = request.args.get("level", "")
     least = logs.WARNING if level == "warning" else 0
-    lines = logs.last(database(), run.id, SHOWN + 1, since=run.created_at, level=least, step=step)
-    return {"lines": lines[-SHOWN:], "is_cut": len(lines) > SHOWN, "step": step, "level": level if least else ""}
+    lines = logs.last(database(), run.id, SHOWN + 1, since=run.created_at, level=least)
+    return {"lines": lines[-SHOWN:], "is_cut": len(lines) > SHOWN, "level": level if least else ""}
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ def sibling(name: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def site(postgres_url: str, redis_server_url: str) -> Iterator[Any]:
     """The scene's shop, served."""
+    sibling("story")
     sibling("scene")
     name = "browser_scene"
     server = Database(postgres_url)

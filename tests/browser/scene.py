@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import story
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -110,6 +111,11 @@ class Scene:
     polyglot: str
     delivery: str
     schedule: str
+    declined: str  # those of story.py
+    before: str
+    approval: str
+    child: str
+    many: str
 
 
 def set_up(durable: Celeriac, app: Flask, strange: bool = True) -> Scene:
@@ -127,6 +133,7 @@ def set_up(durable: Celeriac, app: Flask, strange: bool = True) -> Scene:
     with database.transaction() as transaction:
         transaction.all("set local session_replication_role = replica")  # the history is written here, in the past
         _insert(transaction, made)
+        told = story.tell(transaction, now)
     _say(durable, failed, now)
     _operate(durable)
     _alert(durable)
@@ -145,6 +152,7 @@ def set_up(durable: Celeriac, app: Flask, strange: bool = True) -> Scene:
         polyglot=odd,
         delivery=_deliver(client),
         schedule=next(row["key"] for row in client.get("/api/v1/schedules").get_json()["schedules"]),
+        **told,
     )
 
 

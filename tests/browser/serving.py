@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
+from typing import Any
 
 from celery import Celery
 from scene import Scene, hooked, set_up
@@ -25,6 +26,17 @@ class Quiet(WSGIRequestHandler):
         """A request is no news."""
 
 
+class Noticing:
+    """Shows the application the socket, as gunicorn does: so a stream ends when its page is left."""
+
+    def __init__(self, app: Any):
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        environ["gunicorn.socket"] = environ["werkzeug.socket"]
+        return self._app(environ, start_response)
+
+
 @contextmanager
 def serving(database_url: str, redis_url: str, port: int = 0, *, strange: bool = True) -> Iterator[Site]:
     """Serves the page of a migrated database, which is filled; `strange`: also with what nobody should write."""
@@ -34,7 +46,7 @@ def serving(database_url: str, redis_url: str, port: int = 0, *, strange: bool =
     durable = hooked(Celeriac(app))
     wsgi = create_app(durable)
     scene = set_up(durable, wsgi, strange)
-    server = make_server("127.0.0.1", port, wsgi, threaded=True, request_handler=Quiet)
+    server = make_server("127.0.0.1", port, Noticing(wsgi), threaded=True, request_handler=Quiet)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
