@@ -6,15 +6,17 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from ...state import error_groups, ids
 from ...state import overview as state_overview
 from .. import wording
+from ..access.guard import may
+from ..access.principal import PERSON
 from ..access.scopes import needs
-from ..current import database, durable
+from ..current import database, durable, login
 from ..exchange.problems import Problem
 from ..rest.catalogue import live_workers
 from . import overview
@@ -80,13 +82,18 @@ ICONS = {  # statuses that share the icon of another one
 
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
-    """What every template can say."""
+    """What every template can say, and ask: `may("runs:write")`."""
+    person = g.get("principal")
     return {
         "wording": wording,
         "public": ids.public,
         "moment": datetime.fromisoformat,
         "icon": icon,
         "navigation": navigation,
+        "may": may,
+        "login": login(),
+        "person": person if person is not None and person.kind == PERSON else None,
+        "is_read_only": durable().settings.read_only,
     }
 
 
@@ -139,7 +146,7 @@ def render(template: str, now: datetime, **values: Any) -> str:
 
 
 def server_url() -> str:
-    return request.host_url.rstrip("/")
+    return request.root_url.rstrip("/")
 
 
 def has_key() -> bool:
