@@ -35,24 +35,24 @@ def create_blueprint(
     inner = made(durable, is_hosted=True, login_url=login_url)
     blueprint = Blueprint(name, __name__)
 
-    def pass_on(path: str = "") -> Response:
+    def pass_on(path: str = "", **_: Any) -> Response:
         who = login()
         if who is not None:
             person(*who)  # a role that there is not is a fault of the host, and its log should say so
-        return Response.from_app(inner.wsgi_app, _below(request.environ, who))
+        return Response.from_app(inner.wsgi_app, _below(request.environ, path, who))
 
     for rule, endpoint in (("/", "root"), ("/<path:path>", "all")):
         blueprint.add_url_rule(rule, endpoint, pass_on, methods=METHODS, provide_automatic_options=False)
     return blueprint
 
 
-def _below(environ: dict[str, Any], who: tuple[str, str] | None) -> dict[str, Any]:
-    """The request as one of the application within: what was the beginning of its path is its root."""
-    prefix = str(request.url_rule).partition("<")[0].rstrip("/")
-    path = str(environ["PATH_INFO"])
+def _below(environ: dict[str, Any], path: str, who: tuple[str, str] | None) -> dict[str, Any]:
+    """The request as one of the application within, whose root is where `path` begins."""
+    inner = "/" + path.encode().decode("latin-1")  # as WSGI has what is not ASCII
+    prefix = str(environ["PATH_INFO"]).removesuffix(inner)
     return {
         **environ,
         HOSTS_PERSON: who,
         "SCRIPT_NAME": str(environ.get("SCRIPT_NAME", "")).rstrip("/") + prefix,
-        "PATH_INFO": path.removeprefix(prefix) or "/",
+        "PATH_INFO": inner,
     }

@@ -11,8 +11,7 @@ import click
 
 COMMANDS = (
     "api", "beat", "bulk", "dev", "doctor", "events", "keys", "logs", "migrate", "queues", "runs", "schedules",
-    "subscriptions",
-    "tokens", "trigger", "webhooks", "worker", "workers",
+    "subscriptions", "tokens", "trigger", "user", "webhooks", "worker", "workers",
 )  # fmt: skip
 
 

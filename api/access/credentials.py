@@ -123,7 +123,7 @@ def _check_host() -> None:
         )
         raise Problem(403, detail, "foreign-host")
     # A page of any site can have its own name resolve to 127.0.0.1, but then that name is what its requests call.
-    if not _is_loopback(_hostname(request.headers.get("Host", ""))):
+    if not is_loopback(_hostname(request.headers.get("Host", ""))):
         detail = (
             "without an API key only requests to localhost are served: open http://localhost, "
             "or set CELERIAC_API_KEY and send the key"
@@ -138,7 +138,7 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _is_loopback(hostname: str) -> bool:
+def is_loopback(hostname: str) -> bool:
     if hostname == "localhost":
         return True
     try:
