@@ -57,19 +57,17 @@ def _settings(durable: Celeriac) -> tuple[str, str]:
 
 def _login(durable: Celeriac) -> tuple[str, str]:
     settings = durable.settings
-    mode = mode_of(settings)
-    if settings.public_url and _is_readable_by_all(settings.public_url):
-        return "failed", f"{settings.public_url} answers whoever asks, without a key: set CELERIAC_LOGIN"
-    if mode == NONE and settings.public_url and not is_loopback(urlsplit(settings.public_url).hostname or ""):
-        advice = (
-            "nobody has to log in, so only this machine is served; others, and proxies, are refused: set CELERIAC_LOGIN"
-        )
-        return "warning", f"{advice} for those who come by {settings.public_url}"
+    mode, url = mode_of(settings), settings.public_url
+    is_public = bool(url) and not is_loopback(urlsplit(url).hostname or "")
+    if (is_public or (url and mode != NONE)) and _is_readable_by_all(url):
+        return "failed", f"{url} answers whoever asks, without a key: set CELERIAC_LOGIN, or mend the proxy"
+    if mode == NONE and is_public:
+        return "warning", f"nobody has to log in, so only this machine is served, and not {url}: set CELERIAC_LOGIN"
     if mode == NONE:
         return "ok", "nobody has to log in, and only this machine is served"
     told = f"by {mode}" + (", and read-only" if settings.read_only else "")
-    if mode in (BASIC, OIDC) and settings.public_url.startswith("http://"):
-        return "warning", f"{told}. Passwords and sessions go over {settings.public_url} in the clear: use https"
+    if mode in (BASIC, OIDC) and is_public and not url.startswith("https://"):
+        return "warning", f"{told}. Passwords and sessions go over {url} in the clear: use https"
     return "ok", told
 
 
