@@ -130,7 +130,7 @@ def made(durable: Celeriac, *, is_hosted: bool = False, login_url: str | None = 
     app.json = Json(app)
     app.url_map.strict_slashes = False
     bind(app, durable)
-    logins.install(app, durable.settings, login_url, is_hosted)
+    logins.install(app, durable, login_url, is_hosted)
     app.after_request(_place_below_prefix)
     app.before_request(_name_request)
     limits.install_load(app, durable.settings.api_threads)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
 
+from ...workflows import Celeriac
 from ...workflows.errors import UsageError
 from ...workflows.settings import Settings
 from ..exchange.body import nearest
@@ -79,21 +80,23 @@ def mode_of(settings: Settings) -> str:
     return mode
 
 
-def install(app: Flask, settings: Settings, host_url: str | None, is_hosted: bool) -> None:
+def install(app: Flask, durable: Celeriac, host_url: str | None, is_hosted: bool) -> None:
     """Gives `app` the login of its settings, or that of its host. Raises UsageError that says what is missing."""
-    app.extensions[EXTENSION] = Login(HOST, _of_host, url=host_url) if is_hosted else _of_settings(app, settings)
+    app.extensions[EXTENSION] = Login(HOST, _of_host, url=host_url) if is_hosted else _of_settings(app, durable)
 
 
-def _of_settings(app: Flask, settings: Settings) -> Login:
+def _of_settings(app: Flask, durable: Celeriac) -> Login:
+    settings = durable.settings
     mode = mode_of(settings)
     if mode == BASIC:
         session.install(app, settings)
         users = passwords.parsed(settings.need("users"))
-        return Login(mode, lambda: _of_user(users), users=users)
+        return Login(mode, lambda: _of_user(durable, users), users=users)
     if mode == OIDC:
         session.install(app, settings)
         roles = Roles.parse(settings.need("roles"))
-        return Login(mode, lambda: _of_claims(roles), roles=roles, provider=_provider(app, settings, roles))
+        provider = _provider(app, settings, roles)
+        return Login(mode, lambda: _of_claims(durable, roles), roles=roles, provider=provider)
     if mode == PROXY:
         settings.need("proxy_addresses")
         roles, headers = Roles.parse(settings.need("roles")), _headers(settings)
@@ -101,14 +104,14 @@ def _of_settings(app: Flask, settings: Settings) -> Login:
     return Login(mode)
 
 
-def _of_user(users: dict[str, User]) -> Principal | None:
-    claims = session.claims(BASIC) or {}
+def _of_user(durable: Celeriac, users: dict[str, User]) -> Principal | None:
+    claims = session.claims(durable.database, BASIC) or {}
     user = users.get(claims.get("name", ""))
     return person(user.name, user.role) if user and user.mark == claims.get("mark") else None
 
 
-def _of_claims(roles: Roles) -> Principal | None:
-    claims = session.claims(OIDC)
+def _of_claims(durable: Celeriac, roles: Roles) -> Principal | None:
+    claims = session.claims(durable.database, OIDC)
     return roles.person(Identity(claims["user"], claims["email"], claims["groups"])) if claims else None
 
 

@@ -5,25 +5,27 @@ new key that is put before the old one logs nobody out; taking the old one out l
 cookie is for this server only, is no script's to read, and is not sent along from other sites but by a link. Over https
 its name begins with `__Host-`, so no other host of the domain can plant one.
 
-Nothing is stored: a role that is taken away ends at once, since it is looked up for each request, but a cookie that was
-copied before its owner logged out is believed until it ends.
+Sessions are stored nowhere, but those that were ended are, so a cookie that was copied is worth nothing when its owner
+has logged out. A role that is taken away ends at once, since it is looked up for each request.
 """
 
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from flask import Flask, request, session
 from flask.sessions import SecureCookieSessionInterface
 
+from ...state import logouts
+from ...state.database import Executor
+from ...state.ids import new_id
 from ...workflows.outbound.cipher import derived
 from ...workflows.settings import Settings
 
 PURPOSE = b"celeriac page sessions"
 NAME = "celeriac"
-UNTIL = "until"
-BY = "by"
-NEXT = "next"
+ID, BY, UNTIL, NEXT = "id", "by", "until", "next"  # what is in it, beside who it is
 
 
 class Cookie(SecureCookieSessionInterface):
@@ -62,18 +64,20 @@ def begin(by: str, seconds: float, **claims: Any) -> None:
     """A session of somebody who has just shown who they are. Nothing of what was in the cookie before is in it."""
     session.clear()
     session.permanent = True
-    session.update({BY: by, UNTIL: int(time.time() + seconds)}, **claims)
+    session.update({ID: new_id().hex, BY: by, UNTIL: int(time.time() + seconds)}, **claims)
 
 
-def claims(by: str) -> dict[str, Any] | None:
-    """What the session says, if there is one that was begun this way, and is not over."""
-    if session.get(BY) != by or session.get(UNTIL, 0) <= time.time():
+def claims(db: Executor, by: str) -> dict[str, Any] | None:
+    """What the session says, if there is one that was begun this way, and is not over. Raises StateUnavailable."""
+    if session.get(BY) != by or session.get(UNTIL, 0) <= time.time() or logouts.has(db, UUID(session[ID])):
         return None
     return dict(session)
 
 
-def end() -> None:
-    """Takes the cookie away."""
+def end(db: Executor) -> None:
+    """Ends the session, wherever its cookie is, and takes this one away. Raises StateUnavailable."""
+    if ID in session:
+        logouts.add(db, UUID(session[ID]), datetime.fromtimestamp(session[UNTIL], UTC))
     session.clear()
 
 

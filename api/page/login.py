@@ -16,9 +16,10 @@ from ..access import passwords, session
 from ..access.guard import check_site
 from ..access.limits import address
 from ..access.logins import BASIC, OIDC
+from ..access.people import person
 from ..access.principal import NOBODY, Principal
 from ..access.scopes import PUBLIC, needs
-from ..current import durable, login
+from ..current import database, durable, login
 from ..exchange.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def log_in() -> ResponseReturnValue:
         _write_down(None, name if name in login().users else STRANGER)
         return _page("This name and this password do not belong together.", name), 401
     session.begin(BASIC, _seconds(), name=user.name, mark=user.mark)
-    _write_down(login().person(), user.name)
+    _write_down(person(user.name, user.role), user.name)
     return redirect(request.script_root + _next(), 303)
 
 
@@ -88,26 +89,25 @@ def finish() -> ResponseReturnValue:
     except LoginRefused as refused:
         _write_down(None, STRANGER)
         return _page(str(refused)), 401
-    session.begin(OIDC, _seconds(), user=identity.user, email=identity.email, groups=list(identity.groups))
-    person = login().person()
-    _write_down(person, identity.name)
-    if person is None:
-        session.end()
+    known = login().roles.person(identity)
+    _write_down(known, identity.name)
+    if known is None:
         fault = f"{provider.host} knows you as {identity.name}, and nobody gave you a role here: ask an admin for one."
         return _page(fault), 403
+    session.begin(OIDC, _seconds(), user=identity.user, email=identity.email, groups=list(identity.groups))
     return redirect(request.script_root + (wanted if PLACE.fullmatch(wanted) else "/"), 303)
 
 
 @blueprint.post("/logout")
 @needs(PUBLIC)
 def log_out() -> ResponseReturnValue:
-    """Ends the session, in this browser."""
+    """Ends the session, wherever its cookie is."""
     _check_mode(BASIC, OIDC)
     check_site(is_browser=True)
-    person = login().person()
-    if person is not None:
-        _write_down(person, person.name)
-    session.end()
+    known = login().person()
+    if known is not None:
+        _write_down(known, known.name)
+    session.end(database())
     return redirect(url_for("login_page.show", notice="logged-out"), 303)
 
 
@@ -152,8 +152,8 @@ def _limiter() -> Limiter:
     return limiter
 
 
-def _write_down(person: Principal | None, name: str) -> None:
+def _write_down(known: Principal | None, name: str) -> None:
     """In the audit: who came in, or who did not."""
-    g.is_login, g.principal = True, person or Principal(NOBODY, name)
-    if person is None:
+    g.is_login, g.principal = True, known or Principal(NOBODY, name)
+    if known is None:
         log.warning("%s from %s is not let in", name, address())

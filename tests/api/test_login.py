@@ -185,6 +185,19 @@ def test_who_logs_out_is_out_and_the_page_says_so(client: FlaskClient) -> None:
     assert 401 == client.get("/api/v1/runs").status_code
 
 
+def test_a_cookie_that_was_copied_before_its_owner_logged_out_is_worth_nothing(
+    client: FlaskClient, make_client: Callable[..., FlaskClient]
+) -> None:
+    cookie = cookie_of(log_in(client)).partition(";")[0].partition("=")[2]
+    thief, elsewhere = make_client(**BASIC), make_client(**BASIC)
+    thief.set_cookie("celeriac", cookie)
+    assert 200 == thief.get("/api/v1/whoami").status_code
+    log_in(elsewhere)
+    client.post("/logout", headers=OWN)
+    assert [401, 200] == [each.get("/api/v1/whoami").status_code for each in (thief, elsewhere)]
+    assert 303 == thief.post("/logout", headers=OWN).status_code  # again: it stays so
+
+
 def test_a_session_ends_at_its_hour_however_busy_it_is(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     now = session.time.time()
     log_in(client)

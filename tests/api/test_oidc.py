@@ -231,7 +231,7 @@ def test_what_was_in_the_cookie_before_is_not_in_the_session(client: FlaskClient
     answer = log_in(client)
     assert 303 == answer.status_code
     with client.session_transaction() as made:
-        assert {session.BY, session.UNTIL, "user", "email", "groups", "_permanent"} == set(made)
+        assert {session.ID, session.BY, session.UNTIL, "user", "email", "groups", "_permanent"} == set(made)
 
 
 @pytest.mark.parametrize("place", ["//evil.example", "/\\evil.example", "https://evil.example"])
