@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, request
 
 from ...workflows import Celeriac
-from ...workflows.errors import UsageError
+from ...workflows.errors import CeleriacError, UsageError
 from ...workflows.settings import Settings
 from ..exchange.body import nearest
 from . import passwords, proxies, session
@@ -30,6 +30,10 @@ NONE, KEY, BASIC, OIDC, PROXY, HOST = "none", "key", "basic", "oidc", "proxy", "
 MODES = (NONE, KEY, BASIC, OIDC, PROXY)
 EXTENSION = "celeriac-login"
 HOSTS_PERSON = "celeriac.person"  # in the environ: name and role, or None, as the host's own login says
+
+
+class LoginRefused(CeleriacError):
+    """Somebody did not get in. The message says why to them; what they need not know is in the log."""
 
 
 def nobody() -> Principal | None:

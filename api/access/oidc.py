@@ -19,8 +19,9 @@ from joserfc.errors import JoseError
 from requests import RequestException
 from werkzeug.wrappers import Response
 
-from ...workflows.errors import CeleriacError, UsageError
+from ...workflows.errors import UsageError
 from ...workflows.settings import Settings
+from .logins import LoginRefused
 from .people import Identity, Roles
 
 log = logging.getLogger(__name__)
@@ -32,10 +33,6 @@ LEEWAY_SECONDS = 60  # by which the clocks of the provider and of this host may 
 TIMEOUT_SECONDS = 10
 LOCAL = ("localhost", "127.0.0.1", "::1")
 FAULTS = (OAuthError, JoseError, RequestException, ValueError, KeyError, TypeError, RuntimeError)
-
-
-class LoginRefused(CeleriacError):
-    """Somebody did not get in. The message says why to them; what they need not know is in the log."""
 
 
 class Provider:

@@ -15,7 +15,7 @@ from ...workflows.queue import Rate
 from ..access import passwords, session
 from ..access.guard import check_site
 from ..access.limits import address
-from ..access.logins import BASIC, OIDC
+from ..access.logins import BASIC, OIDC, LoginRefused
 from ..access.people import person
 from ..access.principal import NOBODY, Principal
 from ..access.scopes import PUBLIC, needs
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 blueprint = Blueprint("login_page", __name__)
 
+EXTENSION = "celeriac-tries"
 TRIES = Rate(10, 60, burst=10)  # from one address, and for one name
 PLACE = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")  # of this server: `//host` and `/\host` are of another one
 STRANGER = "somebody"  # the actor of what failed, where the name is none of ours
@@ -62,8 +63,6 @@ def log_in() -> ResponseReturnValue:
 def start() -> ResponseReturnValue:
     """Leads to the provider of OpenID Connect, which leads back to `finish`."""
     _check_mode(OIDC)
-    from ..access.oidc import LoginRefused
-
     provider = login().provider
     assert provider
     session.keep_next(_next())
@@ -79,8 +78,6 @@ def finish() -> ResponseReturnValue:
     """Takes who comes back from the provider: 303 to where they wanted to go, 401 or 403 with the page again."""
     _check_mode(OIDC)
     _check_tries(address())
-    from ..access.oidc import LoginRefused
-
     provider = login().provider
     assert provider
     wanted = session.kept_next()
@@ -148,7 +145,9 @@ def _check_tries(*whose: str) -> None:
 
 
 def _limiter() -> Limiter:
-    limiter: Limiter = current_app.extensions.setdefault("celeriac-tries", Limiter(durable().buckets, TRIES))
+    if EXTENSION not in current_app.extensions:
+        current_app.extensions[EXTENSION] = Limiter(durable().buckets, TRIES)
+    limiter: Limiter = current_app.extensions[EXTENSION]
     return limiter
 
 

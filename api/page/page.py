@@ -14,6 +14,7 @@ from ...state import error_groups, ids
 from ...state import overview as state_overview
 from .. import wording
 from ..access.guard import may
+from ..access.logins import NONE
 from ..access.principal import PERSON
 from ..access.scopes import needs
 from ..current import database, durable, login
@@ -150,4 +151,5 @@ def server_url() -> str:
 
 
 def has_key() -> bool:
-    return bool(durable().settings.api_key)
+    """Whether a program needs a key."""
+    return login().mode != NONE

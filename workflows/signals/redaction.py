@@ -37,7 +37,7 @@ class Redaction:
         names = [name.strip() for name in settings.redact.split(",") if name.strip()]
         broker = durable.app.conf.broker_url or ""
         urls = [settings.database_url, settings.redis_url, *([broker] if isinstance(broker, str) else broker)]
-        values = [settings.api_key, *_passwords(urls)]
+        values = [settings.api_key, settings.oidc_client_secret, *_passwords(urls)]
         for endpoint in durable.endpoints.values():
             values += endpoint.secrets
         redaction = cls(names)
