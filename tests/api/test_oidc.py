@@ -226,6 +226,16 @@ def test_a_way_back_can_be_gone_once(client: FlaskClient) -> None:
     assert 401 == who(client)
 
 
+def test_a_session_that_is_written_anew_lasts_no_longer(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    log_in(client)
+    monkeypatch.setattr(session.time, "time", lambda: now + 11 * 3600)
+    assert client.get("/login/start").headers.getlist("Set-Cookie")
+    assert "ada@example.org" == who(client)
+    monkeypatch.setattr(session.time, "time", lambda: now + 13 * 3600)
+    assert 401 == who(client)
+
+
 def test_what_was_in_the_cookie_before_is_not_in_the_session(client: FlaskClient) -> None:
     leave(client)
     answer = log_in(client)

@@ -88,9 +88,20 @@ def test_a_proxy_that_names_nobody_of_ours_or_two_lets_nobody_in(client: FlaskCl
     assert 401 == asked(client, headers, path="/runs").status_code
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-User", "X-Forwarded-Email"])
+def test_two_names_in_one_header_are_nobodys_even_where_everybody_may_come(
+    make_client: Callable[..., FlaskClient], header: str
+) -> None:
+    client = make_client(**LOGIN | {"celeriac_roles": "*:viewer"})
+    assert 200 == asked(client, {header: "ada"}).status_code
+    assert 401 == asked(client, {header: "mallory, ada"}).status_code
+
+
 def test_the_names_of_the_headers_are_a_setting(make_client: Callable[..., FlaskClient]) -> None:
     client = make_client(**LOGIN, celeriac_proxy_headers="Remote-User, Remote-Email, Remote-Groups")
-    assert 200 == asked(client, {"Remote-User": "ada", "Remote-Email": "ada@example.org"}).status_code
+    named = {"Remote-User": "ada", "Remote-Email": "ada@example.org"}
+    assert 200 == asked(client, named).status_code
+    assert 401 == asked(client, named, STRANGER).status_code
     assert 401 == asked(client, ADA).status_code
 
 
