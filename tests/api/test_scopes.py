@@ -4,6 +4,7 @@ import hmac
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -30,6 +31,7 @@ OPEN = {
     "login_page.finish",
     "login_page.log_out",
 }
+FORM = re.compile(r"""<form[^>]*method="post"[^>]*?url_for\('([\w.]+)'""")
 PROXY = {
     "celeriac_login": "proxy",
     "celeriac_proxy_addresses": "127.0.0.1",
@@ -180,6 +182,19 @@ def test_a_server_that_is_read_only_changes_nothing_for_anybody(
     refused = client.post("/api/v1/events", json={"name": "paid"}, headers=headers)
     assert "urn:celeriac:problem:read-only" == refused.get_json()["type"]
     assert [] == client.get("/api/v1/runs", headers=headers).get_json()["runs"]
+
+
+def test_every_form_is_offered_to_those_only_who_may_send_it(app: Flask) -> None:
+    templates = {path.name: path.read_text() for path in Path(app.root_path, "templates").glob("*.html")}
+    forms = [
+        (name, endpoint, app.view_functions[endpoint].scope)  # type: ignore[union-attr]
+        for name, text in templates.items()
+        for endpoint in FORM.findall(text)
+    ]
+    assert len(forms) > 30
+    asked = templates | {"run_actions.html": templates["run.html"]}  # which includes it
+    offered = [(name, endpoint) for name, endpoint, scope in forms if f"may('{scope}" not in asked[name]]
+    assert [("login.html", "login_page.log_in"), ("popovers.html", "login_page.log_out")] == sorted(offered)
 
 
 def test_webhooks_are_stored_by_a_server_that_is_read_only(make_client: Callable[..., FlaskClient]) -> None:
