@@ -116,9 +116,9 @@ def _refused(told: str, kind: str = "unauthorized") -> Problem:
 
 
 def _check_host() -> None:
-    if proxies.came_through_one():
+    if proxies.came_through_one() or not is_loopback(request.remote_addr or ""):
         detail = (
-            "without a login only this machine is served, and a proxy passed this on: "
+            "without a login only this machine is served, and this came from elsewhere, or by a proxy: "
             "set CELERIAC_LOGIN, or CELERIAC_API_KEY and send the key"
         )
         raise Problem(403, detail, "foreign-host")

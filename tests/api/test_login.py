@@ -312,6 +312,17 @@ def test_where_there_is_no_session_there_is_no_page_to_log_in(make_client: Calla
         assert 404 == client.open(path, method=method, headers=OWN).status_code, path
 
 
+@pytest.mark.parametrize("address", ["192.0.2.9", "10.0.0.1", "::ffff:192.0.2.9", "2001:db8::1", ""])
+def test_without_a_login_nobody_elsewhere_is_served_whatever_host_they_name(
+    make_client: Callable[..., FlaskClient], address: str
+) -> None:
+    client = make_client()
+    for path in ("/", "/api/v1/runs"):
+        given = {"headers": {"Host": "localhost:8484"}, "environ_base": {"REMOTE_ADDR": address}}
+        assert 403 == client.get(path, **given).status_code, path
+    assert 200 == client.get("/", environ_base={"REMOTE_ADDR": "::1"}).status_code
+
+
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Forwarded-Host"])
 def test_without_a_login_what_a_proxy_passed_on_is_refused(
     make_client: Callable[..., FlaskClient], header: str
