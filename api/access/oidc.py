@@ -86,7 +86,9 @@ class Provider:
             return self._identity(token["userinfo"])
         except FAULTS as error:
             self._client.server_metadata.pop("jwks", None)  # the next one is held against fresh keys
-            log.warning("a login by %s is refused: %s: %s", self.issuer, type(error).__name__, error)
+            log.warning(
+                "a login by %s is refused: %s: %r", self.issuer, type(error).__name__, str(error)
+            )  # %r: one line
             raise LoginRefused(
                 f"{self.host} did not confirm who you are, or the answer was not for this login: try it again. "
                 "The log of this server says why."
@@ -100,7 +102,10 @@ class Provider:
             metadata.pop("_loaded_at", None)
             raise ValueError(f"its document is of the issuer {told!r}, and celeriac_oidc_issuer is {self.issuer!r}")
         told = metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
-        metadata["id_token_signing_alg_values_supported"] = [name for name in ALGORITHMS if name in told]
+        signed_by = [name for name in ALGORITHMS if name in told]
+        if not signed_by:
+            raise ValueError(f"it signs by none of {', '.join(ALGORITHMS)}")
+        metadata["id_token_signing_alg_values_supported"] = signed_by
 
     def _identity(self, claims: dict[str, Any]) -> Identity:
         groups = claims.get(self._groups_claim) or []

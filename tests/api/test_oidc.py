@@ -261,6 +261,23 @@ def test_a_provider_that_is_away_is_told_and_the_api_serves_keys(
     assert 303 == log_in(client).status_code
 
 
+@pytest.mark.parametrize("told", [["HS256", "none"], ["none"], "HS256"])
+def test_a_provider_that_signs_by_nothing_that_is_believed_is_not_asked(
+    client: FlaskClient, provider: Provider, told: Any
+) -> None:
+    provider.document_lies = {"id_token_signing_alg_values_supported": told}
+    assert 502 == client.get("/login/start").status_code
+
+
+def test_what_a_stranger_sends_back_is_one_line_of_the_log(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave(client)
+    client.get("/login/callback?error=no&error_description=a%0AERROR%20forged")
+    assert "a\\nERROR forged" in caplog.text
+    assert "a\nERROR forged" not in caplog.text
+
+
 def test_a_document_of_another_issuer_is_not_believed(client: FlaskClient, provider: Provider) -> None:
     provider.document_lies = {"issuer": "https://evil.example"}
     assert 502 == client.get("/login/start").status_code
