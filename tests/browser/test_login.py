@@ -55,6 +55,24 @@ def still(site: Any) -> Iterator[Any]:
         yield served
 
 
+@pytest.fixture(scope="session")
+def by_provider(site: Any) -> Iterator[Any]:
+    """The same shop, for those whom a provider knows."""
+    from serving import serving_also
+
+    with provided() as provider:
+        settings = {
+            "celeriac_login": "oidc",
+            "celeriac_oidc_issuer": provider.url,
+            "celeriac_oidc_client_id": CLIENT_ID,
+            "celeriac_oidc_client_secret": CLIENT_SECRET,
+            "celeriac_secret_key": BASIC["celeriac_secret_key"],
+            "celeriac_roles": "ada@example.org:viewer",
+        }
+        with serving_also(site, **settings) as served:
+            yield served
+
+
 def log_in(page: Page, name: str) -> None:
     page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
@@ -149,28 +167,16 @@ def test_a_server_that_is_read_only_says_so_and_offers_nothing_even_to_an_admin(
         assert 0 == page.locator(FORMS).count(), path
 
 
-def test_the_provider_leads_back_across_sites(look: Look, site: Any) -> None:
-    from serving import serving_also
-
-    with provided() as provider:
-        settings = {
-            "celeriac_login": "oidc",
-            "celeriac_oidc_issuer": provider.url,
-            "celeriac_oidc_client_id": CLIENT_ID,
-            "celeriac_oidc_client_secret": CLIENT_SECRET,
-            "celeriac_secret_key": BASIC["celeriac_secret_key"],
-            "celeriac_roles": "ada@example.org:viewer",
-        }
-        with serving_also(site, **settings) as served:
-            own = served.url.replace("127.0.0.1", "localhost")  # to a browser another site than that of the provider
-            page = look(f"{own}/queues?x=1")
-            page.evaluate(AXE.read_text())
-            assert [] == page.evaluate(VIOLATIONS)
-            page.get_by_role("link", name="Log in by 127.0.0.1").click()
-            expect(page).to_have_url(f"{own}/queues?x=1")
-            page.get_by_role("button", name="You are ada@example.org").click()
-            page.get_by_role("button", name="Log out").click()
-            expect(page.get_by_role("status")).to_have_text("You are logged out.")
+def test_the_provider_leads_back_across_sites(look: Look, by_provider: Any) -> None:
+    own = by_provider.url.replace("127.0.0.1", "localhost")  # to a browser another site than that of the provider
+    page = look(f"{own}/queues?x=1")
+    page.evaluate(AXE.read_text())
+    assert [] == page.evaluate(VIOLATIONS)
+    page.get_by_role("link", name="Log in by 127.0.0.1").click()
+    expect(page).to_have_url(f"{own}/queues?x=1")
+    page.get_by_role("button", name="You are ada@example.org").click()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("status")).to_have_text("You are logged out.")
 
 
 def test_a_session_that_ended_leads_the_open_page_to_the_form(look: Look, guarded: Any) -> None:
