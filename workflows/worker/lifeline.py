@@ -12,7 +12,7 @@ import select
 import signal
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -98,14 +98,15 @@ class Lifeline(threading.Thread):
                 self._rest(session)
                 self._report_lost_children(worker)
                 is_locked = is_locked or workers.lock(session, worker.id)
-                has_terminations = workers.beat(
+                heard = workers.beat(
                     database, worker.id, slots=self._describe().slots, is_consuming=self._is_consuming()
                 )
-                if has_terminations is None:
+                if heard is None:
                     log.warning("this worker was taken for lost, and registers again")
                     return
-                if has_terminations:
+                if heard.has_terminations:
                     self._terminate(worker)
+                self._mourn(worker, heard.pids)
             workers.stop(database, worker.id, "it shut down")
         finally:
             session.close()
@@ -125,7 +126,7 @@ class Lifeline(threading.Thread):
         while not self._lost.empty():
             lost = self._lost.get()
             try:
-                self._requeue(worker, lost)
+                self._requeue_lost(worker, lost)
             except StateUnavailable:
                 self._lost.put(lost)
                 raise
@@ -146,21 +147,40 @@ class Lifeline(threading.Thread):
                 self._durable.logbook.tell(log, logging.WARNING, taken, told)
                 self._durable.dispatcher.take_back(taken)
 
-    def _requeue(self, worker: Worker, lost: LostChild) -> None:
-        database, dispatcher = self._durable.database, self._durable.dispatcher
-        requeued = [] if lost.pid is None else runs.requeue(database, worker.id, lost.cause, lost.pid)
+    def _mourn(self, worker: Worker, pids: Sequence[int]) -> None:
+        """The runs of processes that are gone, and of whose death Celery did not tell. Where two die at once it gives
+        the message of the second one to another process, which finds the run claimed."""
+        for pid in pids:
+            if not _is_alive(pid):
+                self._requeue(worker, pid, f"process {pid} is gone")
+
+    def _requeue_lost(self, worker: Worker, lost: LostChild) -> None:
+        if lost.pid is not None and self._requeue(worker, lost.pid, lost.cause):
+            return
+        unclaimed = runs.get(self._durable.database, ids.parse("run", lost.run_id))
+        if unclaimed is not None and unclaimed.status == status.QUEUED:  # it died before it had claimed the run
+            self._durable.dispatcher.publish_again(unclaimed)
+
+    def _requeue(self, worker: Worker, pid: int, cause: str) -> bool:
+        """Whether that process held a run."""
+        requeued = runs.requeue(self._durable.database, worker.id, cause, pid)
         for run in requeued:
-            told = f"lost its process {lost.pid} ({lost.cause}), and is {run.status}"
+            told = f"lost its process {pid} ({cause}), and is {run.status}"
             self._durable.logbook.tell(log, logging.WARNING, run, told)
-            dispatcher.take_back(run)
-        if not requeued:  # it died before it had claimed the run of its message
-            unclaimed = runs.get(database, ids.parse("run", lost.run_id))
-            if unclaimed is not None and unclaimed.status == status.QUEUED:
-                dispatcher.publish_again(unclaimed)
+            self._durable.dispatcher.take_back(run)
+        return bool(requeued)
 
     def _offer_what_waits(self) -> None:
         for name in {workflow.queue.name for workflow in self._durable.workflows()}:
             self._durable.dispatcher.welcome(name)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 _sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
