@@ -11,7 +11,7 @@ import click
 
 COMMANDS = (
     "alerts", "api", "beat", "bulk", "dev", "doctor", "events", "keys", "logs", "migrate", "queues", "runs",
-    "schedules", "subscriptions", "tokens", "trigger", "webhooks", "worker", "workers",
+    "schedules", "subscriptions", "tokens", "trigger", "user", "webhooks", "worker", "workers",
 )  # fmt: skip
 
 

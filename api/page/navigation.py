@@ -5,6 +5,8 @@ from itertools import groupby
 
 from flask import current_app, request, url_for
 
+from ..access.guard import may
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -45,6 +47,7 @@ PLACES = (
 
 
 def navigation() -> list[list[Place]]:
-    """The places of this application, group by group."""
-    served = [place for place in PLACES if place.endpoint in current_app.view_functions]
+    """The places of this application that the one who looks may see, group by group."""
+    scopes = {name: getattr(view, "scope", None) for name, view in current_app.view_functions.items()}
+    served = [place for place in PLACES if (scope := scopes.get(place.endpoint)) and may(scope)]
     return [list(places) for _, places in groupby(served, key=lambda place: place.group)]

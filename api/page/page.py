@@ -13,9 +13,11 @@ from markupsafe import Markup
 from ...state import error_groups, ids
 from ...state import overview as state_overview
 from .. import wording
-from ..access.principal import Principal
+from ..access.guard import may
+from ..access.logins import NONE
+from ..access.principal import PERSON
 from ..access.scopes import needs
-from ..current import database, durable
+from ..current import database, durable, login
 from ..exchange.problems import Problem
 from . import overview
 from .navigation import navigation
@@ -98,6 +100,7 @@ ICONS = {  # statuses that share the icon of another one
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
     """What every template can say, and ask: `may("runs:write")`."""
+    person = g.get("principal")
     return {
         "wording": wording,
         "public": ids.public,
@@ -105,13 +108,10 @@ def words() -> dict[str, Any]:
         "icon": icon,
         "navigation": navigation,
         "may": may,
+        "login": login(),
+        "person": person if person is not None and person.kind == PERSON else None,
+        "is_read_only": durable().settings.read_only,
     }
-
-
-def may(scope: str) -> bool:
-    """Whether what needs this scope is for the one who asks to do."""
-    principal: Principal = g.principal
-    return principal.may(scope)
 
 
 @blueprint.get("/")
@@ -165,8 +165,9 @@ def stream(url: str, events: str, every_ms: int) -> dict[str, str] | None:
 
 
 def server_url() -> str:
-    return request.host_url.rstrip("/")
+    return request.root_url.rstrip("/")
 
 
 def has_key() -> bool:
-    return bool(durable().settings.api_key)
+    """Whether a program needs a key."""
+    return login().mode != NONE

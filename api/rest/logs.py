@@ -86,15 +86,16 @@ def of_all() -> ResponseReturnValue:
 
 
 @blueprint.get("/api/v1/runs/<id>/logs/stream")
-@needs("runs:read", run_token=True)
-@told({200: Media("text/event-stream")}, query=shapes.queries.StreamQuery)
+@needs("runs:read", run_token=True, token_in_query=True)
+@told({200: Media("text/event-stream")}, query=shapes.queries.LogStreamQuery)
 def stream(id: str) -> ResponseReturnValue:
     """Sends the lines of the log of a run as they come, as server-sent events.
 
     `line` for each, `end` when the run has ended. A client that comes again says the id of its last line in `Last-
-    Event-ID` (or as `cursor`), and misses none.
+    Event-ID` (or as `cursor`), and misses none. An EventSource, which sends no header, gives the token of the run as
+    `token`.
     """
-    _check_names(("level", "step", "cursor"))
+    _check_names(("level", "step", "cursor", "token"))
     run = run_of(id)
     last = _id(request.headers.get("Last-Event-ID") or request.args.get("cursor", "0"), "Last-Event-ID")
     question = OfLog(LogReader(run.id, run.created_at, last, _level(), _text("step")))

@@ -92,7 +92,7 @@ def look(site: Any, browser: Browser, complaints: list[str]) -> Iterator[Callabl
         page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
-        page.goto(site.url + path)
+        page.goto(path if "://" in path else site.url + path)
         return page
 
     yield look

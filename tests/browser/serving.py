@@ -7,6 +7,7 @@ from threading import Thread
 from typing import Any
 
 from celery import Celery
+from flask import Flask
 from scene import Scene, hooked, set_up
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -46,12 +47,30 @@ def serving(database_url: str, redis_url: str, port: int = 0, *, strange: bool =
     durable = hooked(Celeriac(app))
     wsgi = create_app(durable)
     scene = set_up(durable, wsgi, strange)
+    with _served(wsgi, port) as url:
+        yield Site(url, scene, durable)
+    durable.close()
+
+
+@contextmanager
+def serving_also(site: Site, **settings: object) -> Iterator[Site]:
+    """Serves the same shop once more, by other settings."""
+    app = Celery("shop", broker=site.durable.app.conf.broker_url)
+    given = {name: site.durable.app.conf[name] for name in ("celeriac_database_url", "celeriac_redis_url")}
+    app.conf.update(given | settings)
+    durable = hooked(Celeriac(app))
+    with _served(create_app(durable), 0) as url:
+        yield Site(url, site.scene, durable)
+    durable.close()
+
+
+@contextmanager
+def _served(wsgi: Flask, port: int) -> Iterator[str]:
     server = make_server("127.0.0.1", port, Noticing(wsgi), threaded=True, request_handler=Quiet)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield Site(f"http://127.0.0.1:{server.server_port}", scene, durable)
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
-        durable.close()

@@ -47,7 +47,7 @@ class Redaction:
             settings.smtp_url,
             *([broker] if isinstance(broker, str) else broker),
         ]
-        values = [settings.api_key, *settings.secret_key.split(","), *_passwords(urls)]
+        values = [settings.api_key, settings.oidc_client_secret, *settings.secret_key.split(","), *_passwords(urls)]
         for endpoint in durable.endpoints.values():
             values += endpoint.secrets
         redaction = cls(names)
