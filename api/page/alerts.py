@@ -62,7 +62,7 @@ def show(name: str) -> ResponseReturnValue:
     found = said_by(control_of(name), asked)
     return render(
         "alert.html", database().now(), alert=whole_alert(name), titles=TITLES, sent=found.rows,
-        older=found.next_cursor, may_write=g.principal.may("alerts:write"),
+        older=found.next_cursor,
     )  # fmt: skip
 
 
@@ -96,7 +96,6 @@ def _index(entered: dict[str, Any] | None = None, fault: str | None = None) -> s
     return render(
         "alerts.html", database().now(), alerts=known_alerts(), titles=TITLES, channels=CHANNELS, events=ALERT_EVENTS,
         documents=DOCUMENTS, entered=entered, fault=fault, minutes=COOL_DOWN_SECONDS / 60, settings=settings,
-        may_write=g.principal.may("alerts:write"),
     )  # fmt: skip
 
 

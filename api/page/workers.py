@@ -4,7 +4,7 @@ them do, and the lists of the broker. Asking takes up to a second, so it comes a
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from ...workflows.errors import BrokerUnavailable, UnknownWorker, UsageError, WorkerRefused, WorkerSilent
@@ -86,11 +86,9 @@ def purge(name: str) -> ResponseReturnValue:
 
 def _page(name: str, answered: Mapping[str, Any] | None, **values: Any) -> str:
     known = next((each for each in live_workers() if each["name"] == name), None)
-    may_steer = g.principal.may("workers:write")
     return render(
-        "worker.html", database().now(), name=name, worker=known, answered=answered, signals=SIGNALS,
-        may_steer=may_steer, **values,
-    )  # fmt: skip
+        "worker.html", database().now(), name=name, worker=known, answered=answered, signals=SIGNALS, **values
+    )
 
 
 def _answers() -> dict[str, Any]:
@@ -105,7 +103,7 @@ def _answers() -> dict[str, Any]:
 def _answer(name: str) -> dict[str, Any]:
     """What one says, or why not."""
     try:
-        return {"node": whole_node(durable().remote_workers.one(name)), "may_steer": g.principal.may("workers:write")}
+        return {"node": whole_node(durable().remote_workers.one(name))}
     except (UnknownWorker, WorkerSilent) as error:
         return {"silence": str(error)}
     except BrokerUnavailable as error:
