@@ -156,7 +156,9 @@ def test_a_canvas_names_the_task_of_each_node_beside_its_path(
     id = start()
     worker.checkpoint(worker.claim(id), "1.h.0", None, seq=1)
     durable.database.all("update celeriac.steps set name = 'shop.resize'")
-    assert "1.h.0 shop.resize" in page(client, f"/runs/{id}").text
+    durable.database.all("update celeriac.runs set workflow = 'celeriac.canvas'")
+    for way in ("", "?view=checkpoints", "?step=1.h.0"):
+        assert "1.h.0 shop.resize" in page(client, f"/runs/{id}{way}").text
 
 
 def test_the_list_shows_status_workflow_tags_and_the_error(client: FlaskClient, start: Start, worker: Any) -> None:

@@ -122,7 +122,11 @@ def ignored() -> None:
 
 @task(bind=True)
 def told(self: Any) -> dict[str, Any]:
-    return {"queue": self.request.delivery_info.get("routing_key"), "headers": self.request.headers}
+    return {
+        "queue": self.request.delivery_info.get("routing_key"),
+        "headers": self.request.headers,
+        "stamps": self.request.stamps,
+    }
 
 
 @task

@@ -88,6 +88,12 @@ def test_what_a_node_says_of_itself_is_honoured(play, tasks):
     assert ("special", "t1") == (told["queue"], told["headers"]["tenant"])
 
 
+def test_stamps_of_signatures_are_those_of_their_nodes(play, tasks):
+    canvas = tasks.same.s(1) | tasks.told.si()
+    canvas.stamp(tenant="t2")
+    assert {"tenant": "t2"} == play(canvas)["stamps"]
+
+
 def test_a_replaced_task_gives_what_took_its_place(play, tasks):
     assert 6 == play(chain(tasks.replaced.s(3), tasks.total.s()))
     assert [14, 2] == play(group(tasks.replaced_durably.s(7), tasks.same.s(2)))
