@@ -170,9 +170,11 @@ class Lifeline(threading.Thread):
     def _mourn(self, worker: Worker, pids: Sequence[int]) -> None:
         """The runs of processes that are gone, and of whose death Celery did not tell. Where two die at once it gives
         the message of the second one to another process, which finds the run claimed."""
-        for pid in pids:
-            if not _is_alive(pid):
-                self._requeue(worker, pid, f"process {pid} is gone")
+        gone = [pid for pid in pids if not _is_alive(pid)]
+        if gone:
+            self._report_lost_children(worker)  # Celery tells why before it kills one: for a time limit, it fails
+        for pid in gone:
+            self._requeue(worker, pid, f"process {pid} is gone")
 
     def _requeue_lost(self, worker: Worker, lost: LostChild) -> None:
         if lost.is_overdue and lost.pid is not None:
