@@ -17,6 +17,11 @@ def command(
     durable: Celeriac, concurrency: int | None, pool: str, loglevel: str, celery_arguments: tuple[str, ...]
 ) -> None:
     """A Celery worker with fitting options; arguments after -- go to `celery worker`."""
+    if {"--detach", "-D"} & set(celery_arguments):
+        raise click.UsageError(
+            "Celery starts a detached worker by its own command: "
+            "`celery -A ... worker --detach --prefetch-multiplier 1 --without-mingle`."
+        )
     argv = ["worker", "--pool", pool, "--loglevel", loglevel, "--prefetch-multiplier", "1", "--without-mingle"]
     if concurrency is not None:
         argv += ["--concurrency", str(concurrency)]

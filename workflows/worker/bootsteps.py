@@ -56,6 +56,7 @@ class WatchStep(bootsteps.StartStopStep):
         self._durable.lifeline = self._lifeline
         self._lifeline.start()
         signals.worker_shutting_down.connect(self._drain, weak=False)
+        self._drain_before_a_soft_shutdown(worker)
         signals.worker_shutdown.connect(self._end, weak=False)
 
     def stop(self, worker: Any) -> None:
@@ -109,6 +110,17 @@ class WatchStep(bootsteps.StartStopStep):
         self._process.drain()
         if self._lifeline is not None:
             self._lifeline.wake()
+
+    def _drain_before_a_soft_shutdown(self, worker: Any) -> None:
+        # Celery says that it shuts down when the wait of a soft shutdown (5.5) is over: too late to hand anything off.
+        wait = getattr(worker, "wait_for_soft_shutdown", None)
+        if wait is not None:
+
+            def drain_and_wait() -> None:
+                self._drain()
+                wait()
+
+            worker.wait_for_soft_shutdown = drain_and_wait
 
     def _end(self, **_: Any) -> None:
         if self._lifeline is not None and threading.current_thread() is not self._lifeline:

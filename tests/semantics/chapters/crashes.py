@@ -81,7 +81,8 @@ async def coroutines() -> list[Any]:
     async def chain(what: str) -> str:
         return await fetch(await fetch(what) + "!")
 
-    return [await fetch("a"), *await asyncio.gather(chain("b"), sleep(0.05), chain("c"), square.delay(3))]
+    pages = await asyncio.gather(chain("b"), chain("c"))
+    return [await fetch("a"), *pages, *await asyncio.gather(sleep(0.05), square.delay(3))]
 
 
 @workflow(name="crashes.waits")
