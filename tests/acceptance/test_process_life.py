@@ -118,7 +118,22 @@ def test_a_cold_shutdown_ends_steps_and_their_runs_go_on_elsewhere_at_once(shop,
     assert ["0", "1", "1", "2"] == words(shop, run)
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_gevent_worker_executes_many_runs_at_once_and_says_how_many(shop, wait_until):
+    shop.worker(pool="gevent", concurrency=40)
+    started = [shop.durable.trigger("gated", {"n": 1}) for _ in range(40)]
+    wait_until(lambda: 40 == sum(word == "1" for _, _, word in noted(shop)))
+    assert [(40, 40)] == [(row["slots"], row["busy"]) for row in workers.alive(shop.durable.database)]
+    shop.open_gates(1)
+    assert [[0, 1, 2]] * 40 == [run.result(timeout=20) for run in started]
+
+
+def test_an_eventlet_worker_is_refused_with_what_to_use_instead(shop):
+    refused = shop.run([sys.executable, "-m", "celeriac.deploy", "-A", "life_shop", "worker", "--pool", "eventlet"])
+    assert 2 == refused.wait()
+    assert "Start the worker with --pool gevent" in refused.log.read_text()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_a_warm_shutdown_hands_runs_off_on_every_pool(shop, wait_until, pool):
     old = shop.worker(pool=pool)
     run = shop.durable.trigger("gated", {"n": 1})

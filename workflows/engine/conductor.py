@@ -17,6 +17,7 @@ from ..errors import UsageError
 from . import suspension
 from .attempt import StepCall, perform
 from .execution import Execution, branch, current_execution
+from .greenlets import give_each_its_loop
 from .lane import Lane, current, handled_error, handling
 from .outcome import Interruption, Outcome, RetryAt, Suspended, SuspendedOn
 
@@ -59,6 +60,7 @@ class Conductor:
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """The result of the coroutine, once it and its tasks have come to rest."""
+        give_each_its_loop()
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 self._loop.set_default_executor(ThreadPoolExecutor(AT_ONCE, "celeriac-step"))

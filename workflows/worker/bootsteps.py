@@ -13,6 +13,7 @@ from .. import registry
 from ..outbound.address_guard import Guard
 from ..signals import run_log
 from .lifeline import Lifeline
+from .pool import kind_of, prepare, slots_of
 from .process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class WatchStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self._worker = worker
         self._durable = registry.of_app(worker.app)
+        prepare(kind_of(worker.pool_cls))
         self._durable.settings.need("database_url")  # a worker without Postgres is refused where it starts
         Guard.of(self._durable.settings)
         assert self._durable.buckets, "or with a URL of Redis that is not understood"
@@ -77,7 +79,7 @@ class WatchStep(bootsteps.StartStopStep):
 
     def _describe(self) -> Worker:
         pool = type(self._worker.pool).__module__.rpartition(".")[2]
-        slots = 0 if self._process.is_draining() else int(self._worker.pool.num_processes or 1)
+        slots = 0 if self._process.is_draining() else slots_of(self._worker.pool)
         names = sorted(workflow.name for workflow in self._durable.workflows())
         return Worker(self._process.id, self._worker.hostname, os.getpid(), pool, slots, names)
 

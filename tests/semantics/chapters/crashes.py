@@ -82,7 +82,8 @@ async def coroutines() -> list[Any]:
         return await fetch(await fetch(what) + "!")
 
     pages = await asyncio.gather(chain("b"), chain("c"))
-    return [await fetch("a"), *pages, *await asyncio.gather(sleep(0.05), square.delay(3))]
+    await asyncio.gather(sleep(0.05), sleep(0.05))  # which end together, so that there are as many moments each time
+    return [await fetch("a"), *pages, await square.delay(3)]
 
 
 @workflow(name="crashes.waits")
