@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from celery.worker import WorkController
 from processes import Shop
 
 from celeriac.state import runs, workers
@@ -47,6 +48,18 @@ def test_processes_that_are_recycled_lose_no_run_and_count_as_no_crash(shop, lim
     assert {1} == {run.row.epoch for run in started}
     assert len({pid for _, pid, _ in noted(shop)}) > 2
     assert "WorkerLost" not in worker.log.read_text()
+
+
+def test_a_process_that_dies_without_a_word_of_celery_is_missed_at_the_next_heartbeat(shop, wait_until):
+    shop._environ["CELERY_TELLS_NOTHING"] = "yes"
+    shop.worker(heartbeat_seconds=0.5)
+    run = shop.durable.trigger("gated", {"n": 1})
+    until_held(shop, wait_until, run)
+    os.kill(noted(shop, run)[-1][1], signal.SIGKILL)
+    until_held(shop, wait_until, run, 2)
+    shop.open_gates(1)
+    assert [0, 1, 2] == run.result(timeout=20)
+    assert "its process is gone" in causes(shop, run)
 
 
 def test_a_pool_that_autoscales_grows_with_what_is_queued_and_its_slots_with_it(shop, wait_until):
@@ -90,6 +103,7 @@ def test_what_was_opened_before_the_fork_is_not_shared_with_the_children(shop):
     assert "Traceback" not in worker.log.read_text()
 
 
+@pytest.mark.skipif(not hasattr(WorkController, "wait_for_soft_shutdown"), reason="Celery has it since 5.5")
 def test_a_soft_shutdown_hands_runs_off_from_its_beginning(shop, wait_until):
     shop.beat()
     old = shop.worker("worker_soft_shutdown_timeout=60")

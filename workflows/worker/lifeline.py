@@ -32,19 +32,26 @@ END_SECONDS = 5.0  # how long a shutdown waits for the last word to Postgres
 
 class LostChild(NamedTuple):
     """A process of the pool that died while it had a message. `run_id` is the message's; the run it executed may be
-    another one, and is found by the pid."""
+    another one, and is found by the pid. None: it is not known whether it had one."""
 
     pid: int | None
-    run_id: str
+    run_id: str | None
     cause: str
 
 
 class Lifeline(threading.Thread):
     """A daemon thread, because steps that need the pool are stopped before the pool has joined: it ends by `end()`."""
 
-    def __init__(self, durable: "Celeriac", describe: Callable[[], Worker], is_consuming: Callable[[], bool]):
+    def __init__(
+        self,
+        durable: "Celeriac",
+        describe: Callable[[], Worker],
+        is_consuming: Callable[[], bool],
+        processes: Callable[[], set[int]] = set,
+    ):
         super().__init__(name="celeriac-lifeline", daemon=True)
         self._durable, self._describe, self._is_consuming = durable, describe, is_consuming
+        self._processes, self._known = processes, processes()
         self._lost: queue.SimpleQueue[LostChild] = queue.SimpleQueue()
         self._wake_reader, self._wake_writer = os.pipe()
         self._ending = threading.Event()
@@ -121,7 +128,15 @@ class Lifeline(threading.Thread):
         if session.fileno() in ready:
             session.hear()
 
+    def _notice_vanished(self) -> None:
+        """A process may die before Celery knows that it has taken a message, and then Celery never tells of it."""
+        present = self._processes()
+        for pid in self._known - present:
+            self._lost.put(LostChild(pid, None, "its process is gone"))
+        self._known = present
+
     def _report_lost_children(self, worker: Worker) -> None:
+        self._notice_vanished()
         while not self._lost.empty():
             lost = self._lost.get()
             try:
@@ -153,7 +168,7 @@ class Lifeline(threading.Thread):
             told = f"lost its process {lost.pid} ({lost.cause}), and is {run.status}"
             self._durable.logbook.tell(log, logging.WARNING, run, told)
             dispatcher.take_back(run)
-        if not requeued:  # it died before it had claimed the run of its message
+        if not requeued and lost.run_id is not None:  # it died before it had claimed the run of its message
             unclaimed = runs.get(database, ids.parse("run", lost.run_id))
             if unclaimed is not None and unclaimed.status == status.QUEUED:
                 dispatcher.publish_again(unclaimed)
