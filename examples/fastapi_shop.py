@@ -6,7 +6,7 @@
         -d '{"customer": "ada", "parcels": ["a", "b"]}'
 
 To start a run is a statement of Postgres and a call to Redis, a millisecond or two, and blocks: in an `async def`
-endpoint a thread does it (`asyncio.to_thread`), or the endpoint is a plain `def`, which FastAPI runs in a thread itself.
+endpoint a thread does it (`asyncio.to_thread`). A plain `def` endpoint is run in a thread by FastAPI itself.
 The workflow is `async def` as well, and packs the parcels side by side.
 """
 
