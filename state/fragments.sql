@@ -66,8 +66,9 @@ elder.status = 'queued' and elder.paused_at is null and elder.queue = runs.queue
 (r.terminate_requested_at >= r.claimed_at) is true
 
 -- fragment: reopened
--- The step by which the run `moved` failed goes on: a body gets fresh attempts, a wait waits as long again. What was asked
--- for after it came from code that handled the error, and another attempt may not ask for it.
+-- The step by which the run `moved` failed goes on: a body gets fresh attempts, a wait waits as long again; for a child see
+-- `reopen_children`. What was asked for after it came from code that handled the error, and another attempt may not ask
+-- for it.
 reopened as (
     update celeriac.steps as s set
         finished_at = null, spent = s.attempts,
@@ -75,7 +76,8 @@ reopened as (
         error = case when s.kind in ('step', 'transaction') then s.error end,
         wake_at = now() + (s.wake_at - s.started_at),
         started_at = case when s.kind in ('step', 'transaction') then s.started_at else now() end
-    from moved where s.run_id = moved.id and s.status = 'failed' and s.key = moved.error ->> 'step'
+    from moved
+    where s.run_id = moved.id and s.status = 'failed' and s.kind <> 'child' and s.key = moved.error ->> 'step'
 ), left_behind as (
     update celeriac.steps as s set is_optional = true
     from moved join celeriac.steps as failed

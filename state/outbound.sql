@@ -59,7 +59,7 @@ update celeriac.runs as r set
     paused_at = coalesce(r.paused_at, now()), paused_by = subscription.paused_by,
     pause_note = 'its subscription is paused' || coalesce(': ' || subscription.pause_note, '')
 from subscription
-where r.id = %(id)s and r.status = 'running' and r.epoch = %(epoch)s
+where r.id = %(id)s and r.status like 'running' and r.epoch = %(epoch)s
 returning r.id;
 
 -- name: release

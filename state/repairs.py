@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from .database import Executor
+from .database import Executor, Transactional
 from .ids import new_id
 from .queries import Queries
 from .runs import BATCH, RunRow, many, one
@@ -35,6 +35,19 @@ def with_orphans(db: Executor, seconds: float, now: datetime | None = None) -> l
 def retry(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
     """The same run from its failed step. None: it is not failed, timed_out or crashed."""
     return one(db, SQL.retry, id=id, actor=actor)
+
+
+def retry_family(db: Transactional, id: UUID, actor: str | None = None) -> list[RunRow]:
+    """The same run from its failed step; where that is a child, the child too, and so on down.
+
+    Returns those that moved, it is the first of them; nothing, where it is not failed, timed_out or crashed.
+    """
+    with db.transaction() as transaction:
+        row = retry(transaction, id, actor)
+        if row is None:
+            return []
+        children = transaction.all(SQL.reopen_children, id=id)
+        return [row, *(each for child in children for each in retry_family(transaction, child["child_id"], actor))]
 
 
 def reschedule(

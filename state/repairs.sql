@@ -55,6 +55,25 @@ with moved as (
 )
 select * from moved;
 
+-- name: reopen_children
+-- A run that is retried waits again for the child by which it failed, and for those that had failed with it in one
+-- `gather`; it has what has completed since. Left out are those that were cancelled, and a fork's, which are not its own.
+with blamed as (
+    select s.key, s.child_id from celeriac.runs as r join celeriac.steps as s on s.run_id = r.id
+    where r.id = %(id)s and s.kind = 'child' and s.status = 'failed' and (s.key = r.error ->> 'step' or exists (
+        select from celeriac.steps as g
+        where g.run_id = r.id and g.kind = 'step' and g.name = 'gather' and g.status = 'completed'
+            and g.output::jsonb @> jsonb_build_array(r.error ->> 'step', s.key)))
+)
+update celeriac.steps as s set
+    status = case when c.status = 'completed' then 'completed' else 'waiting' end, error = null,
+    output = case when c.status = 'completed' then c.output end,
+    finished_at = case when c.status = 'completed' then clock_timestamp() end, is_awaited = false
+from blamed join celeriac.runs as c on c.id = blamed.child_id
+where s.run_id = %(id)s and s.key = blamed.key
+    and (c.status = 'completed' or c.parent_id = %(id)s and c.status not in ('cancelled', 'expired'))
+returning c.id as child_id;
+
 -- name: reschedule
 -- A delayed run gets another time; one that is past makes it start now. Its ttl counts from there, as before.
 with before as (

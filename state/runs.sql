@@ -1,3 +1,6 @@
+-- Where a run is known by its id, its status is compared by `like`: at `=` the planner sees that a partial index, say
+-- of all that is queued, would do as well, takes it while it is small, and keeps to that plan while it grows.
+
 -- name: start
 -- A run appears, or many in one statement; each a member of the JSON array `runs`. A run that is there already (same
 -- idempotency key, same step of a parent, same delivery) is left out of the result. A child appears only while its
@@ -7,7 +10,7 @@ with {{arriving}}, started as (
     select {{run_columns}} from acceptable as r
     where r.parent_id is null or exists (
         select from celeriac.runs as parent
-        where parent.id = r.parent_id and parent.epoch = %(parent_epoch)s and parent.status = 'running'
+        where parent.id = r.parent_id and parent.epoch = %(parent_epoch)s and parent.status like 'running'
             and parent.cancel_requested_at is null for no key update)
     on conflict do nothing
     returning *
@@ -66,7 +69,7 @@ update celeriac.runs set
     worker_id = %(worker_id)s, worker_pid = %(worker_pid)s, started_attempt = attempt,
     claimed_at = now(), started_at = coalesce(started_at, now()),
     deadline_at = coalesce(deadline_at, now() + max_duration_seconds * interval '1 second')
-where id = %(id)s and status = 'queued' and paused_at is null
+where id = %(id)s and status like 'queued' and paused_at is null
     and (%(epoch)s::int is null or epoch = %(epoch)s)
     and (expires_at is null or started_at is not null or expires_at > now())
     and not exists (
@@ -84,7 +87,7 @@ returning *, exists (select from celeriac.steps where run_id = runs.id) as has_s
 update celeriac.runs set
     status = 'completed', cause = 'the function returned', output = %(output)s::json, error = null,
     finished_at = now(), worker_id = null, worker_pid = null
-where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
+where id = %(id)s and status like 'running' and epoch = %(epoch)s and cancel_requested_at is null
 returning *;
 
 -- name: fail
@@ -94,7 +97,7 @@ with failed as (
     update celeriac.runs set
         status = 'failed', cause = %(cause)s, error = %(error)s::json,
         finished_at = now(), worker_id = null, worker_pid = null
-    where id = %(id)s and status = 'running' and epoch = %(epoch)s
+    where id = %(id)s and status like 'running' and epoch = %(epoch)s
     returning *
 ), doubtful as (
     update celeriac.steps as s set is_optional = true
@@ -110,7 +113,7 @@ with moved as (
         status = 'delayed', cause = %(cause)s, error = %(error)s::json, attempt = %(next_attempt)s,
         run_at = now() + %(delay_seconds)s * interval '1 second', worker_id = null, worker_pid = null,
         has_cleanup = %(has_cleanup)s
-    where id = %(id)s and status = 'running' and epoch = %(epoch)s
+    where id = %(id)s and status like 'running' and epoch = %(epoch)s
         and (%(is_cleanup)s or cancel_requested_at is null)
     returning *
 ), {{reopened}}
@@ -125,7 +128,7 @@ with suspended as (
         awaits_left = null, failures_left = null,  -- what it had waited for before does not wake it now
         has_cleanup = %(has_cleanup)s,
         run_at = coalesce(%(wake_at)s::timestamptz, now() + %(delay_seconds)s * interval '1 second')
-    where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
+    where id = %(id)s and status like 'running' and epoch = %(epoch)s and cancel_requested_at is null
     returning *
 ), written as (
     insert into celeriac.steps (run_id, key, seq, name, kind, status, epoch, wake_at, is_optional, started_at)
@@ -139,14 +142,14 @@ select * from suspended;
 -- run is paused, or its code has to be executed once more because it is to end.
 update celeriac.runs set
     status = 'queued', cause = %(cause)s, worker_id = null, worker_pid = null, has_cleanup = %(has_cleanup)s
-where id = %(id)s and status = 'running' and epoch = %(epoch)s
+where id = %(id)s and status like 'running' and epoch = %(epoch)s
 returning *;
 
 -- name: condemn
 -- It failed for good, and has steps to be undone first: from now on it can end in no other way.
 update celeriac.runs set
     verdict = json_build_object('status', 'failed', 'error', %(error)s::json, 'cause', %(cause)s::text)
-where id = %(id)s and status = 'running' and epoch = %(epoch)s and verdict is null
+where id = %(id)s and status like 'running' and epoch = %(epoch)s and verdict is null
 returning *;
 
 -- name: conclude
@@ -155,7 +158,7 @@ returning *;
 update celeriac.runs as r set
     status = coalesce(verdict ->> 'status', 'cancelled'), cause = coalesce(verdict ->> 'cause', 'it was cancelled'),
     error = coalesce(%(error)s::json, verdict -> 'error'), finished_at = now(), worker_id = null, worker_pid = null
-where id = %(id)s and status = 'running' and epoch = %(epoch)s
+where id = %(id)s and status like 'running' and epoch = %(epoch)s
     and (cancel_requested_at is not null or verdict is not null) and (%(is_clean)s or not {{needs_cleanup}})
 returning *;
 
@@ -205,7 +208,7 @@ returning r.*;
 -- by the function itself has its number in `seq`, and is made once, however often its line is replayed.
 with held as (
     select id, parent_id, root_id, metadata_seq from celeriac.runs
-    where id = %(id)s and epoch = %(epoch)s and status = 'running' for no key update
+    where id = %(id)s and epoch = %(epoch)s and status like 'running' for no key update
 ), fresh as (
     select * from held where %(seq)s::int is null or metadata_seq < %(seq)s
 ), counted as (

@@ -5,7 +5,7 @@
 -- order of their commits, see 0010_stream.sql. `is_to_end` and `is_paused` tell the holder what was asked of the run.
 with held as (
     select id, epoch, cancel_requested_at is not null as is_to_end, paused_at is not null as is_paused from celeriac.runs
-    where id = %(run_id)s and epoch = %(epoch)s and status = 'running' for no key update
+    where id = %(run_id)s and epoch = %(epoch)s and status like 'running' for no key update
 ), written as (
     insert into celeriac.steps (
         run_id, key, seq, name, kind, status, output, error, attempts, epoch, started_at, finished_at, wake_at,

@@ -1,7 +1,7 @@
 -- name: hold
 -- The run, locked until the end of the transaction, while it is held at this epoch and nobody asked to cancel it.
 select * from celeriac.runs
-where id = %(id)s and status = 'running' and epoch = %(epoch)s and cancel_requested_at is null
+where id = %(id)s and status like 'running' and epoch = %(epoch)s and cancel_requested_at is null
 for no key update;
 
 -- name: lock_topic
@@ -73,7 +73,7 @@ update celeriac.runs as r set
     run_at = case when not goes_on then first_timeout end,
     awaits_left = tally.awaits_left, failures_left = tally.failures_left, worker_id = null, worker_pid = null,
     has_cleanup = %(has_cleanup)s
-from tally where r.id = %(id)s and r.status = 'running' and r.epoch = %(epoch)s
+from tally where r.id = %(id)s and r.status like 'running' and r.epoch = %(epoch)s
 returning r.*;
 
 -- name: send_event

@@ -25,6 +25,14 @@ class Worker:
     workflows: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What Postgres knows of the runs of a worker: whether some are to be killed, and which processes hold them."""
+
+    has_terminations: bool
+    pids: Sequence[int]
+
+
 def register(db: Executor, worker: Worker) -> None:
     db.all(
         SQL.register,
@@ -42,11 +50,10 @@ def lock(session: Executor, id: UUID) -> bool:
     return session.one(SQL.lock, id=id, lock_class=LOCK_CLASS) is not None
 
 
-def beat(db: Executor, id: UUID, *, slots: int, is_consuming: bool) -> bool | None:
-    """Says that the worker lives: whether it executes what it is to kill. None: it was taken for lost, and has to
-    register again."""
+def beat(db: Executor, id: UUID, *, slots: int, is_consuming: bool) -> Heard | None:
+    """Says that the worker lives, and hears of its runs. None: it was taken for lost, and has to register again."""
     row = db.one(SQL.beat, id=id, slots=slots, is_consuming=is_consuming)
-    return bool(row["has_terminations"]) if row else None
+    return Heard(**row) if row else None
 
 
 def call(db: Executor, id: UUID) -> None:

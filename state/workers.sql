@@ -14,14 +14,17 @@ where id = %(id)s and pg_try_advisory_lock(%(lock_class)s, lock_key)
 returning *;
 
 -- name: beat
--- Alive. Nothing comes back when it was taken for lost. `has_terminations`: it executes what it is to kill.
+-- Alive. Nothing comes back when it was taken for lost. `has_terminations`: it executes what it is to kill. `pids`: its
+-- processes that hold runs, as far as Postgres knows.
 update celeriac.workers as w set
     heartbeat_at = now(), slots = %(slots)s,
     consumed_at = case when %(is_consuming)s then now() else consumed_at end
 where id = %(id)s and stopped_at is null
 returning exists (
     select from celeriac.runs as r
-    where r.worker_id = w.id and r.status = 'running' and {{is_to_be_killed}}) as has_terminations;
+    where r.worker_id = w.id and r.status = 'running' and {{is_to_be_killed}}) as has_terminations,
+    array(select distinct r.worker_pid from celeriac.runs as r
+        where r.worker_id = w.id and r.status = 'running') as pids;
 
 -- name: stop
 update celeriac.workers set stopped_at = now(), stop_cause = %(cause)s

@@ -162,7 +162,10 @@ class StepError(CeleriacError):
 
 
 class RunError(CeleriacError):
-    """The run ended without a result. Attributes: `run_id`, `type` and `message` of what ended it."""
+    """The run ended without a result. Attributes: `run_id`, `type` and `message` of what ended it; `step`, the key that
+    the run has as a child, where its parent asked for its result."""
+
+    step: str | None = None
 
     def __init__(self, run_id: str, type: str, message: str):
         super().__init__(f"{run_id}: {type}: {message}")

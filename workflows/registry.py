@@ -1,6 +1,8 @@
 """What this process knows: the workflows its modules define, and the Celeriac that binds them to a Celery app."""
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, Task, current_app
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 _workflows: "dict[str, Workflow[..., Any]]" = {}
 _bound: "list[Celeriac]" = []
+_standing_in: "list[Celeriac]" = []  # of the test kit
 
 
 def add(workflow: "Workflow[..., Any]") -> "Workflow[..., Any]":
@@ -58,8 +61,20 @@ def unbind(celeriac: "Celeriac") -> None:
         _bound.remove(celeriac)
 
 
+@contextmanager
+def stood_in(celeriac: "Celeriac") -> Iterator[None]:
+    """Within, runs are started through this one, whatever app is the current one."""
+    _standing_in.append(celeriac)
+    try:
+        yield
+    finally:
+        _standing_in.remove(celeriac)
+
+
 def durable() -> "Celeriac":
     """The Celeriac of the current Celery app, else the one that was made last. Raises UsageError if there is none."""
+    if _standing_in:
+        return _standing_in[-1]
     for celeriac in reversed(_bound):
         if celeriac.app == current_app:  # a proxy, equal to the app it stands for
             return celeriac

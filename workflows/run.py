@@ -133,8 +133,11 @@ class Run:
         """What the parent sees of this child, now that it has ended. Raises RunFailed and the like."""
         if step.status == steps.COMPLETED:
             return payload.decode(step.output or "null", self._annotation)
-        error = json.loads(step.error or "{}")
-        raise run_error(error.get("run_status", status.FAILED), self.id, error.get("type"), error.get("message", ""))
+        document = json.loads(step.error or "{}")
+        run_status = document.get("run_status", status.FAILED)
+        error = run_error(run_status, self.id, document.get("type"), document.get("message", ""))
+        error.step = step.key
+        raise error
 
     def wait(self, timeout: float | None = None) -> "Run":
         """Waits until the run has ended. Raises TimeoutError after `timeout` seconds; the run goes on."""

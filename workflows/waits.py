@@ -144,17 +144,10 @@ def _gathered(
         return list(over)[: first or len(keys)]
 
     seen = execution.remembered("gather", decide)
-    ended = suspension.ended(execution, seen, "it waits for what it has seen")
-    results: dict[str, Any] = {}
-    failures = 0
-    for key in seen:
-        try:
-            results[key] = _outcome_of(by_key[key], ended[key])
-        except Exception as error:
-            failures += 1
-            if tolerated is not None and failures > tolerated:
-                raise
-            results[key] = error
+    results = _results(by_key, suspension.ended(execution, seen, "it waits for what it has seen"), tolerated)
+    if first is None and len(results) < len(keys):  # an error ended it early once, and the run was retried
+        over = suspension.ended(execution, keys, f"it waits for {len(keys)} others", None, tolerated)
+        results = _results(by_key, over, tolerated)
     return [results[key] for key in (seen if first else keys)]
 
 
@@ -237,6 +230,23 @@ def _outcome(step: StepRow) -> Any:
     if step.status == steps.COMPLETED:
         return payload.decode(step.output or "null")
     raise step_error(step.key, step.error or "{}")
+
+
+def _results(
+    by_key: "Mapping[str, Run | Token]", ended: Mapping[str, StepRow], tolerated: int | None
+) -> dict[str, Any]:
+    """What came of those that have ended; errors as values, but for the first that is not tolerated."""
+    results: dict[str, Any] = {}
+    failures = 0
+    for key, step in ended.items():
+        try:
+            results[key] = _outcome_of(by_key[key], step)
+        except Exception as error:
+            failures += 1
+            if tolerated is not None and failures > tolerated:
+                raise
+            results[key] = error
+    return results
 
 
 def _outcome_of(handle: "Run | Token", step: StepRow) -> Any:

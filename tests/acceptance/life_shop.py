@@ -6,10 +6,8 @@ import time
 from pathlib import Path
 
 from celery import Celery
-from celery.worker.request import Request
 
 from celeriac import Celeriac, Queue, current_run, step, workflow
-from celeriac.workflows.worker.request import WorkflowRequest
 
 app = Celery("life_shop")
 durable = Celeriac(app)
@@ -20,10 +18,6 @@ if os.environ.get("CONNECTS_EARLY"):
     durable.database.one("select 1")
     durable.buckets.ping()
     durable.register()
-
-
-if os.environ.get("CELERY_TELLS_NOTHING"):  # of a process that died, as where it died too soon
-    WorkflowRequest.on_failure = Request.on_failure  # type: ignore[method-assign]
 
 
 def note(word: str) -> None:

@@ -26,6 +26,21 @@ def test_a_killed_child_resumes_from_the_last_checkpoint_within_two_seconds(shop
     assert (1, 1) == (run.row.attempt, run.row.crashes)
 
 
+def test_a_killed_child_is_missed_also_where_celery_does_not_tell_of_its_death(shop, wait_until, monkeypatch):
+    monkeypatch.setenv("SILENT", "1")
+    shop.worker(heartbeat_seconds=0.5)
+    run = shop.durable.trigger("five-steps")
+    shop.open_gates(1, 2)
+    pid = shop.pid_in_step(3)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: shop.steps().count(3) == 2)
+    shop.open_gates(3, 4, 5)
+    assert [1, 2, 3, 4, 5] == run.result(timeout=20)
+    assert (1, 1) == (run.row.attempt, run.row.crashes)
+    causes = [move["cause"] for move in runs.history(shop.durable.database, run.row.id)]
+    assert f"process {pid} is gone" in causes
+
+
 @pytest.mark.alone
 def test_a_killed_worker_resumes_on_another_within_two_seconds(shop, wait_until):
     shop.beat()

@@ -50,18 +50,6 @@ def test_processes_that_are_recycled_lose_no_run_and_count_as_no_crash(shop, lim
     assert "WorkerLost" not in worker.log.read_text()
 
 
-def test_a_process_that_dies_without_a_word_of_celery_is_missed_at_the_next_heartbeat(shop, wait_until):
-    shop._environ["CELERY_TELLS_NOTHING"] = "yes"
-    shop.worker(heartbeat_seconds=0.5)
-    run = shop.durable.trigger("gated", {"n": 1})
-    until_held(shop, wait_until, run)
-    os.kill(noted(shop, run)[-1][1], signal.SIGKILL)
-    until_held(shop, wait_until, run, 2)
-    shop.open_gates(1)
-    assert [0, 1, 2] == run.result(timeout=20)
-    assert "its process is gone" in causes(shop, run)
-
-
 def test_a_pool_that_autoscales_grows_with_what_is_queued_and_its_slots_with_it(shop, wait_until):
     shop.beat()
     shop.worker("--autoscale=4,1", concurrency=1, heartbeat_seconds=1)

@@ -10,9 +10,12 @@ import pytest
 from celery import current_app
 from one_terminal import Dev
 from performer import Performer
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 import celeriac
 from celeriac.workflows import registry
+from celeriac.workflows.testing import Inline
 
 EXAMPLES = Path(celeriac.__file__).parent / "examples"
 
@@ -49,6 +52,14 @@ def example(request: pytest.FixtureRequest, load: Callable[[str], ModuleType]) -
 def perform(example: ModuleType) -> Performer:
     """Executes the example's runs in this process."""
     return Performer(example.durable, example.durable.database)
+
+
+@pytest.fixture
+def world(perform: Performer) -> Iterator[Callable[[], Inline]]:
+    """Makes worlds of the test kit, whose steps with a transaction write to the shop's tables."""
+    engine = create_engine(perform.database.url)
+    yield lambda: Inline(new_session=lambda: Session(engine), public_url="http://localhost:8484")
+    engine.dispose()
 
 
 @pytest.fixture

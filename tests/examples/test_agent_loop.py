@@ -10,6 +10,7 @@ from one_terminal import Dev
 from performer import Performer
 
 from celeriac.state import status
+from celeriac.workflows.testing import assert_durable
 from celeriac.workflows.waits import deliver_message
 
 ANSWER = "A picnic in Oslo. forecast: sunny. parks: Frogner. How many people come? seven."
@@ -24,6 +25,11 @@ def test_it_asks_a_person_and_answers(example: ModuleType, perform: Performer) -
     done = perform.finish(perform.row(waiting.id))
     assert ANSWER == json.loads(done.output or "")
     assert ["think", "forecast", "parks", "think#2", "message answer", "think#3"] == list(perform.steps(done))
+
+
+def test_wherever_its_worker_dies_it_comes_to_the_same_answer(example: ModuleType) -> None:
+    told = assert_durable(example.plan_picnic, "Oslo", meanwhile=[lambda run: run.send("seven", "answer")])
+    assert told == ANSWER
 
 
 def test_no_answer_for_a_day_is_an_answer(example: ModuleType, perform: Performer) -> None:

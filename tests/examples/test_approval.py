@@ -13,6 +13,7 @@ from performer import Performer
 from celeriac import complete_token
 from celeriac.state import status
 from celeriac.state.runs import RunRow
+from celeriac.workflows.testing import Inline, assert_durable
 
 EXPENSE = ("e1", 120.0, "ada@example.org")
 
@@ -29,6 +30,16 @@ def test_it_waits_for_the_answer_without_a_worker_and_pays(example: ModuleType, 
     assert complete_token(token_of(perform, waiting), {"approved": True})
     done = perform.finish(perform.row(waiting.id))
     assert {"expense_id": "e1", "approved": True, "payment": "payment-e1-120.00"} == json.loads(done.output or "")
+
+
+def test_wherever_its_worker_dies_it_reminds_twice_and_gives_up(
+    example: ModuleType, world: Callable[[], Inline], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert {"expense_id": "e1", "approved": False, "payment": None} == assert_durable(
+        example.approve_expense, *EXPENSE, world=world
+    )
+    mails = capsys.readouterr().out.count("Subject: ")
+    assert 0 == mails % 3  # in each of the runs the first one and two reminders
 
 
 @pytest.mark.parametrize("answer", [{"approved": False}, {"approved": "perhaps"}, {}, None, "yes"])

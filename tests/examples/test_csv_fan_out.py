@@ -13,6 +13,7 @@ from performer import Performer
 
 from celeriac.state import runs, status
 from celeriac.state.runs import Filter, RunRow
+from celeriac.workflows.testing import Inline, assert_durable
 
 WRONG = ["P017: 'on request' is no price", "P043: '12,50' is no price"]
 
@@ -55,6 +56,20 @@ def test_a_file_with_too_many_wrong_rows_is_given_up_and_the_rows_under_way_are_
     assert (status.FAILED, "always") == (failed.status, failed.cancel_children)
     assert "'none' is no price" in (failed.error or "")
     assert 17 == len(runs.find(perform.database, Filter(workflow="import-price", status=("queued",)), 100))
+
+
+def test_wherever_its_worker_dies_every_row_is_stored_once(
+    example: ModuleType,
+    perform: Performer,
+    world: Callable[[], Inline],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "few.csv").write_text("sku,name,price\nP1,pen,1.50\nP2,ink,none\nP3,cap,2.00\n")
+    monkeypatch.setattr(example, "DATA", tmp_path)
+    told = assert_durable(example.import_prices, "few.csv", world=world, inside_bodies=True)
+    assert {"rows": 3, "wrong": ["P2: 'none' is no price"]} == told
+    assert 2 == perform.database.one("select count(*) as stored from prices")["stored"]
 
 
 def test_the_docstrings_commands_import_the_file_across_the_death_of_its_worker(start_dev: Callable[..., Dev]) -> None:

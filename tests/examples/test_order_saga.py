@@ -10,6 +10,7 @@ from one_terminal import Dev
 from performer import Performer
 
 from celeriac.state import repairs, runs, status
+from celeriac.workflows.testing import Inline, assert_durable
 
 
 def order(example: ModuleType, **changes: Any) -> Any:
@@ -71,6 +72,20 @@ def test_a_worker_that_dies_while_it_undoes_leaves_the_rest_to_the_next(
     perform.lose_worker()
     assert status.FAILED == perform.finish(perform.row(run.id)).status
     assert (5, "completed") == (pieces(perform), perform.steps(run)["charge#undo"].status)
+
+
+def test_wherever_its_worker_dies_an_order_is_undone_once(
+    example: ModuleType, perform: Performer, world: Callable[[], Inline]
+) -> None:
+    plays: list[Inline] = []
+
+    def another() -> Inline:
+        plays.append(world())
+        return plays[-1]
+
+    assert_durable(example.place_order, order(example, city="Atlantis"), world=another)
+    assert 9 == len(plays)
+    assert 5 == pieces(perform)
 
 
 def test_one_order_is_placed_once(example: ModuleType, perform: Performer) -> None:

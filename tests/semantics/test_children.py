@@ -60,6 +60,21 @@ def test_what_failed_a_child_can_be_caught_by_its_parent(stage):
     assert "ValueError: 2 is even" == stage.result("children.catches")
 
 
+def test_a_parent_that_is_retried_retries_the_children_by_which_it_failed_and_theirs(stage):
+    run = stage.ended(stage.start("children.relies", width=3))
+    middles = [stage.ended(child) for child in stage.children(run)]
+    leaves = [leaf for child in middles for leaf in stage.children(child)]
+    assert ["failed"] * 7 == [each.status for each in (run, *middles, *map(stage.ended, leaves))]
+    for leaf in leaves:
+        stage.open(leaf, "heal")
+    for _ in range(3):  # how many it had seen fail, when the first one did, is not sure
+        run.retry("ada")
+        stage.ended(run)
+    assert ("completed", "[0,1,2]") == (run.status, run.row.output)
+    assert [["kept"]] * 4 == [stage.bodies(each) for each in (run, *leaves)]
+    assert [True] * 3 == ["retried by hand" in stage.causes(leaf) for leaf in leaves]
+
+
 def test_the_children_of_a_cancelled_run_are_cancelled_with_it(stage):
     run = stage.until(stage.start("children.family", is_failing=False), "waiting")
     run.cancel()

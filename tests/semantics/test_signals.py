@@ -1,5 +1,7 @@
 """What interrupts a run goes up through its code as no error does, and waits stand where they can."""
 
+import json
+
 import pytest
 
 from celeriac import current_run, gather, receive, sleep, wait_for_event
@@ -17,6 +19,19 @@ def test_code_that_catches_everything_gets_no_further(stage):
     assert [] == stage.bodies(run)
     run.send("go on")
     assert "done" == run.result(timeout=20)
+
+
+@pytest.mark.parametrize("where", ["step", "workflow"])
+def test_what_is_no_exception_fails_the_run_and_holds_no_worker(stage, where):
+    run = stage.ended(stage.start("signals.no-exception", where=where))
+    assert ("failed", 0) == (run.status, run.row.crashes)
+    assert "by another" == json.loads(run.row.error)["message"]
+
+
+def test_an_execution_that_breaks_off_holds_its_run_no_longer_also_where_its_process_lives_on(stage):
+    run = stage.ended(stage.start("signals.breaks-off"))
+    assert ("crashed", 1) == (run.status, run.row.attempt)
+    assert ["kept", "exit", "exit"] == stage.bodies(run)
 
 
 @pytest.mark.parametrize("how", ["sleep", "sleep_until", "event", "message", "token", "parallel"])

@@ -2,8 +2,11 @@
 
 import re
 
-from celeriac.state import runs, schedules
+import pytest
+
+from celeriac.state import outbound, runs, schedules, steps, waits
 from celeriac.state.database import Database
+from celeriac.state.queries import Statement
 from celeriac.state.runs import Filter
 
 
@@ -37,6 +40,33 @@ def test_lists_of_runs_are_read_in_the_order_of_an_index_and_stop_at_the_page(da
         (Filter(tag="rare"), "runs_by_tag"),
     ):
         assert re.search(rf"\b{index}\b", _plan(database, filter)), filter
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(getattr(runs.SQL, verb) for verb in (
+            "claim", "complete", "fail", "postpone", "suspend", "hand_off", "condemn", "conclude", "edit_metadata",
+        )),
+        steps.SQL.record, waits.SQL.suspend_on, outbound.SQL.hold,
+    ],
+    ids=lambda statement: statement.handle,
+)  # fmt: skip
+def test_a_move_of_one_run_reads_that_run_alone_whatever_is_thought_of_the_others(
+    database: Database, statement: Statement
+) -> None:
+    # Where nothing was queued and nothing ran when it was last looked, a partial index is thought to be the cheapest.
+    database.all(
+        "insert into celeriac.runs (id, workflow, status, cause, max_attempts, max_crashes, queue, payload, root_id, "
+        "source, finished_at, output) select id, 'w', 'completed', 'c', 1, 1, 'q', '{}', id, 'api', now(), '1' "
+        "from (select gen_random_uuid() as id from generate_series(1, 2000)) as made"
+    )
+    database.all("analyze celeriac.runs")
+    plan = "\n".join(row["QUERY PLAN"] for row in database.all(f"explain (generic_plan) {statement.numbered}"))
+    assert re.search(r"using runs_pkey on runs|Bitmap Index Scan on runs_pkey", plan), plan
+    others = set(re.findall(r"\b(?:using|on) (runs_\w+)", plan)) - {"runs_pkey", "runs_queued"}
+    assert set() == others, plan
+    assert "Seq Scan on runs" not in plan, plan
 
 
 def _plan(database: Database, filter: Filter) -> str:

@@ -209,6 +209,17 @@ def test_the_runs_that_a_worker_holds_are_counted(database: Database, runs_of: A
     assert [2] == [row["busy"] for row in workers.alive(database)]
 
 
+def test_a_beat_hears_which_processes_hold_runs(database: Database, runs_of: Any) -> None:
+    a_run = runs_of(database)
+    worker = registered(database, id=a_run.worker_id)
+    for pid in (8, 7, 8):
+        a_run.claim(a_run.new(), pid=pid)
+    a_run(status.COMPLETED)
+    heard = workers.beat(database, worker.id, slots=2, is_consuming=True)
+    assert heard is not None
+    assert ([7, 8], False) == (sorted(heard.pids), heard.has_terminations)
+
+
 def test_the_loss_of_one_process_queues_the_runs_of_that_process_alone(a_run: Any) -> None:
     lost, kept = a_run.claim(a_run.new(), pid=7), a_run.claim(a_run.new(), pid=8)
     requeued = runs.requeue(a_run.database, a_run.worker_id, "killed by signal 9", worker_pid=7)

@@ -19,6 +19,7 @@ from celeriac import (
     wait_for_event,
     workflow,
 )
+from celeriac.workflows.testing import assert_durable
 from celeriac.workflows.waits import deliver_event
 
 
@@ -392,3 +393,16 @@ def test_a_worker_that_shuts_down_hands_it_off_at_the_next_step(perform):
     assert ("queued", "its worker shuts down") == (off.status, off.cause)
     perform.is_draining = False
     assert '"page b"' == perform.finish(off).output
+
+
+def test_the_test_kit_plays_it_and_kills_its_worker_at_each_checkpoint():
+    async def chain(name: str) -> str:
+        return f"{await fetch(name)}, {await fetch(name)}"
+
+    @workflow(name="played")
+    async def played() -> list[object]:
+        found = await asyncio.gather(chain("a"), sleep(3600), chain("b"), sleep(60))
+        await sleep(hours=1)
+        return [*found, await fetch("c")]
+
+    assert_durable(played)

@@ -1,5 +1,6 @@
 """What a run's code sees: each step once, whatever happens between, and one outcome."""
 
+import asyncio
 import json
 import math
 from collections.abc import Callable
@@ -40,6 +41,10 @@ class HasProperties(Exception):
     @property
     def message(self) -> str:
         return "from the property"
+
+
+class OwnBase(BaseException):
+    """As those that gevent and trio have."""
 
 
 class Unprintable(Exception):
@@ -355,8 +360,10 @@ def test_an_error_of_the_workflow_itself_names_no_step(perform: Any) -> None:
         (lambda: HasProperties("x"), ""),
         (lambda: OwnNew(7), "7"),
         (lambda: RecursionError("deep"), "deep"),
+        (lambda: asyncio.CancelledError("by another"), "by another"),
+        (lambda: OwnBase("no Exception"), "no Exception"),
     ],
-    ids=["unprintable", "NUL", "surrogate", "long", "exit", "group", "property", "new", "recursion"],
+    ids=["unprintable", "NUL", "surrogate", "long", "exit", "group", "property", "new", "deep", "cancelled", "base"],
 )
 @pytest.mark.parametrize("place", ["step", "workflow"])
 def test_whatever_is_raised_the_run_ends_failed_with_what_it_said(

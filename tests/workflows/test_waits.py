@@ -159,6 +159,81 @@ class TestChildren:
         perform.finish(perform.row(child["id"]))
         assert '"it failed"' == perform.finish(run).output
 
+    @pytest.fixture
+    def fragile(self) -> Any:
+        """Fails while it `is_broken`."""
+
+        class Switch:
+            is_broken = True
+
+        @workflow(name="fragile")
+        def fragile(n: int) -> int:
+            if Switch.is_broken:
+                raise ValueError(f"{n} is broken")
+            return n
+
+        @workflow(name="relies")
+        def relies() -> list[int]:
+            return gather(*fragile.map([1, 2]))
+
+        relies.switch = Switch
+        return relies
+
+    def of(self, perform: Any, name: str) -> list[RunRow]:
+        return runs.find(perform.database, runs.Filter(workflow=name), 10)[::-1]
+
+    def test_a_parent_that_is_retried_has_its_failed_children_retried_and_waits_for_them(
+        self, perform: Any, settle: Any, durable: Celeriac, fragile: Any
+    ) -> None:
+        failed = settle(perform.start(fragile))
+        assert (status.FAILED, "fragile") == (failed.status, json.loads(failed.error or "")["step"])
+        fragile.switch.is_broken = False
+        repairs.retry(durable, failed.id, "ada")
+        first, _ = self.of(perform, "fragile")
+        assert (status.QUEUED, 2, "ada") == (first.status, first.attempt, first.actor)
+        assert "[1,2]" == settle(perform.row(failed.id)).output
+
+    def test_it_has_what_its_children_gave_when_they_were_retried_before_it(
+        self, perform: Any, settle: Any, durable: Celeriac, fragile: Any
+    ) -> None:
+        failed = settle(perform.start(fragile))
+        fragile.switch.is_broken = False
+        for child in self.of(perform, "fragile"):
+            repairs.retry(durable, child.id)
+            perform.finish(perform.row(child.id))
+        repairs.retry(durable, failed.id)
+        assert [2, 2] == [child.attempt for child in self.of(perform, "fragile")]
+        done = settle(perform.row(failed.id))
+        assert "[1,2]" == done.output
+
+    def test_it_waits_for_children_that_are_on_their_way_again(
+        self, perform: Any, settle: Any, durable: Celeriac, fragile: Any
+    ) -> None:
+        failed = settle(perform.start(fragile))
+        fragile.switch.is_broken = False
+        children = [repairs.retry(durable, child.id) for child in self.of(perform, "fragile")]
+        repairs.retry(durable, failed.id)
+        assert status.WAITING == perform.once(perform.row(failed.id)).status
+        for child in children:
+            assert child is not None
+            perform.finish(perform.row(child.id))
+        assert "[1,2]" == settle(perform.row(failed.id)).output
+
+    def test_it_does_not_wait_for_a_child_that_was_cancelled(
+        self, perform: Any, settle: Any, durable: Celeriac, double: Any
+    ) -> None:
+        @workflow(name="parent")
+        def parent() -> int:
+            return double.delay(1).result()
+
+        run = perform.once(perform.start(parent))
+        (child,) = self.of(perform, "double")
+        repairs.cancel(durable, child.id)
+        failed = settle(run)
+        repairs.retry(durable, failed.id)
+        again = settle(perform.row(failed.id))
+        assert (status.FAILED, "RunCancelled") == (again.status, json.loads(again.error or "")["type"].split(".")[-1])
+
     def test_a_cancelled_child_is_told_to_its_parent(
         self, perform: Any, settle: Any, durable: Any, double: Any
     ) -> None:

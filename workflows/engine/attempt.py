@@ -15,7 +15,7 @@ from .deadline import StepTimedOut, deadline
 from .execution import Execution
 from .failure import ends_the_process, error_document, step_error, words_of
 from .lane import is_optional
-from .outcome import Lost, RetryAt
+from .outcome import Interruption, Lost, RetryAt
 
 log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -112,8 +112,8 @@ class _Attempt:
         """The recorded result, or None when the next attempt follows at once. Raises the final error."""
         try:
             return self._transact() if self.call.in_transaction else self._run()
-        except (Exception, SystemExit) as error:
-            if ends_the_process(error):
+        except BaseException as error:
+            if isinstance(error, Interruption) or ends_the_process(error):
                 raise
             document = error_document(error, self.key)
             delay_seconds = self.call.retry.decide(self.number - spent, error)

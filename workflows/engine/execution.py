@@ -53,9 +53,12 @@ T = TypeVar("T")
 BODIES = ("step", "transaction", "compensation")  # kinds of step that a clean-up may execute
 NEVER_MISSED = ("compensation", "patch")  # kinds that other code need not ask for
 
+Watch = Callable[["Execution", str], None]  # is told of a body that is about to run; what it raises, the body raises
+
 _current: ContextVar["Execution | None"] = ContextVar("celeriac_execution", default=None)
 _step_inside: ContextVar[tuple[str, int] | None] = ContextVar("celeriac_step_inside", default=None)
 _is_branch: ContextVar[bool] = ContextVar("celeriac_is_branch", default=False)
+_watch: ContextVar[Watch | None] = ContextVar("celeriac_watch", default=None)
 
 
 class Execution:
@@ -144,6 +147,8 @@ class Execution:
     @contextmanager
     def inside(self, key: str, attempt: int = 1) -> Iterator[None]:
         """Within: the body of this step runs, for this attempt."""
+        if (watch := _watch.get()) is not None:
+            watch(self, key)
         token = _step_inside.set((key, attempt))
         try:
             with self._lineage.inside(step_span(self.run.id, key, self.run.attempt)):
@@ -281,6 +286,16 @@ class Execution:
         # Not an error that the code could catch and go on from: it is this code that must not go on.
         error = CodeChanged(told)
         self.interrupt(Failed(error_document(error), "its code has changed", error, misfit_epoch))
+
+
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Within, `watch` is told of each body before it runs: for the test kit."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def execute(
         outcome: Outcome = _completed(execution, output)
     except Interruption as interruption:
         outcome = interruption.outcome
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         if ends_the_process(error):
             raise
         with execution.entered():  # what is said of it stands in the run's log

@@ -6,7 +6,7 @@ import traceback
 from functools import cache
 from typing import Any, NotRequired, TypedDict
 
-from ..errors import RetryAfter, StepError
+from ..errors import RetryAfter, RunError, StepError
 
 MESSAGE_LIMIT = 10_000  # characters
 SIGNAL_EXIT = -128  # billiard exits with signal number - 256
@@ -51,7 +51,10 @@ def words_of(error: BaseException) -> str:
 
 
 def ends_the_process(error: BaseException) -> bool:
-    """Whether this is a signal on its way (Celery's pools turn SIGTERM into a SystemExit), not the code's own exit."""
+    """Whether this is a signal on its way (Celery's pools turn SIGTERM into a SystemExit), or the end of a greenlet.
+    Whatever else is no Exception is the code's own doing: its exit, asyncio's CancelledError, a Timeout of gevent."""
+    if isinstance(error, KeyboardInterrupt | GeneratorExit) or type(error).__name__ == "GreenletExit":
+        return True
     if not isinstance(error, SystemExit):
         return False
     return type(error) is not SystemExit or (isinstance(error.code, int) and error.code <= SIGNAL_EXIT)
@@ -61,7 +64,7 @@ def failed_step(error: BaseException | None) -> str | None:
     """The key of the step that this exception came from: itself, or what it was raised from or while handling."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, StepError):
+        if isinstance(error, StepError | RunError) and error.step:
             return error.step
         seen.add(id(error))
         error = error.__cause__ or error.__context__

@@ -72,11 +72,11 @@ def resume(durable: "Celeriac", id: UUID) -> RunRow | None:
 
 
 def retry(durable: "Celeriac", id: UUID, actor: str | None = None) -> RunRow | None:
-    """The same run from its failed step: one that failed, timed out or crashed. Steps that were undone run again."""
-    row = repairs.retry(durable.database, id, actor)
-    if row is not None:
-        durable.dispatcher.offer([row])
-    return row
+    """The same run from its failed step: one that failed, timed out or crashed. Steps that were undone run again. Where
+    it failed by a child, that is retried as well."""
+    moved = repairs.retry_family(durable.database, id, actor)
+    durable.dispatcher.offer(moved)
+    return moved[0] if moved else None
 
 
 def reschedule(

@@ -13,7 +13,7 @@ from .. import registry
 from ..outbound.address_guard import Guard
 from ..signals import run_log
 from .lifeline import Lifeline
-from .pool import kind_of, prepare, processes_of, slots_of
+from .pool import kind_of, prepare, slots_of
 from .process import WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class WatchStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         self._keep_logs()  # here, since Celery redirects stdout just before the first step starts
-        self._lifeline = Lifeline(self._durable, self._describe, self._is_consuming, lambda: processes_of(worker.pool))
+        self._lifeline = Lifeline(self._durable, self._describe, self._is_consuming)
         self._durable.lifeline = self._lifeline
         self._lifeline.start()
         signals.worker_shutting_down.connect(self._drain, weak=False)

@@ -12,7 +12,7 @@ import select
 import signal
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -32,26 +32,19 @@ END_SECONDS = 5.0  # how long a shutdown waits for the last word to Postgres
 
 class LostChild(NamedTuple):
     """A process of the pool that died while it had a message. `run_id` is the message's; the run it executed may be
-    another one, and is found by the pid. None: it is not known whether it had one."""
+    another one, and is found by the pid."""
 
     pid: int | None
-    run_id: str | None
+    run_id: str
     cause: str
 
 
 class Lifeline(threading.Thread):
     """A daemon thread, because steps that need the pool are stopped before the pool has joined: it ends by `end()`."""
 
-    def __init__(
-        self,
-        durable: "Celeriac",
-        describe: Callable[[], Worker],
-        is_consuming: Callable[[], bool],
-        processes: Callable[[], set[int]] = set,
-    ):
+    def __init__(self, durable: "Celeriac", describe: Callable[[], Worker], is_consuming: Callable[[], bool]):
         super().__init__(name="celeriac-lifeline", daemon=True)
         self._durable, self._describe, self._is_consuming = durable, describe, is_consuming
-        self._processes, self._known = processes, processes()
         self._lost: queue.SimpleQueue[LostChild] = queue.SimpleQueue()
         self._wake_reader, self._wake_writer = os.pipe()
         self._ending = threading.Event()
@@ -105,14 +98,15 @@ class Lifeline(threading.Thread):
                 self._rest(session)
                 self._report_lost_children(worker)
                 is_locked = is_locked or workers.lock(session, worker.id)
-                has_terminations = workers.beat(
+                heard = workers.beat(
                     database, worker.id, slots=self._describe().slots, is_consuming=self._is_consuming()
                 )
-                if has_terminations is None:
+                if heard is None:
                     log.warning("this worker was taken for lost, and registers again")
                     return
-                if has_terminations:
+                if heard.has_terminations:
                     self._terminate(worker)
+                self._mourn(worker, heard.pids)
             workers.stop(database, worker.id, "it shut down")
         finally:
             session.close()
@@ -128,19 +122,11 @@ class Lifeline(threading.Thread):
         if session.fileno() in ready:
             session.hear()
 
-    def _notice_vanished(self) -> None:
-        """A process may die before Celery knows that it has taken a message, and then Celery never tells of it."""
-        present = self._processes()
-        for pid in self._known - present:
-            self._lost.put(LostChild(pid, None, "its process is gone"))
-        self._known = present
-
     def _report_lost_children(self, worker: Worker) -> None:
-        self._notice_vanished()
         while not self._lost.empty():
             lost = self._lost.get()
             try:
-                self._requeue(worker, lost)
+                self._requeue_lost(worker, lost)
             except StateUnavailable:
                 self._lost.put(lost)
                 raise
@@ -161,21 +147,40 @@ class Lifeline(threading.Thread):
                 self._durable.logbook.tell(log, logging.WARNING, taken, told)
                 self._durable.dispatcher.take_back(taken)
 
-    def _requeue(self, worker: Worker, lost: LostChild) -> None:
-        database, dispatcher = self._durable.database, self._durable.dispatcher
-        requeued = [] if lost.pid is None else runs.requeue(database, worker.id, lost.cause, lost.pid)
+    def _mourn(self, worker: Worker, pids: Sequence[int]) -> None:
+        """The runs of processes that are gone, and of whose death Celery did not tell. Where two die at once it gives
+        the message of the second one to another process, which finds the run claimed."""
+        for pid in pids:
+            if not _is_alive(pid):
+                self._requeue(worker, pid, f"process {pid} is gone")
+
+    def _requeue_lost(self, worker: Worker, lost: LostChild) -> None:
+        if lost.pid is not None and self._requeue(worker, lost.pid, lost.cause):
+            return
+        unclaimed = runs.get(self._durable.database, ids.parse("run", lost.run_id))
+        if unclaimed is not None and unclaimed.status == status.QUEUED:  # it died before it had claimed the run
+            self._durable.dispatcher.publish_again(unclaimed)
+
+    def _requeue(self, worker: Worker, pid: int, cause: str) -> bool:
+        """Whether that process held a run."""
+        requeued = runs.requeue(self._durable.database, worker.id, cause, pid)
         for run in requeued:
-            told = f"lost its process {lost.pid} ({lost.cause}), and is {run.status}"
+            told = f"lost its process {pid} ({cause}), and is {run.status}"
             self._durable.logbook.tell(log, logging.WARNING, run, told)
-            dispatcher.take_back(run)
-        if not requeued and lost.run_id is not None:  # it died before it had claimed the run of its message
-            unclaimed = runs.get(database, ids.parse("run", lost.run_id))
-            if unclaimed is not None and unclaimed.status == status.QUEUED:
-                dispatcher.publish_again(unclaimed)
+            self._durable.dispatcher.take_back(run)
+        return bool(requeued)
 
     def _offer_what_waits(self) -> None:
         for name in {workflow.queue.name for workflow in self._durable.workflows()}:
             self._durable.dispatcher.welcome(name)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 _sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()

@@ -34,9 +34,3 @@ def slots_of(pool: Any) -> int:
     # A pool of greenlets tells as its processes those that are busy.
     size = pool.limit if kind_of(type(pool)) == "gevent" else pool.num_processes
     return int(size or 1)
-
-
-def processes_of(pool: Any) -> set[int]:
-    """The numbers of its processes; none where it is one of threads or greenlets."""
-    children = getattr(pool, "_pool", None) if kind_of(type(pool)) == "prefork" else None
-    return {child.pid for child in list(getattr(children, "_pool", ()))}

@@ -115,9 +115,13 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, e
     run, has_steps = claimed
     ticket = Ticket.held_by(run)
     durable.code_spans.watch()
-    with worker.holding(run.id):
-        outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
-        settled = settle(durable.database, run, outcome)
+    try:
+        with worker.holding(run.id):
+            outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
+            settled = settle(durable.database, run, outcome)
+    except BaseException as error:
+        _break_off(durable, worker, run, error)
+        raise
     if isinstance(outcome, Failed):
         durable.logbook.note(run, logging.ERROR, told(outcome.error))
     durable.logbook.hurry()
@@ -131,6 +135,18 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, e
     _cancel_children(durable, settled)
     exception = outcome.exception if isinstance(outcome, Failed) and settled.status == status.FAILED else None
     return Performed(settled.status, durable.dispatcher.move_on(settled, ticket), exception)
+
+
+def _break_off(durable: "Celeriac", worker: "WorkerProcess", run: RunRow, error: BaseException) -> None:
+    """An execution had no outcome, as where a signal ends the process. Should that live on, it would hold the run for
+    ever; so the run counts as lost at once."""
+    cause = f"its execution broke off ({type(error).__name__})"
+    try:
+        for lost in runs.requeue(durable.database, worker.id, cause, os.getpid(), run.id):
+            durable.logbook.tell(log, logging.WARNING, lost, f"{cause}, and is {lost.status}")
+            durable.dispatcher.take_back(lost)
+    except StateUnavailable as unavailable:
+        log.warning("run_%s is held until this process ends: %s", run.id.hex, unavailable)
 
 
 def _cancel_children(durable: "Celeriac", ended: RunRow) -> None:

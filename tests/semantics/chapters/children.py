@@ -1,9 +1,9 @@
 """Runs that start runs."""
 
-from celeriac import Queue, gather, receive, sleep, step, workflow
+from celeriac import Queue, current_run, gather, receive, sleep, step, workflow
 from celeriac.workflows.errors import RunFailed
 
-from .journal import do, note
+from .journal import GATES, do, note
 
 
 @workflow(name="children.square")
@@ -77,6 +77,30 @@ def catches() -> str:
     except RunFailed as error:
         return f"{error.type}: {error.message}"
     return "nothing was raised"
+
+
+@step
+def heals(n: int) -> int:
+    if not (GATES / f"{current_run().id} heal").exists():
+        raise ConnectionError(f"{n} is away")
+    return n
+
+
+@workflow(name="children.fragile")
+def fragile(n: int) -> int:
+    do("kept")
+    return heals(n)
+
+
+@workflow(name="children.middle")
+def middle(n: int) -> int:
+    return fragile.delay(n).result()
+
+
+@workflow(name="children.relies")
+def relies(width: int) -> list[int]:
+    do("kept")
+    return gather(*middle.map(range(width)))
 
 
 @workflow(name="children.family", cancel_children="always")

@@ -1,5 +1,6 @@
 """The signals that go up through a run's code."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from celeriac import (
 )
 
 from .children import square
-from .journal import do
+from .journal import do, note
 
 
 @workflow(name="signals.catches-exceptions")
@@ -37,6 +38,21 @@ def catches_everything() -> str:
         receive()
     do("went on")
     return "done"
+
+
+@workflow(name="signals.no-exception")
+def no_exception(where: str) -> None:
+    def give_up() -> None:
+        raise asyncio.CancelledError("by another")
+
+    step.run("give up", give_up) if where == "step" else give_up()
+
+
+@workflow(name="signals.breaks-off", max_crashes=2)
+def breaks_off() -> None:
+    do("kept")
+    note("exit")
+    raise SystemExit(-247)  # as a signal does on its way through the code
 
 
 WAITS: dict[str, Callable[[], Any]] = {

@@ -1,0 +1,142 @@
+"""`run_inline` and `assert_durable`: a workflow executed once, and once for each moment at which its worker can die."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from ...state import payload
+from ..run import Run
+from ..workflow import Workflow
+from .inline import Inline
+
+R = TypeVar("R")
+Meanwhile = Sequence[Callable[[Run], object]]
+IDS = re.compile(r"(?:run|tok)_[0-9a-f]{32}")
+
+
+def run_inline(workflow: Workflow[..., R], *args: Any, **kwargs: Any) -> R:
+    """Executes a workflow in this process, without a server, and returns its result; sleeps and delays take no time.
+
+    Children, hooks and retries are executed as well. Raises what `run.result()` raises, PayloadInvalid, and UsageError
+    where it waits for an event, a message or a token: with an Inline the test can bring it.
+    """
+    with Inline():
+        result: R = workflow.delay(*args, **kwargs).result()
+        return result
+
+
+def assert_durable(
+    workflow: Workflow[..., Any],
+    *args: Any,
+    meanwhile: Meanwhile = (),
+    inside_bodies: bool = False,
+    same: Callable[[Any], Any] = lambda result: result,
+    world: Callable[[], Inline] = Inline,
+    **kwargs: Any,
+) -> Any:
+    """Executes a workflow undisturbed, and again once for each moment at which its worker can die; returns its result.
+
+    The moments are after each checkpoint, and after each claim. Asserts that every run ends as the undisturbed one did
+    (status, result, error, steps, children, metadata), and that no body ran again whose result was kept.
+
+    - meanwhile: what others do, one call each time nothing can go on: `[lambda run: run.send("yes")]`.
+    - inside_bodies: the worker also dies as each body begins. Default no.
+    - same: what of the result has to be the same each time. Default all of it.
+    - world: makes the Inline of each run: `lambda: Inline(new_session=Session)`. Default one as it is.
+
+    Raises AssertionError with the moment and what differed; UsageError as `run_inline`.
+    """
+    undisturbed = _Play(world(), workflow, args, kwargs, meanwhile, same)
+    expected = undisturbed.performed()
+    for n, moment in enumerate(undisturbed.inline.moments):
+        play = _Play(world(), workflow, args, kwargs, meanwhile, same)
+        play.inline.kill_at = n
+        play.check(expected, undisturbed, f"after {moment} (moment {n + 1})")
+    for key in dict.fromkeys(undisturbed.inline.bodies()) if inside_bodies else ():
+        play = _Play(world(), workflow, args, kwargs, meanwhile, same)
+        play.inline.kill(inside=key)
+        play.check(expected, undisturbed, f"in the body of step {key}")
+    return undisturbed.result
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """All that a run leaves behind, without what differs from run to run."""
+
+    status: str
+    result: Any
+    error: str | None
+    steps: dict[str, str]  # key -> status
+    runs: list[tuple[str, str]]  # that came of it: workflow, status
+    metadata: str
+
+
+class _Play:
+    """One run of the workflow in a world of its own."""
+
+    def __init__(
+        self,
+        inline: Inline,
+        workflow: Workflow[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        meanwhile: Meanwhile,
+        same: Callable[[Any], Any],
+    ):
+        self.inline = inline
+        self.result: Any = None
+        self._workflow, self._args, self._kwargs = workflow, args, kwargs
+        self._meanwhile, self._same = meanwhile, same
+
+    def performed(self) -> Ending:
+        with self.inline:
+            run = self._workflow.delay(*self._args, **self._kwargs)
+            for bring in self._meanwhile:
+                self.inline.work()
+                if run.refresh().row.is_final:
+                    break
+                bring(run)
+            self.inline.finish(run)
+            self.inline.work()
+            if run.status == "completed":
+                self.result = run.result()
+            return self._ending(run)
+
+    def check(self, expected: Ending, undisturbed: "_Play", when: str) -> None:
+        """Asserts that it ends as expected though its worker died, and that no kept body ran again."""
+        ended = self.performed()
+        told = f"workflow {self._workflow.name!r}, whose worker died {when}"
+        for name in Ending.__slots__:
+            before, after = getattr(expected, name), getattr(ended, name)
+            assert before == after, (
+                f"{told}, ended differently ({name}):\n  undisturbed: {before!r}\n  killed:      {after!r}\n"
+                "What differs from one execution to the next (time, chance, a query) belongs in a step."
+            )
+        again = self._again()
+        assert not again, f"{told}, ran bodies again whose results were kept: {', '.join(again)}"
+
+    def _again(self) -> list[str]:
+        """The bodies that began after their result was kept: more often than they were kept or lost."""
+        kept: set[tuple[UUID, str]] = set()
+        again = []
+        for what, run, key in self.inline.story:
+            if what == "kept":
+                kept.add((run, key))
+            elif (run, key) in kept:
+                again.append(key)
+        return again
+
+    def _ending(self, run: Run) -> Ending:
+        memory, row = self.inline.memory, run.refresh().row
+        error = payload.decode(row.error or "null")
+        names = {id: f"<{n}>" for n, id in enumerate(dict.fromkeys(IDS.findall(f"{row.output} {row.metadata}")))}
+        return Ending(
+            status=row.status,
+            result=IDS.sub(lambda found: names[found[0]], repr(self._same(self.result))),
+            error=error and IDS.sub("<id>", f"{error['type']}: {error['message']}"),
+            steps={step["key"].replace(run.id, "<run>"): step["status"] for step in memory.tables.steps_of(row.id)},
+            runs=sorted((each.workflow, each.status) for each in self.inline.runs()),
+            metadata=IDS.sub(lambda found: names[found[0]], row.metadata),
+        )
