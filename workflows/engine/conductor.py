@@ -63,7 +63,6 @@ class Conductor:
         give_each_its_loop()
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-                self._loop.set_default_executor(ThreadPoolExecutor(AT_ONCE, "celeriac-step"))
                 self._loop.set_task_factory(_in_a_lane)
                 self._loop.set_exception_handler(_told_unless_interrupted)
                 return runner.run(coroutine)
@@ -144,7 +143,7 @@ class Conductor:
         with suppress(Interruption):
             self._execution.interrupt(self._execution.interrupted or self._together())
         assert self._execution.interrupted is not None
-        for place in list(self._waiting):
+        for place in [place for place in self._waiting if not place.done()]:
             place.set_exception(Interruption(self._execution.interrupted))
 
     def _together(self) -> Outcome:
@@ -190,6 +189,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def __init__(self, rested: Callable[[], None]):
         self.turns = self.jobs = 0
+        self._has_threads = False
         self._rested = rested
         super().__init__()
 
@@ -198,6 +198,9 @@ class _Loop(asyncio.SelectorEventLoop):
         return super().call_soon(*args, **kwargs)
 
     def run_in_executor(self, *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        if not self._has_threads:  # to end them takes as long as a short run: only where there are some
+            self.set_default_executor(ThreadPoolExecutor(AT_ONCE, "celeriac-step"))
+            self._has_threads = True
         job: asyncio.Future[Any] = super().run_in_executor(*args)
         self.jobs += 1
         job.add_done_callback(self._end_job)
