@@ -263,7 +263,7 @@ class Transaction:
         if isinstance(caller, orm.Session):
             caller = caller.connection()
         if not isinstance(caller, sqlalchemy.Connection):
-            raise TypeError(f"session={caller!r}: give an SQLAlchemy Session or Connection, or Django's connection")
+            raise TypeError(f"session={caller!r}: give an SQLAlchemy Session, or a Connection, or Django's connection")
         return cls(caller)
 
     def savepoint(self) -> AbstractContextManager[Any]:
