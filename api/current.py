@@ -6,6 +6,7 @@ from flask import Flask, current_app
 
 from ..state.database import Database
 from ..workflows import Celeriac
+from .access.logins import EXTENSION, Login
 from .hooks.inbox import Inbox
 from .rest.feed import Feed
 
@@ -36,6 +37,12 @@ def inbox() -> Inbox:
 
 def feed() -> Feed:
     found: Feed = current_app.extensions[FEED]
+    return found
+
+
+def login() -> Login:
+    """How people come in."""
+    found: Login = current_app.extensions[EXTENSION]
     return found
 
 

@@ -8,10 +8,17 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+from ..state.steps import Outlook, Share
+
 PRETTY_LIMIT = 65_536  # characters of one document that the page shows; the API has the rest
 DASH = "–"
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 WHEN_FULL = {"reject": "refuses when a key is full", "cancel_running": "cancels the oldest when a key is full"}
+
+TONES = {  # statuses that look as another one, at the size of an icon
+    "queued": "waiting", "delayed": "waiting", "crashed": "failed", "timed_out": "failed", "cancelled": "stopped",
+    "expired": "stopped",
+}  # fmt: skip
 
 from_text = json.loads  # what a kept JSON text says
 
@@ -127,8 +134,38 @@ def progress(metadata: str) -> dict[str, Any] | None:
 
 def size(text: str | None) -> str:
     """The size of a kept text: `86 B`, `12.4 KB`."""
-    count = len((text or "").encode())
-    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} KB"
+    return byte_count(len((text or "").encode()))
+
+
+def tone(status: str) -> str:
+    """The icon that a tab has for a run of this status: running, waiting, completed, failed, or stopped."""
+    return TONES.get(status, status)
+
+
+def byte_count(count: int | None) -> str:
+    """The same of a number of bytes; a dash where there is none."""
+    if count is None:
+        return DASH
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def outlook(outlook: Outlook) -> str:
+    """What a run that goes on from a step keeps, and what it executes again."""
+    return f"Kept: {_share(outlook.kept)}. Runs again: {_share(outlook.again, 'what comes after it')}."
+
+
+def memory(count: int | None) -> str:
+    """`86 B`, `12.4 KB`, `277 MB`; a dash where there is none."""
+    if count is None:
+        return DASH
+    size = float(count)
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
 
 
 def limits(document: Mapping[str, Any]) -> str:
@@ -204,6 +241,14 @@ def curl(url: str, workflow_path: str, payload: Any, has_key: bool) -> str:
     parts.append("-H 'Content-Type: application/json'")
     parts.append(f"-d {shlex.quote(json.dumps({'payload': payload}, ensure_ascii=False))}")
     return " \\\n  ".join(parts)
+
+
+def _share(share: Share, more: str = "") -> str:
+    if not share.steps:
+        return more or "nothing"
+    rest = share.steps - len(share.keys)
+    told = ", ".join(share.keys) + (f" and {rest:,} more" if rest else "")
+    return f"{told}, and {more}" if more else told
 
 
 def _counted(words: str, count: int | None) -> str:

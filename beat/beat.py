@@ -17,6 +17,7 @@ from ..workflows.dispatch.buckets import LOST, RedisUnavailable
 from ..workflows.dispatch.herald import LOOK_SECONDS, WATCHED_SECONDS
 from .alarm import AGAIN_SECONDS, Alarm
 from .bulk import BulkService
+from .digest import Digest
 from .dispatcher import DispatcherService
 from .exporter import exporters
 from .grouper import Grouper
@@ -54,6 +55,7 @@ def services(durable: Celeriac) -> list[Service]:
         BulkService(durable),
         Meter(durable),
         Grouper(durable),
+        Digest(durable),
         Partitions(durable),
         *exporters(durable),
     ]

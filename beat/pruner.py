@@ -31,6 +31,7 @@ class Pruner:
         counts |= {kind: retention.delete_rows(database, kind, days, now) for kind in retention.ROWS}
         counts["audit"] = retention.delete_audit(database, audit_days, now)
         counts["keys"] = retention.delete_keys(database, audit_days, now)
+        counts["logouts"] = retention.delete_logouts(database, now)
         counts["requests"] = retention.delete_requests(database, settings.replay_seconds, now)
         batches = {"audit": retention.AUDIT_BATCH}
         self._has_more = any(count >= batches.get(kind, retention.BATCH) for kind, count in counts.items())

@@ -10,9 +10,8 @@ from typing import Any
 import click
 
 COMMANDS = (
-    "api", "beat", "bulk", "dev", "doctor", "events", "keys", "logs", "migrate", "queues", "runs", "schedules",
-    "subscriptions",
-    "tokens", "trigger", "webhooks", "worker", "workers",
+    "alerts", "api", "beat", "bulk", "dev", "doctor", "events", "keys", "logs", "migrate", "queues", "runs",
+    "schedules", "subscriptions", "tokens", "trigger", "user", "webhooks", "worker", "workers",
 )  # fmt: skip
 
 

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
+from ..api.access.credentials import is_loopback
+from ..api.access.logins import BASIC, NONE, OIDC, mode_of
 from ..state import workers
 from ..state.migrate import pending
 from ..workflows import Celeriac
@@ -12,6 +16,7 @@ from ..workflows.errors import CeleriacError
 from .celery_checks import CeleryChecks
 
 CLOCK_TOLERANCE_SECONDS = 5.0
+ANSWER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ def examine(durable: Celeriac) -> list[Finding]:
     celery = CeleryChecks(durable)
     checks: dict[str, Callable[[], tuple[str, str]]] = {
         "settings": lambda: _settings(durable),
+        "login": lambda: _login(durable),
         "database": lambda: _database(durable),
         "migrations": lambda: _migrations(durable),
         "redis": lambda: _redis(durable),
@@ -57,6 +63,31 @@ def _settings(durable: Celeriac) -> tuple[str, str]:
     if durable.settings.secret_key:
         durable.settings.secret_keys()  # it says where one is short
     return "ok", "every name is known"
+
+
+def _login(durable: Celeriac) -> tuple[str, str]:
+    settings = durable.settings
+    mode, url = mode_of(settings), settings.public_url
+    is_public = bool(url) and not is_loopback(urlsplit(url).hostname or "")
+    if (is_public or (url and mode != NONE)) and _is_readable_by_all(url):
+        return "failed", f"{url} answers whoever asks, without a key: set CELERIAC_LOGIN, or mend the proxy"
+    if mode == NONE and is_public:
+        return "warning", f"nobody has to log in, so only this machine is served, and not {url}: set CELERIAC_LOGIN"
+    if mode == NONE:
+        return "ok", "nobody has to log in, and only this machine is served"
+    told = f"by {mode}" + (", and read-only" if settings.read_only else "")
+    if mode in (BASIC, OIDC) and is_public and not url.startswith("https://"):
+        return "warning", f"{told}. Passwords and sessions go over {url} in the clear: use https"
+    return "ok", told
+
+
+def _is_readable_by_all(url: str) -> bool:
+    """Whether it answers who brings nothing. What does not answer at all is no finding of this check."""
+    try:
+        with urlopen(f"{url.rstrip('/')}/api/v1/whoami", timeout=ANSWER_SECONDS) as answer:
+            return bool(answer.status == 200)
+    except (OSError, ValueError):
+        return False
 
 
 def _database(durable: Celeriac) -> tuple[str, str]:

@@ -67,7 +67,7 @@ def get(db: Executor, name: str) -> Row | None:
 
 
 def is_watched(db: Executor) -> bool:
-    """Whether the end of a run may be told to a subscription."""
+    """Whether the end of a run may be told to a subscription, or by an alert."""
     row = db.one(SQL.is_watched)
     return bool(row and row["is_watched"])
 
@@ -94,8 +94,13 @@ def hold(db: Executor, name: str, run_id: UUID, epoch: int) -> bool:
 
 def counts(db: Executor, name: str | None = None) -> dict[str, dict[str, int]]:
     """How many runs of each status tell each subscription, up to COUNT_LIMIT; without those of which there are none."""
+    return by_status(db.all(SQL.counts, name=name, statuses=list(STATUSES), limit=COUNT_LIMIT))
+
+
+def by_status(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """By name and status, without those that are none."""
     found: dict[str, dict[str, int]] = {}
-    for row in db.all(SQL.counts, name=name, statuses=list(STATUSES), limit=COUNT_LIMIT):
+    for row in rows:
         if row["runs"]:
             found.setdefault(row["name"], {})[row["status"]] = row["runs"]
     return found

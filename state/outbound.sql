@@ -25,8 +25,9 @@ select * from celeriac.outbound_subscriptions order by name;
 select * from celeriac.outbound_subscriptions where name = %(name)s;
 
 -- name: is_watched
--- Whether there is a subscription at all.
-select exists (select from celeriac.outbound_subscriptions where disabled_at is null) as is_watched;
+-- Whether there is a subscription, or an alert, at all.
+select exists (select from celeriac.outbound_subscriptions where disabled_at is null)
+    or exists (select from celeriac.alerts where paused_at is null) as is_watched;
 
 -- name: pause
 -- What is to be told waits. Again: the note is the new one, it is paused since the first time.

@@ -64,6 +64,11 @@ def delete_rows(db: Executor, kind: str, days: float, now: datetime | None = Non
     return len(db.all(statement, **{name: values[name] for name in statement.parameters}))
 
 
+def delete_logouts(db: Executor, now: datetime | None = None) -> int:
+    """Forgets sessions that are over in any case."""
+    return len(db.all(SQL.delete_logouts, now=now, limit=BATCH))
+
+
 def delete_requests(db: Executor, seconds: float, now: datetime | None = None) -> int:
     """Deletes the answers to requests that are older than that, and returns how many."""
     return len(db.all(SQL.delete_requests, seconds=seconds, now=now, limit=BATCH))

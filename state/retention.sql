@@ -98,6 +98,15 @@ delete from celeriac.exports where id in (
     select id from celeriac.exports where at < {{moment}} - interval '1 day' order by id limit %(limit)s)
 returning id;
 
+-- name: delete_logouts
+-- Sessions that would have ended by now, had nobody logged out.
+delete from celeriac.logouts where session_id in (
+    select session_id from celeriac.logouts
+    where ends_at < {{moment}}
+    order by ends_at limit %(limit)s
+    for update skip locked)
+returning session_id;
+
 -- name: delete_requests
 -- Requests that are not answered again any more.
 delete from celeriac.requests where id in (

@@ -432,6 +432,13 @@ def of_source(db: Executor, source: str, source_id: str) -> list[RunRow]:
     return many(db, SQL.of_source, source=source, source_id=source_id)
 
 
+def neighbours(db: Executor, run: RunRow) -> tuple[RunRow | None, RunRow | None]:
+    """The runs beside it in the list of its workflow: the newer one, and the older one."""
+    rows = db.all(SQL.neighbours, workflow=run.workflow, created_at=run.created_at, id=run.id)
+    beside = {row["is_newer"]: RunRow.of(row) for row in rows}
+    return beside.get(True), beside.get(False)
+
+
 def history(db: Executor, id: UUID) -> list[Row]:
     return db.all(SQL.history, id=id)
 

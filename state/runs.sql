@@ -327,3 +327,13 @@ select * from celeriac.runs where source_id = %(source_id)s and source = %(sourc
 
 -- name: history
 select * from celeriac.run_history where run_id = %(id)s order by id;
+
+-- name: neighbours
+-- The runs beside one in the list of its workflow: the newer one, and the older one.
+select *, true as is_newer from (
+    select * from celeriac.runs where workflow = %(workflow)s and (created_at, id) > (%(created_at)s, %(id)s)
+    order by created_at, id limit 1) as newer
+union all
+select *, false from (
+    select * from celeriac.runs where workflow = %(workflow)s and (created_at, id) < (%(created_at)s, %(id)s)
+    order by created_at desc, id desc limit 1) as older;

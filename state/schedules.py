@@ -161,6 +161,11 @@ def get(db: Executor, key: str) -> tuple[ScheduleRow, datetime] | None:
     return _with_now(db.one(SQL.get, key=key))
 
 
+def key_of(db: Executor, id: UUID) -> str | None:
+    row = db.one(SQL.key_of, id=id)
+    return row["key"] if row else None
+
+
 def hold(transaction: Executor, key: str) -> tuple[ScheduleRow, datetime] | None:
     """The same, locked until the transaction ends."""
     return _with_now(transaction.one(SQL.hold, key=key))

@@ -96,6 +96,10 @@ update celeriac.schedules set removed_at = now()
 where key = %(key)s and removed_at is null and origin = 'dynamic' and {{is_as_seen}}
 returning *;
 
+-- name: key_of
+-- The key of a schedule, also of one that was removed.
+select key from celeriac.schedules where id = %(id)s;
+
 -- name: get
 select *, now() as now from celeriac.schedules where key = %(key)s and removed_at is null;
 

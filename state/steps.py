@@ -72,6 +72,51 @@ class Checkpoint:
 _MEMBERS = tuple(member.name for member in fields(Checkpoint))
 
 
+@dataclass(frozen=True, slots=True)
+class StepLine(StepRow):
+    """A step without its result, as a list shows it. `undone_status`: of the step that undoes it, if there is one."""
+
+    output_bytes: int | None
+    undone_status: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> "StepLine":
+        return cls(**{column.name: row[column.name] for column in fields(cls)})
+
+
+class Place(NamedTuple):
+    """Where in the order of a run's steps a list goes on. The default is before all."""
+
+    seq: int = -1
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.seq}~{self.key}"
+
+
+class Tally(NamedTuple):
+    """The steps of a run, counted. `newest_change` is the number of the last change of the run."""
+
+    steps: int
+    failed: int
+    replayed: int
+    newest_change: int
+
+
+class Share(NamedTuple):
+    """Some steps: how many, and the first keys of them."""
+
+    steps: int = 0
+    keys: tuple[str, ...] = ()
+
+
+class Outlook(NamedTuple):
+    """What is kept of the steps that a run has recorded, and what is executed again."""
+
+    kept: Share
+    again: Share
+
+
 class Asked(NamedTuple):
     """What was asked of a run while it executed. `is_first`: the checkpoint was written, and was not there before."""
 
@@ -93,3 +138,39 @@ def record(db: Executor, run_id: UUID, epoch: int, checkpoint: Checkpoint) -> As
 
 def of_run(db: Executor, run_id: UUID) -> list[StepRow]:
     return [StepRow.of(row) for row in db.all(SQL.of_run, run_id=run_id)]
+
+
+def one(db: Executor, run_id: UUID, key: str) -> StepRow | None:
+    row = db.one(SQL.one, run_id=run_id, key=key)
+    return StepRow.of(row) if row else None
+
+
+def window(db: Executor, run_id: UUID, after: Place, limit: int, only_failed: bool = False) -> list[StepLine]:
+    """At most `limit` steps after a place, without their results."""
+    rows = db.all(
+        SQL.window, run_id=run_id, after_seq=after.seq, after_key=after.key, limit=limit, only_failed=only_failed
+    )
+    return [StepLine.of(row) for row in rows]
+
+
+def tally(db: Executor, run_id: UUID) -> Tally:
+    row = db.one(SQL.tally, run_id=run_id)
+    assert row is not None  # it is an aggregate
+    return Tally(row["steps"], row["failed"], row["replayed"], row["newest_change"])
+
+
+def outlook(db: Executor, run_id: UUID, key: str | None, *, is_fork: bool, shown: int = 6) -> Outlook:
+    """What a fork from the step `key` keeps, or a retry of a run that failed in it."""
+    rows = db.all(SQL.outlook, run_id=run_id, key=key or "", is_fork=is_fork, shown=shown)
+    shares = {row["is_kept"]: Share(row["steps"], tuple(row["keys"])) for row in rows}
+    return Outlook(shares.get(True, Share()), shares.get(False, Share()))
+
+
+def outputs(db: Executor, run_id: UUID, limit: int, limit_bytes: int) -> list[Row]:
+    """Results of completed steps as JSON text, with `key`, `name` and `kind`; None for one that is longer."""
+    return db.all(SQL.outputs, run_id=run_id, limit=limit, bytes=limit_bytes)
+
+
+def compared(db: Executor, a: UUID, b: UUID, after: Place, limit: int, limit_bytes: int) -> list[Row]:
+    """The steps of two runs by their keys: members of the one begin with `a_`, of the other with `b_`."""
+    return db.all(SQL.compared, a=a, b=b, after_seq=after.seq, after_key=after.key, limit=limit, bytes=limit_bytes)

@@ -14,6 +14,7 @@ from .database import Executor, Row
 from .queries import Queries
 
 SQL = Queries("traces.sql")
+PENDING_LIMIT = 100_000  # up to which what waits is counted
 LEASE_SECONDS = 60.0  # after which an export that was taken is free again: its beat has died
 MOVES_LIMIT = 10_000  # of one run, that are read at once
 STEPS_LIMIT = 100_000
@@ -156,6 +157,13 @@ def take(db: Executor, limit: int, now: datetime | None = None) -> list[Export]:
 def done(db: Executor, exports: Sequence[Export]) -> None:
     """The collector has them."""
     db.all(SQL.done, ids=[each.id for each in exports])
+
+
+def pending(db: Executor) -> Row:
+    """`ends` of executions, runs and deliveries that wait for the collector, up to PENDING_LIMIT, and `oldest_seconds`
+    for which the first of them does."""
+    (row,) = db.all(SQL.pending, limit=PENDING_LIMIT)
+    return row
 
 
 def put_off(db: Executor, exports: Sequence[Export], seconds: float) -> None:

@@ -116,3 +116,8 @@ update celeriac.exports set
     due_at = now() + greatest(%(seconds)s, case when cardinality(%(ids)s::bigint[]) = 1
         then least(600, 2 ^ least(refusals, 10)) else 0 end) * interval '1 second'
 where id = any (%(ids)s);
+
+-- name: pending
+-- What has ended and waits for the collector, counted up to `limit`, and for how long the oldest waits.
+select count(*) as ends, coalesce(extract(epoch from clock_timestamp() - min(at)), 0)::float8 as oldest_seconds
+from (select at from celeriac.exports order by id limit %(limit)s) as e;

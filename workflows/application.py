@@ -24,10 +24,14 @@ from .dispatch.outbox import Outbox
 from .dispatch.publisher import Publisher
 from .engine.execution import Execution
 from .errors import UsageError
+from .operate.broker import Broker
 from .operate.control import QueueControl
+from .operate.remote import Remote
 from .operate.why import Why, explain
+from .operate.workers import Workers
 from .options import Options
 from .outbound.address_guard import Guard
+from .outbound.alerts import AlertControl
 from .outbound.subscriptions import SubscriptionControl
 from .queue import Queue
 from .run import Child, Run
@@ -35,6 +39,7 @@ from .schedules.control import ScheduleControl
 from .settings import Settings
 from .signals.code_spans import CodeSpans
 from .signals.logbook import Logbook
+from .signals.redaction import Redaction
 from .step import return_annotation
 from .trigger import Source, Target, new_run, parent_execution, start, start_children
 from .waits import deliver_message
@@ -98,6 +103,11 @@ class Celeriac:
         return Dispatcher(self.database, self.buckets, publisher, self.settings)
 
     @cached_property
+    def redaction(self) -> Redaction:
+        """What is hidden wherever it is written down."""
+        return Redaction.of(self)
+
+    @cached_property
     def logbook(self) -> Logbook:
         """Where the logs of runs go."""
         return Logbook(self)
@@ -106,6 +116,21 @@ class Celeriac:
     def code_spans(self) -> CodeSpans:
         """Where the spans go that code makes inside runs."""
         return CodeSpans(self)
+
+    @cached_property
+    def remote(self) -> Remote:
+        """Celery's remote control."""
+        return Remote(self.app, self.settings.redis_timeout_seconds)
+
+    @property
+    def remote_workers(self) -> Workers:
+        """What Celery workers tell of themselves, and what operators have them do."""
+        return Workers(self)
+
+    @property
+    def broker(self) -> Broker:
+        """The lists of Celery's broker."""
+        return Broker(self)
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -220,6 +245,11 @@ class Celeriac:
         """Who is told, by a signed webhook, what happens here:
         `durable.subscription("crm").create("https://crm.example/hook", ["run.failed"])`."""
         return SubscriptionControl(self, name)
+
+    def alert(self, name: str) -> AlertControl:
+        """Who is told, by a webhook, Slack or mail, that something goes wrong:
+        `durable.alert("ops").create("slack", "https://hooks.slack.com/services/...")`."""
+        return AlertControl(self, name)
 
     def why(self, id: UUID) -> Why | None:
         """Why a run does not run: what it waits for now, gate by gate. None: it is unknown."""

@@ -7,6 +7,8 @@
      │   ├─ UnknownQueue             no such queue; the nearest known one is suggested
      │   ├─ UnknownSchedule          no such schedule
      │   ├─ UnknownSubscription      no such subscription
+     │   ├─ UnknownAlert             no such alert
+     │   ├─ UnknownWorker            no worker of this name answers
      │   └─ AddressRefused           an address that webhooks are not sent to (HTTP 422)
      ├─ PayloadInvalid               the payload does not fit the signature (HTTP 422)
      ├─ NotSerializable              a value that JSON cannot hold; names the step and the path
@@ -15,6 +17,10 @@
      ├─ RevisionConflict             somebody changed it since it was looked at (HTTP 412)
      ├─ ScheduleConflict             the key of a schedule is taken, or the code declares it (HTTP 409)
      ├─ SubscriptionConflict         the name of a subscription is taken (HTTP 409)
+     ├─ AlertConflict                the name of an alert is taken (HTTP 409)
+     ├─ WorkerRefused                a worker does not do what it was told (HTTP 409)
+     ├─ WorkerSilent                 a worker that is alive does not answer (HTTP 504)
+     ├─ BrokerUnavailable            Celery's broker does not answer (HTTP 503)
      ├─ NotDelivered                 a webhook that was sent was not accepted, it is tried again
      ├─ Refused                      the queue takes no run now, nothing was stored
      │   ├─ QueueFull                max_queued runs wait in it (HTTP 429)
@@ -54,6 +60,8 @@ from ..state.errors import (
 __all__ = [
     "Abort",
     "AddressRefused",
+    "AlertConflict",
+    "BrokerUnavailable",
     "CeleriacError",
     "CodeChanged",
     "IdempotencyConflict",
@@ -77,11 +85,15 @@ __all__ = [
     "SubscriptionConflict",
     "Superseded",
     "TooLarge",
+    "UnknownAlert",
     "UnknownQueue",
     "UnknownSchedule",
     "UnknownSubscription",
+    "UnknownWorker",
     "UnknownWorkflow",
     "UsageError",
+    "WorkerRefused",
+    "WorkerSilent",
 ]
 
 
@@ -110,12 +122,36 @@ class UnknownSubscription(UsageError):
     """No subscription has this name."""
 
 
+class UnknownAlert(UsageError):
+    """No alert has this name."""
+
+
+class UnknownWorker(UsageError):
+    """No worker of this name answers, and none is registered."""
+
+
 class AddressRefused(UsageError):
     """A webhook is not sent to this address: it is no URL, not public, or without TLS, and not allowed by a setting."""
 
 
 class SubscriptionConflict(CeleriacError):
     """The name is that of another subscription. Nothing was changed."""
+
+
+class AlertConflict(CeleriacError):
+    """The name is that of another alert. Nothing was changed."""
+
+
+class WorkerRefused(CeleriacError):
+    """A worker does not do what it was told. The message has its reason."""
+
+
+class WorkerSilent(CeleriacError):
+    """A worker that is alive did not answer in time. What it was told may still be done: look at it again."""
+
+
+class BrokerUnavailable(CeleriacError):
+    """Celery's broker does not answer, so no worker can be asked or told anything now."""
 
 
 class NotDelivered(CeleriacError):

@@ -20,13 +20,33 @@ class Settings:
     redis_url: str = ""  # ready queues and buckets; default: the Celery broker, where that is Redis
     public_url: str = ""  # of the API, as others reach it: https://runs.example.org; for the addresses of tokens
     api_key: str = ""  # Bearer key of the API; without one it serves the loopback interface only
+    login: str = ""  # how people come to the page: none, key, basic, oidc, proxy; default: key with api_key, else none
+    read_only: bool = False  # whether the API and the page change nothing; webhooks and callbacks still come in
+    users: str = ""  # of the login basic, by commas: ada:operator:<hash>, as `celeriac user` prints them
+    roles: str = (
+        ""  # of the logins oidc and proxy, by commas: ada@example.org:admin, @example.org:viewer, group:ops:operator
+    )
+    session_hours: float = 12.0  # after which who logged in by basic or oidc logs in again
+    oidc_issuer: str = ""  # of the login oidc: https://accounts.example.org
+    oidc_client_id: str = ""
+    oidc_client_secret: str = ""
+    oidc_scope: str = "openid email profile"  # what is asked of the provider
+    oidc_groups_claim: str = "groups"  # of the ID token, which has the groups that `roles` names
+    proxy_addresses: str = ""  # networks, by commas, of the proxies whose X-Forwarded-* headers are believed
+    proxy_hops: int = 1  # proxies in a row before the API, each of which appends to X-Forwarded-For
+    proxy_headers: str = (
+        "X-Forwarded-User,X-Forwarded-Email,X-Forwarded-Groups"  # of the login proxy: name, e-mail, groups
+    )
     api_rate: str = ""  # requests that one key, or one address without a key, may send: "100/s", "6000/m"; none
     api_threads: int = 32  # of one API process: requests that it answers at once, see `celeriac api`
     cors_origins: str = ""  # pages that may read runs with the token of a run: https://shop.example.org, by commas
-    # encrypts stored webhook secrets, signs run tokens and callbacks of runs; several, by commas: the first is new
+    # encrypts stored webhook secrets, signs sessions, run tokens and callbacks; several, by commas: the first is new
     secret_key: str = ""
     outbound_allow: str = ""  # hosts and networks, by commas, that webhooks are sent to though they are not public
     outbound_http: bool = False  # whether webhooks are sent to public addresses without TLS, too
+    environment: str = ""  # which of several this is: production, staging; alerts say it, and may be for some only
+    smtp_url: str = ""  # by which alerts send mail: smtps://user:password@host:465, smtp://host:587 (with STARTTLS)
+    smtp_from: str = ""  # the address that such mail is from
     spool_dir: str = ""  # a folder that outlives the process, for webhook deliveries while Postgres is away
     spool_limit_bytes: int = 268_435_456  # of the spool of one API process
     payload_limit_bytes: int = 1_048_576  # JSON of one payload

@@ -109,15 +109,18 @@ def once(act: Callable[[], Any]) -> Callable[[], None]:
     return lambda: left.pop()() if left else None
 
 
-def _who() -> str:
-    """The key; without one the address, and of an IPv6 address the network that one host may choose from."""
-    if g.principal.kind not in (LOOPBACK, NOBODY):
-        return str(g.principal.identity)
+def address() -> str:
+    """Where a request comes from; of an IPv6 address the network that one host may choose from."""
     try:
-        address = ip_address(request.remote_addr or "")
+        found = ip_address(request.remote_addr or "")
     except ValueError:
         return "unknown"
-    return f"{int(address) >> 64:x}::/64" if isinstance(address, IPv6Address) else str(address)
+    return f"{int(found) >> 64:x}::/64" if isinstance(found, IPv6Address) else str(found)
+
+
+def _who() -> str:
+    """Who has a name, by it; others by their address."""
+    return address() if g.principal.kind in (LOOPBACK, NOBODY) else str(g.principal.identity)
 
 
 def _tell(response: Response) -> Response:

@@ -27,28 +27,42 @@ SCOPES = {
     "queues:write": "pause, resume, drain and limit queues",
     "webhooks:read": "see endpoints, deliveries and refused requests",
     "webhooks:write": "make and change endpoints and their secrets, replay and discard deliveries",
-    "workers:read": "see workers, and the services of beat",
+    "alerts:read": "see alerts, and what they said",
+    "alerts:write": "make, change, pause, try and remove alerts",
+    "workers:read": "see workers, the lists of the broker, and the services of beat",
+    "workers:write": "shut down, drain, grow and steer workers, purge lists of the broker",
     "metrics:read": "read /metrics",
     "keys:admin": "make, rotate and revoke keys, with no more scopes than its own",
     "audit:read": "see who changed what",
     ADMIN: "everything",
 }
 
+VIEWER, OPERATOR = "viewer", "operator"
+ROLES = {  # of people who log in: each may what the one before may, and more
+    VIEWER: frozenset(scope for scope in SCOPES if scope.endswith(":read")) - {"audit:read"},
+    OPERATOR: frozenset(SCOPES) - {"keys:admin", ADMIN},
+    ADMIN: frozenset({ADMIN}),
+}
+
 PUBLIC = "public"  # for a view: no key is asked for
 ANY_KEY = "any key"  # for a view: whoever has one
 
 
-def needs(scope: str, *, of: str | None = None, run_token: bool = False) -> Callable[[View], View]:
-    """Says what a view needs, in its attributes `scope`, `scope_of` and `takes_run_token`, which the guard reads.
+def needs(
+    scope: str, *, of: str | None = None, run_token: bool = False, token_in_query: bool = False
+) -> Callable[[View], View]:
+    """Says what a view needs, in attributes of it that the guard reads: `scope`, `scope_of`, `takes_run_token` and
+    `takes_token_in_query`.
 
     `scope` is a name of SCOPES, PUBLIC or ANY_KEY. `of` is the argument of the view by which the scope may be narrowed:
     with `of="name"` the key may hold `<scope>:<name>` instead. `run_token`: a token of the run that the argument `id`
-    names will do, for reading.
+    names will do, for reading; `token_in_query`: also as `?token=`, for an EventSource, which sends no headers.
     """
     assert scope in (*SCOPES, PUBLIC, ANY_KEY), scope
 
     def declare(view: View) -> View:
-        view.scope, view.scope_of, view.takes_run_token = scope, of, run_token  # type: ignore[attr-defined]
+        view.scope, view.scope_of = scope, of  # type: ignore[attr-defined]
+        view.takes_run_token, view.takes_token_in_query = run_token, token_in_query  # type: ignore[attr-defined]
         return view
 
     return declare
@@ -57,6 +71,11 @@ def needs(scope: str, *, of: str | None = None, run_token: bool = False) -> Call
 def covers(held: Collection[str], scope: str) -> bool:
     """Whether one of the scopes that somebody holds is this one, or wider."""
     return any(each in (ADMIN, scope) or scope.startswith(f"{each}:") for each in held)
+
+
+def is_reading(scope: str) -> bool:
+    """Whether nothing is changed with it."""
+    return scope.endswith(":read") or scope in (PUBLIC, ANY_KEY)
 
 
 def checked(scope: Any) -> str:

@@ -18,6 +18,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from ...workflows.errors import (
+    AlertConflict,
+    BrokerUnavailable,
     CeleriacError,
     IdempotencyConflict,
     KeyFull,
@@ -31,11 +33,15 @@ from ...workflows.errors import (
     SubscriptionConflict,
     Superseded,
     TooLarge,
+    UnknownAlert,
     UnknownQueue,
     UnknownSchedule,
     UnknownSubscription,
+    UnknownWorker,
     UnknownWorkflow,
     UsageError,
+    WorkerRefused,
+    WorkerSilent,
 )
 
 log = logging.getLogger(__name__)
@@ -54,6 +60,8 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (UnknownQueue, 404, "unknown-queue"),
     (UnknownSchedule, 404, "unknown-schedule"),
     (UnknownSubscription, 404, "unknown-subscription"),
+    (UnknownAlert, 404, "unknown-alert"),
+    (UnknownWorker, 404, "unknown-worker"),
     (UsageError, 400, "usage"),
     (QueueFull, 429, "queue-full"),
     (QueueDraining, 409, "queue-draining"),
@@ -62,6 +70,10 @@ KINDS: tuple[tuple[type[CeleriacError], int, str], ...] = (  # the first that fi
     (Superseded, 409, "superseded"),
     (ScheduleConflict, 409, "schedule-conflict"),
     (SubscriptionConflict, 409, "subscription-conflict"),
+    (AlertConflict, 409, "alert-conflict"),
+    (WorkerRefused, 409, "worker-refused"),
+    (WorkerSilent, 504, "worker-silent"),
+    (BrokerUnavailable, 503, "broker-unavailable"),
     (RevisionConflict, 412, "revision-conflict"),
     (StateUnavailable, 503, "state-unavailable"),
 )
@@ -141,6 +153,8 @@ def _of_ours(error: CeleriacError) -> Problem:
         # The rest of the message names hosts and users: it is for the log.
         detail = f"{str(error).partition(':')[0]}. Nothing was acknowledged: try again in a moment."
         return Problem(status, detail, name, headers={"Retry-After": "1"})
+    if isinstance(error, BrokerUnavailable):  # what follows may name hosts, too
+        return Problem(status, f"{str(error).partition(':')[0]}.", name, headers={"Retry-After": "1"})
     headers = {"Retry-After": "1"} if isinstance(error, QueueFull) else {}
     if isinstance(error, RevisionConflict):
         headers = {"ETag": f'"{error.revision}"'}  # as If-Match takes it, see etag.py

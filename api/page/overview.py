@@ -58,7 +58,7 @@ def tiles(figures: Row) -> list[Tile]:
             "late" if figures["parked"] else "completed", "dead letters",
         ),
         Tile(
-            "Workers up", str(figures["workers"]), url_for("page.workers"),
+            "Workers up", str(figures["workers"]), url_for("worker_page.index"),
             "completed" if figures["workers"] else "failed",
         ),
     ]  # fmt: skip
@@ -71,7 +71,7 @@ def concerns(figures: Row, rows: list[Row]) -> list[Concern]:
         told = "No beat runs: schedules, timers and retries wait"
         found.append(Concern("failed", told, url_for("schedule_page.index"), None, "celery -A shop beat"))
     if not figures["workers"]:
-        found.append(Concern("failed", "No worker is up", url_for("page.workers"), None, "what is started waits"))
+        found.append(Concern("failed", "No worker is up", url_for("worker_page.index"), None, "what is started waits"))
     return found + [_concern(row) for row in rows]
 
 
@@ -92,7 +92,7 @@ def _concern(row: Row) -> Concern:
     match row["kind"]:
         case "silent-worker":
             told = f"Worker {subject} is not heard of"
-            return Concern("failed", told, url_for("page.workers"), since, "its runs are taken over")
+            return Concern("failed", told, url_for("worker_page.index"), since, "its runs are taken over")
         case "late-schedule":
             href = url_for("schedule_page.show", key=subject)
             return Concern("late", f"Schedule {subject} should have fired", href, since, note)

@@ -1,22 +1,24 @@
 """The monitoring page: plain HTML made here, which works without JavaScript; static/live.js keeps it fresh. What every
-page has is here, and the two that need no module of their own."""
+page has is here, and the overview."""
 
 from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
 from ...state import error_groups, ids
 from ...state import overview as state_overview
 from .. import wording
+from ..access.guard import may
+from ..access.logins import NONE
+from ..access.principal import PERSON
 from ..access.scopes import needs
-from ..current import database, durable
+from ..current import database, durable, login
 from ..exchange.problems import Problem
-from ..rest.catalogue import live_workers
 from . import overview
 from .navigation import navigation
 
@@ -37,6 +39,7 @@ NOTICES = {
     "replayed": "This is the new run.",
     "forked": "This is the new run. The checkpoints before the chosen step are kept.",
     "supplied": "The step has its result, and the run goes on.",
+    "completed": "The token is completed, and the run goes on.",
     "ordered": "Ordered: beat works it off, page by page.",
     "aborted": "Aborted. What is done stays done.",
     "started": "It starts now.",
@@ -64,6 +67,22 @@ NOTICES = {
     "discarded": "Discarded.",
     "say-why": "Nothing was discarded: say why, it stands beside the delivery.",
     "key-revoked": "Revoked: the next request with it is refused.",
+    "alert-paused": "Paused: it says nothing until it is resumed.",
+    "alert-resumed": "It speaks again.",
+    "alert-removed": "Removed: it says nothing more.",
+    "alert-sample": "A sample is on its way: this is the run that sends it.",
+    "worker-shutdown": "It shuts down: what it executes is ended or handed over first.",
+    "worker-restart-pool": "Its pool restarts.",
+    "worker-drain": "It drains: it takes nothing more, and hands its runs over.",
+    "worker-resume": "It takes runs and tasks again.",
+    "worker-grow": "Its pool grows.",
+    "worker-shrink": "Its pool shrinks, as processes get free.",
+    "worker-autoscale": "It scales between these from now on.",
+    "worker-add-consumer": "It consumes that list, too, until it restarts.",
+    "worker-cancel-consumer": "It consumes that list no more, until it restarts.",
+    "worker-rate-limit": "That limit holds in this worker, until it restarts.",
+    "worker-time-limit": "Those limits hold in this worker, until it restarts.",
+    "worker-revoke": "Revoked: no worker that is up executes it.",
     "not-an-id": "That is no run id. One looks like run_019ab3… with 32 hex digits.",
 }
 
@@ -80,13 +99,18 @@ ICONS = {  # statuses that share the icon of another one
 
 @blueprint.app_context_processor
 def words() -> dict[str, Any]:
-    """What every template can say."""
+    """What every template can say, and ask: `may("runs:write")`."""
+    person = g.get("principal")
     return {
         "wording": wording,
         "public": ids.public,
         "moment": datetime.fromisoformat,
         "icon": icon,
         "navigation": navigation,
+        "may": may,
+        "login": login(),
+        "person": person if person is not None and person.kind == PERSON else None,
+        "is_read_only": durable().settings.read_only,
     }
 
 
@@ -116,12 +140,6 @@ def home() -> ResponseReturnValue:
     )
 
 
-@blueprint.get("/workers")
-@needs("workers:read")
-def workers() -> ResponseReturnValue:
-    return render("workers.html", database().now(), workers=live_workers())
-
-
 def icon(name: str) -> Markup:
     """One of icons.html, or that of a status. It is decoration: a word stands beside it, or a label."""
     return Markup('<svg class="icon" aria-hidden="true"><use href="#i-{}"></use></svg>').format(ICONS.get(name, name))
@@ -138,9 +156,18 @@ def render(template: str, now: datetime, **values: Any) -> str:
     )
 
 
+def stream(url: str, events: str, every_ms: int) -> dict[str, str] | None:
+    """Where the changes of a page are told, for stream.html: the names of events, and after how long it looks anyway.
+
+    None for who came with a password: a stream is asked for with cookies only, so it would be refused.
+    """
+    return None if request.authorization else {"url": url, "events": events, "every": str(every_ms)}
+
+
 def server_url() -> str:
-    return request.host_url.rstrip("/")
+    return request.root_url.rstrip("/")
 
 
 def has_key() -> bool:
-    return bool(durable().settings.api_key)
+    """Whether a program needs a key."""
+    return login().mode != NONE

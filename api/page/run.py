@@ -1,37 +1,43 @@
-"""The monitoring page of one run: where its time went, what each step returned; and forms that move it."""
+"""The monitoring page of one run: where its time went, what each step returned, what it said. Its address is its state:
+which step is opened, which window of the steps is shown. What moves a run is in moves.py."""
 
 import json
-from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from ...state import runs, status, steps
-from ...state.ids import public
+from ...state import runs, schedules, status, steps
+from ...state.ids import parse, public
 from ...state.runs import Filter, RunRow
-from ...state.steps import StepRow
-from ...workflows.errors import NotSerializable, PayloadInvalid, TooLarge
 from ...workflows.operate.bulk import RETRIABLE
 from .. import wording
 from ..access.scopes import needs
 from ..current import database, durable
-from ..exchange.problems import Problem, problem_of
-from ..rest.moves import cancelled, forked, paused, replayed, rescheduled, resumed, retried, supplied
-from ..rest.options import coming
-from ..rest.queues import note_of
-from ..rest.runs import run_of
-from .page import has_key, render, server_url
-from .timeline import timeline
+from ..exchange.problems import Problem
+from ..rest.runs import run_id_of, run_of
+from . import waterfall
+from .copies import COPIES
+from .diff import offered
+from .document import shown, whole
+from .inspector import frames, inspected
+from .page import render, stream
+from .timeline import shares, timeline
 
 blueprint = Blueprint("run_page", __name__, url_prefix="/runs/<id>")
 
 CHILDREN = 10  # that the page of their parent shows
 CHILDREN_COUNTED = 10_000
+CHILD_ROWS = 100  # steps of a child that is unfolded
+MOVES = 200  # of its history that the page shows: the last ones
+LOOK_RUNNING_MS, LOOK_MS = 5000, 30_000  # after which a page looks anyway: no stream tells lines of a log
 BRANCHES = ("hook", "replay", "fork", "outbound")  # runs that came from another one, besides children
-WAITS = ("event", "message", "token", "child", "sleep")  # kinds of step that end when something comes
-STUCK = (status.DELAYED, *RETRIABLE)  # statuses in which a step that failed can be given a result
+EVENTS = " ".join([  # of its stream, each a reason to look again
+    *(f"run.{each}" for each in (*status.STATUSES, "metadata", "asked")),
+    *(f"step.{each}" for each in (steps.RETRYING, steps.WAITING, steps.COMPLETED, steps.FAILED)),
+])  # fmt: skip
 
 
 class Entered(NamedTuple):
@@ -45,161 +51,181 @@ class Entered(NamedTuple):
 @blueprint.get("")
 @needs("runs:read")
 def show(id: str) -> ResponseReturnValue:
-    return _page(run_of(id))
+    """The page."""
+    return page_of(id)
 
 
-@blueprint.post("/cancel")
-@needs("runs:write")
-def cancel(id: str) -> ResponseReturnValue:
-    return _moved(id, lambda: "cancelled" if cancelled(id).is_final else "cancelling")
-
-
-@blueprint.post("/terminate")
-@needs("runs:write")
-def terminate(id: str) -> ResponseReturnValue:
-    return _moved(id, lambda: "cancelled" if cancelled(id, terminate=True).is_final else "terminating")
-
-
-@blueprint.post("/pause")
-@needs("runs:write")
-def pause(id: str) -> ResponseReturnValue:
-    return _moved(id, lambda: paused(id, note_of(request.form.get("note"))) and "run-paused")
-
-
-@blueprint.post("/resume")
-@needs("runs:write")
-def resume(id: str) -> ResponseReturnValue:
-    return _moved(id, lambda: resumed(id) and "resumed")
-
-
-@blueprint.post("/retry")
-@needs("runs:write")
-def retry(id: str) -> ResponseReturnValue:
-    return _moved(id, lambda: retried(id) and "retried")
-
-
-@blueprint.post("/reschedule")
-@needs("runs:write")
-def reschedule(id: str) -> ResponseReturnValue:
-    """At a moment in UTC, as the form has it; without one: now."""
-    if not (at := request.form.get("at", "").strip()):
-        return _moved(id, lambda: rescheduled(id, countdown=0) and "started")
-    return _moved(id, lambda: rescheduled(id, eta=coming(at, "at")) and "rescheduled")
-
-
-@blueprint.post("/replay")
-@needs("runs:write")
-def replay(id: str) -> ResponseReturnValue:
-    """With the payload of the form; without one: with that of the run. It leads to the new run."""
-    return _with_json(id, "edit", "payload", lambda payload: _to(replayed(id, payload), "replayed"))
-
-
-@blueprint.post("/fork")
-@needs("runs:write")
-def fork(id: str) -> ResponseReturnValue:
-    """It leads to the new run."""
-    return _to(forked(id, request.form.get("step", ""), None), "forked")
-
-
-@blueprint.post("/supply")
-@needs("runs:write")
-def supply(id: str) -> ResponseReturnValue:
-    key = request.form.get("step", "")
-    return _with_json(
-        id, f"step-{key}", "output", lambda output: _moved(id, lambda: supplied(id, key, output) and "supplied")
+@blueprint.get("/below/<child>")
+@needs("runs:read")
+def below(id: str, child: str) -> ResponseReturnValue:
+    """A piece of the page: the steps of a run below it, on the scale of this one."""
+    run, under, now = run_of(id), run_of(child), database().now()
+    drawn = timeline(runs.history(database(), run.id), (), run.finished_at or now)
+    history = runs.history(database(), under.id)
+    rows = steps.window(database(), under.id, steps.Place(), CHILD_ROWS + 1)
+    return render_template(
+        "run_below.html",
+        now=now,
+        run=run,
+        under=under,
+        groups=waterfall.grouped(under, history, drawn, rows[:CHILD_ROWS]),
+        has_more=len(rows) > CHILD_ROWS,
     )
 
 
-def _page(row: RunRow, entered: Entered | None = None) -> str:
-    now = database().now()
-    history, recorded = runs.history(database(), row.id), steps.of_run(database(), row.id)
-    until = row.finished_at or now
-    children, progress, published = Filter(parent_id=row.id), wording.progress(row.metadata), json.loads(row.metadata)
-    if progress is not None:
-        del published["progress"]  # it is drawn
+@blueprint.get("/documents/<any(payload, output, error):name>")
+@needs("runs:read")
+def download(id: str, name: str) -> ResponseReturnValue:
+    """A whole document of the run, or with `step` in the query string of that step, as a file."""
+    of: Any = run_of(id)
+    if key := request.args.get("step"):
+        of = steps.one(database(), of.id, key) if "\0" not in key else None
+    text = getattr(of, name, None)
+    if text is None:
+        raise Problem(404, f"{id} has no such {name}", "unknown-document")
+    return _file(whole(text), "application/json", f"{id[-8:]}-{name}.json")
+
+
+@blueprint.get("/copies/<any(curl, client, trigger, pytest):form>")
+@needs("runs:read")
+def copy(id: str, form: str) -> ResponseReturnValue:
+    """The run as code."""
+    return Response(COPIES[form].made(run_of(id)), mimetype="text/plain")
+
+
+def page_of(id: str, entered: Entered | None = None) -> str:
+    """The page of a run. What changes after the tally is told by the stream of its address."""
+    tally = steps.tally(database(), run_id_of(id))
+    run, now = run_of(id), database().now()
+    newer, older = runs.neighbours(database(), run)
     return render(
         "run.html",
         now,
-        run=row,
-        verbs=_verbs(row),
-        until=until,
-        history=history,
-        timeline=timeline(history, recorded, until),
-        marks={step.key: _marks(step, recorded) for step in recorded},
-        suppliable={step.key for step in recorded if _is_suppliable(row, step)},
-        verdict=wording.from_text(row.verdict) if row.verdict else None,
-        published=published,
-        progress=progress,
-        children=runs.find(database(), children, CHILDREN),
-        child_count=runs.count(database(), children, CHILDREN_COUNTED),
-        branches=[run for source in BRANCHES for run in runs.of_source(database(), source, public("run", row.id))],
-        why=durable().why(row.id),
-        curl=wording.curl(server_url(), quote(row.workflow), wording.from_text(row.payload), has_key()),
+        run=run,
+        until=run.finished_at or now,
+        tally=tally,
+        verbs=verbs(run),
+        verdict=wording.from_text(run.verdict) if run.verdict else None,
+        why=durable().why(run.id),
+        origin=origin(run),
+        newer=newer,
+        older=older,
+        here=_here,
         entered=entered,
+        stream=_stream(run, tally.newest_change),
+        **_time(run, now, entered),
+        **_documents(run),
+        **_family(run),
     )
 
 
-def _verbs(row: RunRow) -> set[str]:
+def _time(run: RunRow, now: datetime, entered: Entered | None) -> dict[str, Any]:
+    """Where its time went: its history, its steps, and the one that is opened, or whose form comes back."""
+    history = runs.history(database(), run.id)
+    drawn, opened = timeline(history, (), run.finished_at or now), request.args.get("step", "")
+    if entered and entered.form.startswith("step-"):
+        opened = entered.form.removeprefix("step-")
+    is_retriable = run.status in RETRIABLE
+    return {
+        "history": history[-MOVES:],
+        "moves_before": max(0, len(history) - MOVES),
+        "shares": shares(drawn),
+        "window": waterfall.window(run, history, drawn, request.args),
+        "is_list": request.args.get("view") == "checkpoints",
+        "step_key": opened,
+        "inspected": inspected(run, history, drawn, opened) if opened else None,
+        "retry_outlook": steps.outlook(database(), run.id, _failed_step(run), is_fork=False) if is_retriable else None,
+    }
+
+
+def _documents(run: RunRow) -> dict[str, Any]:
+    """What it was given, returned and published, and what can be made of that."""
+    progress, published = wording.progress(run.metadata), json.loads(run.metadata)
+    if progress is not None:
+        del published["progress"]  # it is drawn
+    return {
+        "payload": shown(run.payload),
+        "output": shown(run.output),
+        "editable": whole(run.payload),
+        "published": published,
+        "progress": progress,
+        "copies": COPIES,
+        "comparable": offered(run),
+    }
+
+
+def _family(run: RunRow) -> dict[str, Any]:
+    """The runs that came from it."""
+    children = Filter(parent_id=run.id)
+    return {
+        "children": runs.find(database(), children, CHILDREN),
+        "child_count": runs.count(database(), children, CHILDREN_COUNTED),
+        "branches": [each for source in BRANCHES for each in runs.of_source(database(), source, public("run", run.id))],
+    }
+
+
+def origin(run: RunRow) -> tuple[str, str, str | None]:
+    """What started it: a word, what it is called, and where that is shown."""
+    source, id = run.source, run.source_id or ""
+    if run.parent_id is not None:
+        parent = public("run", run.parent_id)
+        return "parent", f"{wording.short(run.parent_id)} as its step {run.parent_step}", _run(parent)
+    if source in ("hook", "replay", "fork", "outbound") and id.startswith("run_"):
+        return source, f"of {id[-8:]}", _run(id)
+    if source == "webhook" and id.startswith("dlv_"):
+        delivery = id.partition("/")[0]
+        return "webhook", f"delivery {delivery[-8:]}", url_for("webhook_page.delivery", id=delivery)
+    if source == "schedule" and id.startswith("sch_"):
+        key = schedules.key_of(database(), parse("sch", id))
+        return "schedule", key or id, url_for("schedule_page.show", key=key) if key else None
+    return source, id, None
+
+
+def verbs(run: RunRow) -> set[str]:
     """What its status allows."""
-    is_asked = row.cancel_requested_at is not None
+    is_asked = run.cancel_requested_at is not None
     allowed = {
-        "cancel": not row.is_final and not is_asked,
-        "terminate": row.status == status.RUNNING and row.terminate_requested_at is None,
-        "pause": not row.is_final and not is_asked and row.paused_at is None,
-        "resume": row.paused_at is not None and not row.is_final,
-        "retry": row.status in RETRIABLE,
-        "reschedule": row.status == status.DELAYED,
+        "cancel": not run.is_final and not is_asked,
+        "terminate": run.status == status.RUNNING and run.terminate_requested_at is None,
+        "pause": not run.is_final and not is_asked and run.paused_at is None,
+        "resume": run.paused_at is not None and not run.is_final,
+        "retry": run.status in RETRIABLE,
+        "reschedule": run.status == status.DELAYED,
     }
     return {verb for verb, is_allowed in allowed.items() if is_allowed}
 
 
-def _marks(step: StepRow, recorded: list[StepRow]) -> list[tuple[str, str]]:
-    """What is special about a step: words, and what they mean."""
-    undo = next((each for each in recorded if each.key == f"{step.key}#undo"), None)
-    given = f", by {step.supplied_by}" if step.supplied_by else ""
-    marks = {
-        ("compensation", "it undoes another step, because the run failed or was cancelled"): step.kind
-        == "compensation",
-        ("undone", "its compensation has run"): undo is not None and undo.status == steps.COMPLETED,
-        ("can be undone", "it has a compensation, for the case that the run fails"): step.is_compensable and not undo,
-        ("transaction", "its writes were committed together with its checkpoint"): step.kind == "transaction",
-        ("optional", "code that handled an error asked for it: another attempt may not"): step.is_optional,
-        ("supplied" + given, "its result was given by hand"): step.supplied_by is not None,
-    }
-    return [mark for mark, is_so in marks.items() if is_so]
+@blueprint.app_context_processor
+def words() -> dict[str, Any]:
+    """What templates can say of a run's steps and documents."""
+    return {**waterfall.words(), "frames": frames}
 
 
-def _is_suppliable(run: RunRow, step: StepRow) -> bool:
-    if step.status == steps.WAITING:
-        return step.kind in WAITS and not run.is_final
-    return step.status in (steps.FAILED, steps.RETRYING) and run.status in STUCK and run.verdict is None
+def _here(**changes: str | None) -> str:
+    """The address of this page with other parameters; None takes one away."""
+    kept = {name: value for name, value in request.args.items() if name != "notice"}
+    given = {name: value for name, value in {**kept, **changes}.items() if value is not None}
+    address = url_for("run_page.show", id=(request.view_args or {})["id"])
+    return f"{address}?{urlencode(given)}" if given else address
 
 
-def _moved(id: str, move: Callable[[], Any]) -> ResponseReturnValue:
-    try:
-        notice = move()
-    except Problem as problem:
-        if problem.status != 409:
-            raise
-        notice = "too-late"
-    return redirect(url_for("run_page.show", id=id, notice=notice), 303)
+def _run(id: str) -> str:
+    return url_for("run_page.show", id=id)
 
 
-def _to(row: RunRow, notice: str) -> ResponseReturnValue:
-    return redirect(url_for("run_page.show", id=public("run", row.id), notice=notice), 303)
+def _failed_step(run: RunRow) -> str | None:
+    return json.loads(run.error).get("step") if run.error else None
 
 
-def _with_json(id: str, form: str, field: str, move: Callable[[Any], ResponseReturnValue]) -> ResponseReturnValue:
-    """A move with the JSON of a form's field, None where it is empty. What cannot be comes back, and why."""
-    text = request.form.get(field, "").strip()
-    try:
-        return move(json.loads(text, parse_constant=_no_constant) if text else None)
-    except (ValueError, RecursionError) as error:
-        fault = f"this is not JSON: {error}"
-    except (PayloadInvalid, NotSerializable, TooLarge) as error:
-        fault = problem_of(error).detail
-    return _page(run_of(id), Entered(form, text, fault)), 422
+def _stream(run: RunRow, after: int) -> dict[str, str] | None:
+    """Where the changes of the run come from. None: it has ended, so nothing will change but by hand."""
+    if run.is_final:
+        return None
+    url = url_for("stream.of_run", id=public("run", run.id), after=after)
+    return stream(url, EVENTS, LOOK_RUNNING_MS if run.status == status.RUNNING else LOOK_MS)
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON value")
+def _file(text: str, mimetype: str, name: str) -> Response:
+    answer = Response(text, mimetype=mimetype)
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer

@@ -19,11 +19,13 @@ from ..exchange.problems import Problem
 from ..rest.catalogue import known_workflows
 from ..rest.listing import Listing, filter_of, listed
 from . import export
-from .page import render
+from .page import render, stream
 from .strip import strip
 
 blueprint = Blueprint("runs_page", __name__, url_prefix="/runs")
 
+LOOK_MS = 10_000  # after which the list looks anyway: durations go on without a move
+EVENTS = " ".join(f"run.{each}" for each in status.STATUSES)  # of its stream
 RANGES = ("1h", "24h", "7d", "30d")
 FORMATS: dict[str, tuple[str, Callable[[Database, Filter], Iterator[str]]]] = {
     "csv": ("text/csv", export.as_csv),
@@ -81,6 +83,7 @@ def _page(query: "MultiDict[str, str]", found: Listing) -> str:
         older=_list(q, found.next_cursor) if found.next_cursor else None,
         downloads={kind: url_for("runs_page.download", kind=kind, q=q or None) for kind in FORMATS},
         workflows=[] if found.rows or q else known_workflows(),
+        stream=stream(url_for("stream.of_runs", q=q or None), EVENTS, LOOK_MS),
     )
 
 

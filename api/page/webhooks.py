@@ -230,4 +230,4 @@ def _pretty(text: str | None) -> str | None:
 
 
 def _base() -> str:
-    return (durable().settings.public_url or request.host_url).rstrip("/")
+    return (durable().settings.public_url or request.root_url).rstrip("/")

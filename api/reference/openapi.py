@@ -30,12 +30,14 @@ PROBLEM = "application/problem+json"
 
 # What stands in a path: its type, in words, and an example where the type has none. `runs/<id>` is the id of a run.
 PARAMETERS: dict[str, tuple[Any, ...]] = {
+    "alerts/name": (str, "The name of an alert", "ops"),
     "bulk/id": (scalars.BulkId, "The id of an order"),
     "callbacks/token_id": (scalars.TokenId, "The id of a token, which is a secret here"),
     "deliveries/id": (scalars.DeliveryId, "The id of a delivery"),
     "endpoints/name": (str, "The name of a webhook endpoint", "github"),
     "errors/id": (scalars.ErrorId, "The id of an error"),
     "hooks/name": (str, "The name of a webhook endpoint", "github"),
+    "id/order": (str, "What it is to do", "drain"),
     "id/verb": (str, "What becomes of it", "resolve"),
     "quarantine/id": (scalars.RefusedId, "The id of a refused request"),
     "keys/id": (scalars.KeyId, "The id of a key"),
@@ -46,6 +48,8 @@ PARAMETERS: dict[str, tuple[Any, ...]] = {
     "subscriptions/name": (str, "The name of a subscription", "crm"),
     "steps/key": (str, "The key of a step, as `charge#2`", "charge#2"),
     "tokens/id": (scalars.TokenId, "The id of a token"),
+    "workers/id": (str, "The name of a worker, or the id of one with Celeriac", "celery@atlas"),
+    "broker/name": (str, "The name of a list of the broker", "celery"),
     "workflows/name": (str, "The name of a workflow", "sync-customer-data"),
 }
 
@@ -61,6 +65,7 @@ TAGS: tuple[tuple[str, str, str], ...] = (
     ("/api/v1/queues", "Queues", "How queues stand, and their limits."),
     ("/api/v1/schedules", "Schedules", "What starts by itself."),
     ("/api/v1/errors", "Errors", "Failed runs, grouped by their reason."),
+    ("/api/v1/alerts", "Alerts", "Who is told that something goes wrong."),
     ("/hooks", "Webhooks", "The inbox: endpoints, deliveries, and requests that were refused."),
     ("/api/v1/endpoints", "Webhooks", ""),
     ("/api/v1/deliveries", "Webhooks", ""),
@@ -70,7 +75,10 @@ TAGS: tuple[tuple[str, str, str], ...] = (
     ("/api/v1/keys", "Keys", "API keys with scopes, and who changed what."),
     ("/api/v1/whoami", "Keys", ""),
     ("/api/v1/audit", "Keys", ""),
-    ("/", "System", "Workers, services, health, this document."),
+    ("/api/v1/workers", "Workers", "Celery workers, with Celeriac or without, and the lists of their broker."),
+    ("/api/v1/nodes", "Workers", ""),
+    ("/api/v1/broker", "Workers", ""),
+    ("/", "System", "Services, health, this document."),
 )
 
 REFUSALS = {
@@ -86,7 +94,8 @@ REFUSALS = {
     422: "The body is JSON, and not as it should be: `errors` names each place",
     429: "Too many: try again after `Retry-After` seconds",
     500: "A fault of the server, or a run that ended without a result",
-    503: "Postgres is away, or there is no room: nothing was acknowledged, try again after `Retry-After` seconds",
+    503: "Postgres or the broker is away, or there is no room: nothing was done, try again after `Retry-After` seconds",
+    504: "A worker that is alive did not answer in time",
 }
 
 

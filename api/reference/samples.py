@@ -50,6 +50,22 @@ BODIES: dict[str, Any] = {
     "subscriptions.change": {"events": ["run.failed", "run.crashed"]},
     "subscriptions.pause": {"note": "the CRM moves"},
     "subscriptions.rotate": {"overlap_seconds": 3600},
+    "alerts.create": {
+        "name": "ops",
+        "channel": "webhook",
+        "address": "https://pager.example.org/celeriac",
+        "events": ["run.failed"],
+    },
+    "alerts.change": {"cool_down": 3600},
+    "alerts.pause": {"note": "the pager moves"},
+    "workers.grow": {"processes": 2},
+    "workers.shrink": {"processes": 2},
+    "workers.autoscale": {"least": 2, "most": 8},
+    "workers.add_consumer": {"queue": "imports"},
+    "workers.cancel_consumer": {"queue": "imports"},
+    "workers.rate_limit": {"task": "shop.mail", "rate": "100/m"},
+    "workers.time_limit": {"task": "shop.mail", "soft": 30, "hard": 60},
+    "workers.revoke": {"task_id": "d9078da5-9915-40a0-bfa1-392c7bde42ed", "terminate": True},
     "hooks.receive": {"action": "opened"},
 }
 

@@ -1,7 +1,8 @@
 """The audit: each request that could change something is written down, with who asked and how it was answered.
 
 No bodies and no query strings, so no secrets. A webhook, and the callback of a token, leave other traces: a delivery,
-and a line of the history of its run. Who has no key leaves only a line of the log of this server.
+and a line of the history of its run. Who has no key leaves only a line of the log of this server. Who logs in, tries to
+or logs out is here, too.
 """
 
 import logging
@@ -91,7 +92,8 @@ def install(app: Flask) -> None:
 
 def _write_down(response: Response) -> Response:
     principal: Principal | None = g.get("principal")
-    if request.method in SAFE_METHODS or principal is None or principal.kind == NOBODY:
+    is_login = g.get("is_login", False)  # some of these are a GET, and some of nobody
+    if principal is None or not (is_login or (request.method not in SAFE_METHODS and principal.kind != NOBODY)):
         return response
     entry = AuditEntry(
         principal=principal.identity,

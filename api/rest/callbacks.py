@@ -21,7 +21,7 @@ blueprint = Blueprint("callbacks", __name__, url_prefix="/callbacks")
 
 @blueprint.post("/<token_id>")
 @needs(PUBLIC)
-@told({200: shapes.runs.CompletedCallback}, body=shapes.scalars.Json, refuses=(409,))
+@told({200: shapes.runs.CompletedCallback}, body=shapes.scalars.Json, refuses=(409, 429))
 def complete(token_id: str) -> ResponseReturnValue:
     """Completes a token with the body, any JSON value; an empty one is null."""
     result = read_value(durable().settings.payload_limit_bytes)

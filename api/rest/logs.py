@@ -86,15 +86,16 @@ def of_all() -> ResponseReturnValue:
 
 
 @blueprint.get("/api/v1/runs/<id>/logs/stream")
-@needs("runs:read", run_token=True)
-@told({200: Media("text/event-stream")}, query=shapes.queries.StreamQuery)
+@needs("runs:read", run_token=True, token_in_query=True)
+@told({200: Media("text/event-stream")}, query=shapes.queries.LogStreamQuery)
 def stream(id: str) -> ResponseReturnValue:
     """Sends the lines of the log of a run as they come, as server-sent events.
 
     `line` for each, `end` when the run has ended. A client that comes again says the id of its last line in `Last-
-    Event-ID` (or as `cursor`), and misses none.
+    Event-ID` (or as `cursor`), and misses none. An EventSource, which sends no header, gives the token of the run as
+    `token`.
     """
-    _check_names(("level", "step", "cursor"))
+    _check_names(("level", "step", "cursor", "token"))
     run = run_of(id)
     last = _id(request.headers.get("Last-Event-ID") or request.args.get("cursor", "0"), "Last-Event-ID")
     question = OfLog(LogReader(run.id, run.created_at, last, _level(), _text("step")))
@@ -157,11 +158,11 @@ def words() -> dict[str, Any]:
 
 
 def log_of(run: RunRow) -> Document:
-    """The last lines of a run in their order, of the step and the level that the URL of its page names."""
-    step, level = request.args.get("step", "").replace("\0", "") or None, request.args.get("level", "")
+    """The last lines of a run in their order, of the level that the URL of its page names."""
+    level = request.args.get("level", "")
     least = logs.WARNING if level == "warning" else 0
-    lines = logs.last(database(), run.id, SHOWN + 1, since=run.created_at, level=least, step=step)
-    return {"lines": lines[-SHOWN:], "is_cut": len(lines) > SHOWN, "step": step, "level": level if least else ""}
+    lines = logs.last(database(), run.id, SHOWN + 1, since=run.created_at, level=least)
+    return {"lines": lines[-SHOWN:], "is_cut": len(lines) > SHOWN, "level": level if least else ""}
 
 
 @dataclass(frozen=True, slots=True)

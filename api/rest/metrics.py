@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from ...state import measures, outbound, queues, services
+from ...state import alerts, measures, outbound, queues, services, traces
 from ...state.database import Row
 from ...workflows import Celeriac
 from ...workflows.dispatch.buckets import RedisUnavailable
@@ -102,6 +102,7 @@ class Scrape(Collector):
         yield from self._workers()
         yield from self._inbox()
         yield from self._outbound()
+        yield from self._traces()
         yield from self._services()
 
     def _ended(self) -> Iterator[Metric]:
@@ -179,7 +180,16 @@ class Scrape(Collector):
         yield gauge("celeriac_outbound_pending_oldest_seconds", "For how long the oldest of them waits.", label, oldest)
         every = outbound.every(self._database)
         disabled = [((row["name"],), int(row["disabled_at"] is not None)) for row in every]
+        held = [((name,), row["held"]) for name, row in alerts.held(self._database).items()]
+        yield gauge("celeriac_alerts_held", "What an alert holds back in its cool-down.", ("alert",), held)
         yield gauge("celeriac_outbound_disabled", "1: its receiver wants nothing any more.", label, disabled)
+
+    def _traces(self) -> Iterator[Metric]:
+        waiting = traces.pending(self._database)
+        told = "Ends of executions, runs and deliveries whose spans wait for the collector."
+        yield gauge("celeriac_exports_pending", told, (), [((), waiting["ends"])])
+        oldest = [((), waiting["oldest_seconds"])]
+        yield gauge("celeriac_exports_pending_oldest_seconds", "For how long the oldest of them waits.", (), oldest)
 
     def _services(self) -> Iterator[Metric]:
         rows = services.every(self._database)

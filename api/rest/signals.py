@@ -6,6 +6,7 @@ from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from ...state.ids import new_id
+from ...state.steps import StepRow
 from ...workflows.errors import UsageError
 from ...workflows.step import checked_name
 from ...workflows.waits import deliver_event, deliver_message, finish_token
@@ -72,8 +73,15 @@ def complete_token(id: str) -> ResponseReturnValue:
         raise invalid("/error", "a message is expected, and no result beside it")
     for member in ("result", "error"):
         refuse_what_postgres_refuses(body.get(member), f"/{member}")
+    step = token_completed(id, None if result is NOTHING else result, error)
+    return jsonify(id=id, run_id=documents.identity("run", step.run_id), step=documents.step(step))
+
+
+def token_completed(id: str, result: Any, error: str | None) -> StepRow:
+    """Completes a token, for the API and the page. Raises Problem 404 for one that never was, 409 where it was
+    completed before or its time is over; NotSerializable, TooLarge."""
     try:
-        step, is_first = finish_token(durable(), id, None if result is NOTHING else result, error)
+        step, is_first = finish_token(durable(), id, result, error)
     except UsageError as unknown:
         raise Problem(404, str(unknown), "unknown-token") from None
     if not is_first:
@@ -81,7 +89,7 @@ def complete_token(id: str) -> ResponseReturnValue:
             "timed out" if step.finished_at is None or "TimeoutError" in (step.error or "") else "was completed before"
         )
         raise Problem(409, f"{id} {told}: the first completion counts", "wrong-status", step=documents.step(step))
-    return jsonify(id=id, run_id=documents.identity("run", step.run_id), step=documents.step(step))
+    return step
 
 
 def _limit_bytes() -> int:

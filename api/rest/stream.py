@@ -33,14 +33,15 @@ MOVES = "celeriac-moves"
 
 
 @blueprint.get("/runs/<id>/stream")
-@needs("runs:read", run_token=True)
-@told({200: Media("text/event-stream")}, query=shapes.queries.ChangesQuery)
+@needs("runs:read", run_token=True, token_in_query=True)
+@told({200: Media("text/event-stream")}, query=shapes.queries.RunStreamQuery)
 def of_run(id: str) -> ResponseReturnValue:
     """Sends what changes of a run, as it does, as server-sent events; `end` when the run has ended.
 
-    A client that comes again says the id of its last event in `Last-Event-ID` (or as `after`), and misses none.
+    A client that comes again says the id of its last event in `Last-Event-ID` (or as `after`), and misses none. An
+    EventSource, which sends no header, gives the token of the run as `token`.
     """
-    _check_names(("after",))
+    _check_names(("after", "token"))
     question = OfRun(run_of(id).id, _after() or 0)
     return feed().open(Changes(database()), question)
 

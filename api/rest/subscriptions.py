@@ -177,10 +177,15 @@ def control_of(name: Any, pointer: str = "") -> SubscriptionControl:
 def sent_to(control: SubscriptionControl, query: "MultiDict[str, str]") -> Listing:
     """A page of the runs that tell it something. Raises Problem 400, UnknownSubscription."""
     control.row  # noqa: B018  (it raises where there is none)
+    return of_line(control.name, query)
+
+
+def of_line(line: str, query: "MultiDict[str, str]") -> Listing:
+    """A page of the runs that tell somebody something, by their concurrency key. Raises Problem 400."""
     strange = set(query) - {"status", "limit", "cursor"}
     if strange:
         raise Problem(400, f"{min(strange)!r} is no filter here: status, limit and cursor are", "usage")
-    own = [("workflow", OUTBOUND), ("concurrency_key", control.name)]
+    own = [("workflow", OUTBOUND), ("concurrency_key", line)]
     return listed(database(), MultiDict([*query.items(multi=True), *own]))
 
 

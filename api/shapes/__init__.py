@@ -5,6 +5,7 @@ A class's docstring is the description of the schema, a string below a member th
 """
 
 from . import (
+    alerts,
     bodies,
     catalogue,
     keys,
@@ -17,9 +18,11 @@ from . import (
     subscriptions,
     traces,
     webhooks,
+    workers,
 )
 
 __all__ = [
+    "alerts",
     "bodies",
     "catalogue",
     "keys",
@@ -32,4 +35,5 @@ __all__ = [
     "subscriptions",
     "traces",
     "webhooks",
+    "workers",
 ]

@@ -4,6 +4,7 @@ from typing import Annotated, Any, NotRequired
 
 from typing_extensions import TypedDict
 
+from .alerts import AlertEvent, Channel
 from .scalars import BulkAction, CatchUp, DeliveryStatus, Json, Moment, Overlap, RunId, Scope, Status, Words, one_of
 
 SECONDS_LIMIT = 100 * 366 * 86_400  # a hundred years
@@ -340,3 +341,87 @@ class RotationBody(TypedDict, total=False):
     secret: str | None
     overlap_seconds: Span
     """For which the secrets before it sign beside it"""
+
+
+Processes = Annotated[int, Words(minimum=1, maximum=1000)]
+Name = Annotated[str, Words(minLength=1, maxLength=500)]
+
+
+class ProcessesBody(TypedDict):
+    """By how many processes, or threads, a pool is made larger or smaller."""
+
+    processes: NotRequired[Processes]
+    """Default: 1"""
+
+
+class AutoscaleBody(TypedDict):
+    """Between how many processes a pool has."""
+
+    least: Annotated[int, Words(minimum=0, maximum=1000)]
+    most: Processes
+
+
+class ConsumerBody(TypedDict):
+    """A list of the broker."""
+
+    queue: Annotated[str, Words(minLength=1, maxLength=500, examples=["celery"])]
+
+
+class RateLimitBody(TypedDict):
+    """How often a worker starts a task."""
+
+    task: Name
+    rate: Annotated[str, Words(examples=["100/m"])]
+    """`10/s`, `100/m`, `1000/h`; `0`: as often as it comes"""
+
+
+class TimeLimitBody(TypedDict):
+    """How long a task may take in a worker."""
+
+    task: Name
+    soft: NotRequired[Span | None]
+    """Seconds, after which it gets SoftTimeLimitExceeded"""
+    hard: NotRequired[Span | None]
+    """Seconds, after which its process is killed"""
+
+
+class RevokeBody(TypedDict):
+    """A plain task that is not to be executed."""
+
+    task_id: Name
+    terminate: NotRequired[bool]
+    """If this worker executes it, its process gets the signal"""
+    signal: NotRequired[Annotated[str, one_of("SIGTERM", "SIGKILL", "SIGINT", "SIGQUIT", "SIGUSR1")]]
+
+
+class AlertSaid(TypedDict, total=False):
+    """When an alert speaks."""
+
+    events: list[AlertEvent] | None
+    workflows: list[str] | None
+    """Of these only"""
+    tags: list[str] | None
+    """Of runs with one of these only"""
+    environments: list[str] | None
+    """In these only, as the setting environment says"""
+    include: list[str] | None
+    """Documents of a run that are told: `payload`, `output`, `metadata`; none by default"""
+    cool_down: Span | None
+    """Seconds for which it says nothing more of the same workflow, or group of errors; 300 by default"""
+
+
+class AlertChanges(AlertSaid, total=False):
+    """What is changed of an alert."""
+
+    channel: Channel | None
+    """Together with its address"""
+    address: str | None
+
+
+class AlertBody(AlertSaid):
+    """Who is told that something goes wrong."""
+
+    name: Annotated[str, Words(examples=["ops"])]
+    channel: Channel
+    address: Annotated[str, Words(examples=["https://hooks.slack.com/services/T0/B0/x"])]
+    """A URL, or mail addresses with commas between"""

@@ -39,7 +39,7 @@ class Asker(TypedDict):
     """Who asks, and what they may do."""
 
     principal: str
-    """`root`, `loopback`, or the id of a key or run"""
+    """`root`, `loopback`, `person:<name>`, or the id of a key or run"""
     kind: str
     name: str
     """The actor in the history of what they move"""
@@ -62,7 +62,7 @@ class AuditEntry(TypedDict):
     at: Moment
     actor: str
     principal: str
-    """`root`, `loopback`, or the id of a key or run"""
+    """`root`, `loopback`, `person:<name>`, or the id of a key or run"""
     key_id: KeyId | None
     method: str
     path: str

@@ -65,7 +65,9 @@ class DeliveriesQuery(PageQuery, total=False):
 AuditQuery = TypedDict(
     "AuditQuery",
     {
-        "principal": Annotated[str, Words(description="`root`, `loopback`, or the id of a key or run")],
+        "principal": Annotated[
+            str, Words(description="`root`, `loopback`, `person:<name>`, or the id of a key or run")
+        ],
         "object_id": str,
         "from": Moment,
         "to": Moment,
@@ -85,6 +87,11 @@ class ChangesQuery(TypedDict, total=False):
     """The id of the last event that is known"""
 
 
+class RunStreamQuery(ChangesQuery, total=False):
+    token: str
+    """A token of the run, where no header can be sent"""
+
+
 class ChangeListQuery(ChangesQuery, total=False):
     limit: Annotated[int, Words(minimum=1, maximum=200, default=200)]
 
@@ -100,6 +107,11 @@ class StreamQuery(TypedDict, total=False):
     step: str
     cursor: str
     """The id of the last line that is known"""
+
+
+class LogStreamQuery(StreamQuery, total=False):
+    token: str
+    """A token of the run, where no header can be sent"""
 
 
 class RunLogQuery(StreamQuery, total=False):

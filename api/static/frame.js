@@ -57,11 +57,17 @@ function setUpDisplay() {
 
 let chord = 0;
 
+// Whether `g` was pressed just now: the next letter leads to a place.
+function isChordOpen() {
+  return Date.now() - chord < CHORD_MS;
+}
+
 function press(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const typing = event.target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
+  const target = event.composedPath()[0]; // also within <json-view>
+  const typing = target.closest("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]");
   if (typing) return event.key === "Escape" ? typing.blur() : undefined;
-  const isChord = Date.now() - chord < CHORD_MS;
+  const isChord = isChordOpen();
   chord = event.key === "g" ? Date.now() : 0;
   if (isChord && event.key !== "g") {
     const place = [...document.querySelectorAll("#places a")].find((link) => link.dataset.key === event.key);
@@ -110,8 +116,7 @@ function follow(rel) {
 
 // Copy, and questions
 
-async function copy(button) {
-  const text = document.getElementById(button.dataset.copy).textContent;
+async function put(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
@@ -121,6 +126,11 @@ async function copy(button) {
     document.execCommand("copy");
     area.remove();
   }
+}
+
+async function copy(button) {
+  const { copy, copyUrl } = button.dataset;
+  await put(copyUrl ? await (await fetch(copyUrl)).text() : document.getElementById(copy).textContent);
   button.textContent = "Copied";
   setTimeout(() => (button.textContent = "Copy"), 1500);
 }
@@ -134,13 +144,13 @@ function ask(event) {
 }
 
 function revive() {
-  document.querySelectorAll("[data-copy], [data-scripted]").forEach((each) => (each.hidden = false));
+  document.querySelectorAll("[data-copy], [data-copy-url], [data-scripted]").forEach((each) => (each.hidden = false));
   document.querySelectorAll("[data-submit-on-change] button").forEach((button) => (button.hidden = true));
   showTimes();
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-copy]");
+  const button = event.target.closest("[data-copy], [data-copy-url]");
   if (button) copy(button);
 });
 document.addEventListener("submit", ask);

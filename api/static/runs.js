@@ -9,11 +9,11 @@ function boxes() {
 
 function showPicked() {
   const chosen = document.getElementById("chosen");
-  if (!chosen) return;
+  const all = document.getElementById("pick-all");
+  if (!chosen || !all) return; // no run is like this, or nothing may be moved
   const picked = boxes().filter((box) => box.checked).length;
   chosen.textContent = picked ? `${picked} selected` : chosen.dataset.all;
   document.querySelectorAll(".listing .bar .count").forEach((count) => (count.hidden = picked > 0));
-  const all = document.getElementById("pick-all");
   all.checked = picked > 0 && picked === boxes().length;
   all.indeterminate = picked > 0 && !all.checked;
 }

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from ...state import audit
+from ...state.audit import AuditEntry
+from ...state.ids import new_id, public
 from ...workflows import Celeriac
 from ...workflows.errors import CeleriacError, UsageError
 from ..binaries import EmbeddedError
@@ -67,6 +70,12 @@ def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json: boo
 def fail() -> None:
     """Exit code 1: it was done, and the answer is no."""
     sys.exit(1)
+
+
+def note(durable: Celeriac, told: str, object_id: str) -> None:
+    """Writes in the audit what was done here, as the API does of its requests."""
+    request_id = public("req", new_id())
+    audit.record(durable.database, AuditEntry("cli", "cli", "CLI", told, None, object_id, 200, request_id))
 
 
 def log_to_terminal(loglevel: str) -> None:

@@ -43,6 +43,14 @@ def pass_gate(name: str) -> None:
         time.sleep(0.005)
 
 
+@app.task(name="plain.pass")
+def passes_plainly(gate: str) -> None:
+    """No workflow: what a worker has beside them."""
+    note(f"begin {gate}")
+    pass_gate(gate)
+    note(f"end {gate}")
+
+
 @step
 def numbered(n: int) -> int:
     note(f"{n} {os.getpid()}")

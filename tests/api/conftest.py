@@ -17,6 +17,7 @@ from celeriac.state.database import Executor
 from celeriac.state.ids import new_id, parse
 from celeriac.state.runs import RunRow
 from celeriac.state.steps import Checkpoint
+from celeriac.workflows.operate import remote
 
 SECRET = "It's a Secret to Everybody"
 
@@ -56,6 +57,14 @@ def urls_compiled_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rule, "_compile_builder", compile_once)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_waits_for_workers() -> Iterator[None]:
+    """There are none in this ring that could answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remote, "ANSWER_SECONDS", 0.05)
         yield
 
 

@@ -37,13 +37,13 @@ def test_a_key_has_its_rate_and_is_told_what_is_left_of_it(make_client: Callable
 def test_an_address_without_a_key_has_its_rate(make_client: Callable[..., FlaskClient]) -> None:
     client = make_client(celeriac_api_rate="2/h")
 
-    def get(address: str) -> int:
-        return client.get(RUNS, environ_base={"REMOTE_ADDR": address}).status_code
+    def post(address: str) -> int:
+        return client.post("/callbacks/nothing", json={}, environ_base={"REMOTE_ADDR": address}).status_code
 
-    assert [200, 200, 429] == [get("203.0.113.7") for _ in range(3)]
-    assert 200 == get("203.0.113.8")
-    assert [200, 200, 429] == [get(f"2001:db8::{n}") for n in range(3)]  # a host may choose from its whole /64
-    assert 200 == get("2001:db8:0:1::1")
+    assert [404, 404, 429] == [post("203.0.113.7") for _ in range(3)]
+    assert 404 == post("203.0.113.8")
+    assert [404, 404, 429] == [post(f"2001:db8::{n}") for n in range(3)]  # a host may choose from its whole /64
+    assert 404 == post("2001:db8:0:1::1")
 
 
 def test_without_redis_each_process_counts_its_own(make_client: Callable[..., FlaskClient]) -> None:

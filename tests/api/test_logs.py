@@ -199,16 +199,17 @@ def test_the_page_of_a_run_shows_its_log(client: FlaskClient, start, worker, say
     shown = page(client, f"/runs/{run}")
     for told in ("began", "declined", "error", "charge", '{"amount": 12.5}'):
         assert told in shown.text
-    narrowed = page(client, f"/runs/{run}?step=charge")
-    assert "declined" in narrowed.text
-    assert "began" not in narrowed.text
     assert "began" not in page(client, f"/runs/{run}?level=warning").text
 
 
-def test_a_step_of_the_page_links_to_its_lines(client, start, worker):
+def test_a_step_that_is_opened_has_its_own_lines_and_each_line_leads_to_its_step(client, start, worker, say):
     run = start()
     worker.checkpoint(worker.claim(run), "pack#2", 1)
-    assert f"/runs/{run}?step=pack%232#log" in page(client, f"/runs/{run}").values("href", "a")
+    say(run, "looks around")
+    say(run, "packed it", step="pack#2", step_attempt=1)
+    assert f"/runs/{run}?step=pack%232#inspector" in page(client, f"/runs/{run}").values("href", "a")
+    opened = page(client, f"/runs/{run}?step=pack%232").text
+    assert (2, 1) == (opened.count("packed it"), opened.count("looks around"))
 
 
 def test_html_in_a_log_stays_text(client, start, say):

@@ -118,6 +118,9 @@ def test_what_users_wrote_stays_text(client: FlaskClient, durable: Celeriac, sta
     for path in ("/runs", f"/runs/{id}", f"/runs/{paused}", *bulk, *tagged, "/queues", queue, f"/queues/{QUEUE}"):
         markup = Markup(client.get(path, follow_redirects=True).text)
         assert_is_inert(markup)
+    for query in ({"step": POLYGLOT}, {"step": "f"}, {"view": "checkpoints"}, {"only": "failed"}, {"step": "<script>"}):
+        assert_is_inert(page(client, f"/runs/{id}?{urlencode(query)}"))
+    assert_is_inert(page(client, f"/runs/{id}/diff?with={paused}"))
     shown = page(client, f"/runs/{id}")
     assert shown.text.count(POLYGLOT) >= 5
     assert POLYGLOT in page(client, "/runs").text
@@ -140,11 +143,11 @@ def test_a_run_shows_its_steps_with_attempts_checkpoints_and_results(
     runs.requeue(durable.database, worker_id=worker.id, worker_pid=1, cause="its worker was lost")
     worker.checkpoint(worker.claim(id), "store", None, seq=2)
     markup = page(client, f"/runs/{id}")
-    assert "Ada Lovelace" in markup.text
     assert "its worker was lost" in markup.text
-    assert markup.text.count("checkpoint reused") == 1
+    assert markup.text.count("1 replayed from checkpoint") == 1
+    assert "Ada Lovelace" in page(client, f"/runs/{id}?step=fetch").text
     assert "Cancel" in markup.text
-    assert "Retry" not in markup.text
+    assert "Retry from the failed step" not in markup.text
 
 
 def test_the_list_shows_status_workflow_tags_and_the_error(client: FlaskClient, start: Start, worker: Any) -> None:
@@ -231,7 +234,7 @@ def test_an_empty_page_says_what_to_do_next(client: FlaskClient) -> None:
 
 def test_the_command_to_run_it_again_is_quoted_for_a_shell(client: FlaskClient, start: Start) -> None:
     id = start({"name": "Ada's"})
-    assert """-d '{"payload": {"name": "Ada'"'"'s"}}'""" in page(client, f"/runs/{id}").text
+    assert """-d '{"payload": {"name": "Ada'"'"'s"}}'""" in client.get(f"/runs/{id}/copies/curl").text
 
 
 def test_without_postgres_the_page_is_a_friendly_503(make_client: Callable[..., FlaskClient]) -> None:

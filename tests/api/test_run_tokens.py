@@ -65,6 +65,48 @@ def test_its_stream_opens_with_it(client, durable, started):
     assert (200, True) == (stream.status_code, "event: end" in stream.text)
 
 
+@pytest.mark.parametrize("below", ["/stream", "/logs/stream"])
+def test_an_event_source_which_sends_no_header_gives_it_in_the_address(client, durable, started, below):
+    repairs.cancel(durable.database, parse("run", started["id"]))
+    stream = client.get(f"{run_url(started)}{below}?token={started['token']}")
+    assert (200, True) == (stream.status_code, "event: end" in stream.text)
+    other = trigger(client)
+    assert 403 == client.get(f"{run_url(other)}{below}?token={started['token']}").status_code
+    assert 401 == client.get(f"{run_url(started)}{below}?token={started['token'][:-1]}").status_code
+    assert 401 == client.get(f"{run_url(started)}{below}?token=").status_code
+
+
+def test_no_key_is_taken_from_an_address_and_a_token_only_where_a_header_cannot_be_sent(client, started):
+    made = client.post("/api/v1/keys", json={"name": "k", "scopes": ["admin"]}, headers=bearer(ROOT)).get_json()
+    for secret in (ROOT, made["key"]):
+        assert 401 == client.get(f"{run_url(started)}/stream", query_string={"token": secret}).status_code
+    for below in ("", "/events", "/logs", "/steps", "/cancel"):
+        assert 401 == client.get(f"{run_url(started)}{below}?token={started['token']}").status_code, below
+    assert 401 == client.post(f"{run_url(started)}/cancel?token={started['token']}").status_code
+
+
+def test_a_page_of_another_site_streams_with_it_where_it_is_listed(make_client):
+    shop = "https://shop.example.org"
+    client = make_client(celeriac_api_key=ROOT, celeriac_secret_key=SECRET, celeriac_cors_origins=shop)
+    started = trigger(client)
+    client.post(f"{run_url(started)}/cancel", headers=bearer(ROOT))
+    for origin, allowed in ((shop, shop), ("https://evil.example", None)):
+        stream = client.get(f"{run_url(started)}/stream?token={started['token']}", headers={"Origin": origin})
+        assert (200, allowed) == (stream.status_code, stream.headers.get("Access-Control-Allow-Origin"))
+        assert "Access-Control-Allow-Credentials" not in stream.headers
+
+
+def test_a_token_in_an_address_stands_in_no_log_no_audit_and_no_refusal(client, durable, started, caplog):
+    caplog.set_level("DEBUG")
+    other, text = trigger(client), started["token"]
+    told = [client.get(f"{run_url(each)}/stream?token={text}x").text for each in (started, other)]
+    told += [client.get(f"{run_url(other)}/stream?token={text}").text]
+    repairs.cancel(durable.database, parse("run", started["id"]))
+    assert "event: end" in client.get(f"{run_url(started)}/stream?token={text}").text
+    told += [client.get("/api/v1/audit", headers=bearer(ROOT)).text, caplog.text]
+    assert [] == [each for each in told if text[8:] in each]
+
+
 def test_it_shows_no_other_run_and_no_list(client, started):
     other, child = trigger(client), started["token"]
     for address in (

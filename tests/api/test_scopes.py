@@ -1,16 +1,19 @@
 """What each view needs, and that who has it not is refused: a walk over every address of the application."""
 
+import hmac
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from celeriac import Celeriac
 from celeriac.api import create_app
 from celeriac.api.access import keyring
-from celeriac.api.access.scopes import ADMIN, ANY_KEY, PUBLIC, SCOPES, checked, covers
+from celeriac.api.access.scopes import ADMIN, ANY_KEY, PUBLIC, ROLES, SCOPES, TRIGGER, checked, covers
 from celeriac.state import api_keys
 from celeriac.workflows.errors import UsageError
 
@@ -22,6 +25,17 @@ OPEN = {
     "hooks.ask",
     "hooks.receive",
     "callbacks.complete",
+    "login_page.show",
+    "login_page.log_in",
+    "login_page.start",
+    "login_page.finish",
+    "login_page.log_out",
+}
+FORM = re.compile(r"""<form[^>]*method="post"[^>]*?url_for\('([\w.]+)'""")
+PROXY = {
+    "celeriac_login": "proxy",
+    "celeriac_proxy_addresses": "127.0.0.1",
+    "celeriac_roles": "user:viewer:viewer, user:operator:operator, user:admin:admin",
 }
 
 
@@ -125,6 +139,71 @@ def test_every_address_lets_in_who_has_its_scope(app: Flask, key: Callable[..., 
         if answer.status_code in (401, 403):
             refused.append((method, path, scope, answer.status_code))
     assert [] == refused
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_person_may_what_their_role_may_and_nothing_else(make_durable: Callable[..., Celeriac], role: str) -> None:
+    app = create_app(make_durable(**PROXY))
+    client, wrong = app.test_client(), []
+    headers = {"X-Forwarded-User": role, "Sec-Fetch-Site": "same-origin"}
+    for method, path, scope, _ in views(app):
+        answer = client.open(path, method=method, headers=headers)
+        answer.close()  # a stream has no end
+        is_let_in = answer.status_code not in (401, 403)
+        if is_let_in != (scope == ANY_KEY or covers(ROLES[role], scope)):
+            wrong.append((method, path, scope, answer.status_code))
+    assert [] == wrong
+
+
+def test_each_role_may_more_than_the_one_before() -> None:
+    viewer, operator, admin = ({scope for scope in SCOPES if covers(ROLES[role], scope)} for role in ROLES)
+    assert viewer < operator < admin == {*SCOPES}
+    assert {"runs:read", "metrics:read"} <= viewer
+    assert all(scope.endswith(":read") for scope in viewer)
+    assert {"runs:write", TRIGGER} <= operator
+    assert {"keys:admin", ADMIN} == admin - operator
+
+
+@pytest.mark.parametrize("who", ["root", "admin"])
+def test_a_server_that_is_read_only_changes_nothing_for_anybody(
+    make_durable: Callable[..., Celeriac], who: str
+) -> None:
+    login = {"celeriac_api_key": ROOT} if who == "root" else PROXY
+    app = create_app(make_durable(**login, celeriac_read_only=True))
+    client, wrong = app.test_client(), []
+    headers = bearer(ROOT) if who == "root" else {"X-Forwarded-User": "admin", "Sec-Fetch-Site": "same-origin"}
+    for method, path, _, _ in views(app):
+        answer = client.open(path, method=method, headers=headers)
+        answer.close()  # a stream has no end
+        told = "this server is read-only" in (answer.text if answer.status_code == 403 else "")
+        if told != (method != "GET"):
+            wrong.append((method, path, answer.status_code))
+    assert [] == wrong
+    refused = client.post("/api/v1/events", json={"name": "paid"}, headers=headers)
+    assert "urn:celeriac:problem:read-only" == refused.get_json()["type"]
+    assert [] == client.get("/api/v1/runs", headers=headers).get_json()["runs"]
+
+
+def test_every_form_is_offered_to_those_only_who_may_send_it(app: Flask) -> None:
+    templates = {path.name: path.read_text() for path in Path(app.root_path, "templates").glob("*.html")}
+    forms = [
+        (name, endpoint, app.view_functions[endpoint].scope)  # type: ignore[union-attr]
+        for name, text in templates.items()
+        for endpoint in FORM.findall(text)
+    ]
+    assert len(forms) > 30
+    asked = templates | {"run_actions.html": templates["run.html"]}  # which includes it
+    offered = [(name, endpoint) for name, endpoint, scope in forms if f"may('{scope}" not in asked[name]]
+    assert [("login.html", "login_page.log_in"), ("popovers.html", "login_page.log_out")] == sorted(offered)
+
+
+def test_webhooks_are_stored_by_a_server_that_is_read_only(make_client: Callable[..., FlaskClient]) -> None:
+    client = make_client(celeriac_read_only=True)
+    body = b"{}"
+    signed = "sha256=" + hmac.new(b"It's a Secret to Everybody", body, "sha256").hexdigest()
+    headers = {"X-Hub-Signature-256": signed, "X-GitHub-Delivery": "d1", "X-GitHub-Event": "push"}
+    assert client.post("/hooks/repository", data=body, headers=headers).status_code in (200, 202)
+    assert 1 == len(client.get("/api/v1/deliveries").get_json()["deliveries"])
 
 
 def test_a_key_may_be_for_one_workflow(app: Flask, key: Callable[..., dict[str, str]]) -> None:

@@ -1,15 +1,17 @@
 """The scale on which a run's time is drawn, and the words for times."""
 
+import json
 import shlex
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from celeriac.api import wording
-from celeriac.api.page.timeline import timeline
+from celeriac.api.page.timeline import MOST_SPANS, shares, timeline, tries
 from celeriac.state.steps import StepRow
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
@@ -54,6 +56,68 @@ def test_what_has_not_ended_is_drawn_until_now() -> None:
     assert drawn.spans[-1].end == at(4)
     assert drawn.bars[0].is_open
     assert drawn.bars[0].x + drawn.bars[0].width == 100
+
+
+def failing(*moves: tuple[str, float, str | None]) -> list[dict[str, Any]]:
+    """A history in which some moves have the error of a step."""
+    return [
+        {"to_status": status, "at": at(seconds), "error": json.dumps({"type": "E", "message": "m", "step": key}) if key
+         else None}
+        for status, seconds, key in moves
+    ]  # fmt: skip
+
+
+def test_the_tries_of_a_step_are_those_after_which_its_run_let_go() -> None:
+    moves = failing(
+        ("running", 0, None), ("delayed", 1, "s"), ("queued", 3, None), ("running", 4, None), ("delayed", 5, "other"),
+        ("running", 6, None), ("failed", 8, "s"),
+    )  # fmt: skip
+    found = tries(moves)
+    assert [(at(1), at(4)), (at(8), None)] == [(each.failed_at, each.resumed_at) for each in found["s"]]
+    assert [(at(5), at(6))] == [(each.failed_at, each.resumed_at) for each in found["other"]]
+
+
+def test_a_bar_shows_each_try_and_the_delay_after_it() -> None:
+    moves = failing(("running", 0, None), ("delayed", 2, "s"), ("running", 4, None), ("failed", 8, "s"))
+    (bar,) = timeline(moves, [step(0, 8)], at(8)).bars
+    assert [("try", 0, 25), ("delay", 25, 25), ("last", 50, 50)] == [
+        (each.kind, each.x, each.width) for each in bar.parts
+    ]
+
+
+def test_a_try_that_is_not_within_a_step_is_none_of_it() -> None:
+    moves = failing(("running", 0, None), ("delayed", 2, "s"), ("running", 4, None), ("completed", 8, None))
+    (bar,) = timeline(moves, [step(4, 8)], at(8)).bars  # retried by hand, and begun anew
+    assert ["last"] == [each.kind for each in bar.parts]
+
+
+def test_a_sleep_is_told_apart_from_other_waits() -> None:
+    moves = history(("running", 0), ("waiting", 2), ("running", 3), ("waiting", 5), ("completed", 9))
+    moves[1]["cause"] = "it sleeps 1 s"
+    drawn = timeline(moves, [], at(9))
+    assert (1, 4) == (drawn.seconds_in("sleeping"), drawn.seconds_in("waiting"))
+    assert [("running", 4.0), ("sleeping", 1.0), ("waiting", 4.0)] == [
+        (each.word, each.seconds) for each in shares(drawn)
+    ]
+
+
+def test_the_parts_of_the_time_fill_the_bar_and_long_waits_are_broken() -> None:
+    moves = history(("queued", 0), ("running", 1), ("waiting", 2), ("running", 2 + DAY), ("completed", 3 + DAY))
+    queued, running, waiting = shares(timeline(moves, [], at(3 + DAY)))
+    assert [False, False, True] == [queued.is_broken, running.is_broken, waiting.is_broken]
+    assert waiting.x + waiting.width == pytest.approx(100, abs=0.01)
+    assert waiting.width == pytest.approx(2 * running.width, abs=0.01)
+    assert [] == shares(timeline([], [], at(0)))
+
+
+def test_of_thousands_of_spans_those_that_cannot_be_seen_are_drawn_as_one() -> None:
+    moves = history(*((("waiting", "running")[n % 2], float(n)) for n in range(5000)), ("completed", 5000.0))
+    drawn = timeline(moves, [], at(5000))
+    assert 5000 == len(drawn.spans)
+    shown = drawn.drawn()
+    assert len(shown) <= MOST_SPANS
+    assert sum(span.width for span in shown) == pytest.approx(100, abs=0.5)
+    assert [] == [span for span, after in pairwise(shown) if span.end != after.start]
 
 
 @pytest.mark.parametrize("moves", [[], [("queued", 0)], [("queued", 0), ("queued", 0)], [("cancelled", 0)]])

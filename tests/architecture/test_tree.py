@@ -24,7 +24,7 @@ DOORS = {
     "celeriac": PUBLIC,
     "celeriac.workflows": PUBLIC,
     "celeriac.beat": ["Beat", "Scheduler", "services"],
-    "celeriac.api": ["create_app"],
+    "celeriac.api": ["create_app", "create_blueprint"],
 }
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 # Statements whose name beside that of their file says it all: steps.of_run, workers.stop.

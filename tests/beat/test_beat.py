@@ -94,7 +94,7 @@ def test_what_the_services_did_is_reported_and_gone_when_beat_stops(shop, start)
         until(lambda: services.every(shop.database))
         names = {row["name"] for row in services.every(shop.database)}
         told = {"scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "spool", "pruner", "bulk"}
-        assert told | {"meter", "grouper", "partitions"} == names
+        assert told | {"meter", "grouper", "digest", "partitions"} == names
     assert [] == services.every(shop.database)
 
 

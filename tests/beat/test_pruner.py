@@ -8,7 +8,8 @@ import pytest
 from celeriac import Celeriac, Every
 from celeriac.beat.pruner import Pruner
 from celeriac.beat.scheduler import Scheduler
-from celeriac.state import repairs, retention, runs, workers
+from celeriac.state import logouts, repairs, retention, runs, workers
+from celeriac.state.ids import new_id
 from celeriac.workflows import registry
 from celeriac.workflows.workflow import Workflow
 
@@ -108,3 +109,12 @@ def test_ticks_events_workers_and_removed_schedules_go_too(shop, worker):
 def test_with_a_retention_of_nothing_everything_is_kept(make_durable, shop, ended):
     keeping = make_durable(celeriac_retention_days=0, celeriac_delivery_retention_days=0)
     assert {0} == set(Pruner(keeping).run_once(in_days(shop, 5000)).values())
+
+
+def test_a_logout_is_remembered_until_its_session_would_have_ended(shop):
+    ended, other = new_id(), new_id()
+    logouts.add(shop.database, ended, in_days(shop, 0.5))
+    assert 0 == Pruner(shop).run_once(in_days(shop, 0.4))["logouts"]
+    assert [True, False] == [logouts.has(shop.database, id) for id in (ended, other)]
+    assert 1 == Pruner(shop).run_once(in_days(shop, 0.6))["logouts"]
+    assert not logouts.has(shop.database, ended)

@@ -33,7 +33,7 @@ def outlook(shop: Celeriac) -> Outlook:
 
 def test_every_service_has_one_shape(durable: Celeriac):
     names = ["scheduler", "waker", "dispatcher", "pacer", "reaper", "router", "spool", "pruner", "bulk"]
-    names += ["meter", "grouper", "partitions"]
+    names += ["meter", "grouper", "digest", "partitions"]
     assert names == [each.name for each in services(durable)]
     assert all(each.interval_seconds > 0 for each in services(durable))
 

@@ -47,6 +47,7 @@ def sibling(name: str) -> ModuleType:
 @pytest.fixture(scope="session")
 def site(postgres_url: str, redis_server_url: str) -> Iterator[Any]:
     """The scene's shop, served."""
+    sibling("story")
     sibling("scene")
     name = "browser_scene"
     server = Database(postgres_url)
@@ -91,7 +92,7 @@ def look(site: Any, browser: Browser, complaints: list[str]) -> Iterator[Callabl
         page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: (complaints.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
-        page.goto(site.url + path)
+        page.goto(path if "://" in path else site.url + path)
         return page
 
     yield look

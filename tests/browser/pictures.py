@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -14,12 +15,13 @@ from celeriac.deploy.embedded import EmbeddedPostgres, EmbeddedRedis
 from celeriac.state.database import Database
 from celeriac.state.migrate import migrate
 
-PART = {"x": 0, "y": 0, "width": 1280, "height": 680}  # of the page
+HEIGHT = 680  # of the part of the page that is shown
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-PICTURES = {
+PICTURES: dict[str, tuple[str, str] | tuple[str, str, int]] = {  # path, theme, height
     "overview": ("/", "light"),
     "runs": ("/runs?q=status:failed,timed_out,crashed created:>24h", "dark"),
     "workflow": ("/workflows/fulfil-order", "light"),
+    "run": ("/runs/{approval}?step=approval", "light", 880),
 }
 
 
@@ -36,11 +38,13 @@ def main() -> None:
         database.close()
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         with serving(postgres.url, redis.url, strange=False) as site:
-            for name, (path, scheme) in PICTURES.items():
+            for name, (path, scheme, *height) in PICTURES.items():
                 page = browser.new_context(viewport=WIDE, color_scheme=scheme).new_page()
-                page.goto(site.url + path)
+                page.goto(site.url + path.format(**asdict(site.scene)))
                 page.wait_for_timeout(500)
-                page.screenshot(path=IMAGES / f"{name}.png", clip=PART)
+                page.screenshot(
+                    path=IMAGES / f"{name}.png", clip={"x": 0, "y": 0, "width": 1280, "height": (height or [HEIGHT])[0]}
+                )
         browser.close()
 
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import story
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -110,6 +111,11 @@ class Scene:
     polyglot: str
     delivery: str
     schedule: str
+    declined: str  # those of story.py
+    before: str
+    approval: str
+    child: str
+    many: str
 
 
 def set_up(durable: Celeriac, app: Flask, strange: bool = True) -> Scene:
@@ -127,8 +133,10 @@ def set_up(durable: Celeriac, app: Flask, strange: bool = True) -> Scene:
     with database.transaction() as transaction:
         transaction.all("set local session_replication_role = replica")  # the history is written here, in the past
         _insert(transaction, made)
+        told = story.tell(transaction, now)
     _say(durable, failed, now)
     _operate(durable)
+    _alert(durable)
     services.report(database, new_id(), "beat@atlas", [
         {"name": name, "interval_seconds": 5, "passes": 71, "totals": {"runs": 71}, "counts": {"runs": 1},
          "did_at": str(now), "passed_at": str(now), "trouble": None} for name in ("scheduler", "waker", "reaper")
@@ -144,6 +152,7 @@ def set_up(durable: Celeriac, app: Flask, strange: bool = True) -> Scene:
         polyglot=odd,
         delivery=_deliver(client),
         schedule=next(row["key"] for row in client.get("/api/v1/schedules").get_json()["schedules"]),
+        **told,
     )
 
 
@@ -262,6 +271,13 @@ def _say(durable: Celeriac, run: dict[str, Any], now: datetime) -> None:
 def _operate(durable: Celeriac) -> None:
     durable.queue("send-newsletter").pause("ada", "the mail provider throttles us")
     durable.queue("crm").limit("ada", "black friday", concurrency=20)
+
+
+def _alert(durable: Celeriac) -> None:
+    """Before anything fails by the real verbs: the day that is written here alerted nobody."""
+    durable.alert("ops").create("slack", "https://hooks.slack.com/services/T0/B0/x", workflows=[*SHOP], cool_down=600)
+    durable.alert("night").create("webhook", "https://pager.example/hooks/celeriac", ["run.crashed"], tags=["vip"])
+    durable.alert("night").pause("ada", "the pager moves")
 
 
 def _polyglot(durable: Celeriac, client: FlaskClient) -> str:

@@ -1,12 +1,17 @@
 """The commands on a real database: what they print, and how they exit (0 done, 1 failed, 2 usage)."""
 
 import json
+from threading import Thread
 
 import pytest
 from click.testing import CliRunner
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Response
 
 from celeriac import Every, Queue, workflow
+from celeriac.api.access import passwords
 from celeriac.deploy.cli import COMMANDS, commands
+from celeriac.deploy.doctor import examine
 from celeriac.state import workers
 from celeriac.state.ids import new_id, public
 from celeriac.state.workers import Worker
@@ -89,6 +94,70 @@ def test_the_doctor_finds_that_no_worker_lives(run):
     assert "ok" == found["database"]["verdict"] == found["migrations"]["verdict"] == found["redis"]["verdict"]
     assert "warning" == found["workers"]["verdict"]
     assert "start `celeriac -A ... worker`" in found["workers"]["advice"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "verdict", "told"),
+    [
+        ({}, "ok", "only this machine is served"),
+        ({"public_url": "http://localhost:8484"}, "ok", "only this machine is served"),
+        ({"public_url": "https://runs.invalid"}, "warning", "and not https://runs.invalid: set CELERIAC_LOGIN"),
+        ({"api_key": "root", "public_url": "https://runs.invalid"}, "ok", "by key"),
+        ({"login": "basic", "public_url": "http://runs.invalid"}, "warning", "use https"),
+        ({"login": "basic", "read_only": True}, "ok", "by basic, and read-only"),
+        ({"login": "none", "api_key": "root"}, "failed", "take one of the two away"),
+        ({"login": "bsic"}, "failed", "did you mean 'basic'?"),
+    ],
+)
+def test_the_doctor_looks_at_who_may_come_in(make_durable, settings, verdict, told):
+    durable = make_durable(**{f"celeriac_{name}": value for name, value in settings.items()})
+    (found,) = (each for each in examine(durable) if each.check == "login")
+    assert (verdict, True) == (found.verdict, told in found.advice), found
+
+
+def test_the_doctor_finds_an_api_that_answers_everybody(make_durable):
+    server = make_server("127.0.0.1", 0, Response("{}"), threaded=True)  # say, a proxy that calls it by localhost
+    thread = Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        durable = make_durable(celeriac_public_url=f"http://127.0.0.1:{server.server_port}", celeriac_api_key="root")
+        (found,) = (each for each in examine(durable) if each.check == "login")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert ("failed", True) == (found.verdict, "answers whoever asks" in found.advice)
+
+
+def test_a_user_is_printed_with_a_hash_and_not_with_the_password():
+    made = CliRunner().invoke(commands, ["user", "ada", "--role", "admin", "--stdin"], input="correct horse\n")
+    asked = CliRunner().invoke(commands, ["user", "otto"], input="correct horse\ncorrect horse\n")
+    users = passwords.parsed(f"{made.stdout},{asked.stdout}")
+    assert {"ada": "admin", "otto": "operator"} == {user.name: user.role for user in users.values()}
+    assert passwords.verified(users, "ada", "correct horse")
+    assert not passwords.verified(users, "otto", "wrong horse")
+    assert "correct horse" not in made.output + asked.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "told"),
+    [
+        (["a:b"], "correct horse", "is no user name"),
+        (["ada"], "short", "8 to 1000 characters"),
+        (["ada", "--role", "boss"], "correct horse", "'boss' is not one of"),
+    ],
+)
+def test_a_user_that_cannot_be_is_a_usage_error(arguments, given, told):
+    refused = CliRunner().invoke(commands, ["user", *arguments, "--stdin"], input=given)
+    assert (2, True) == (refused.exit_code, told in refused.output)
+
+
+@pytest.mark.parametrize("settings", [{}, {"login": "none"}])
+def test_an_api_without_a_login_listens_to_this_machine_alone(run, monkeypatch, settings):
+    for name, value in settings.items():
+        monkeypatch.setenv(f"CELERIAC_{name.upper()}", value)
+    refused = run("api", "--host", "0.0.0.0")
+    assert (2, True) == (refused.exit_code, "set CELERIAC_LOGIN, or CELERIAC_API_KEY, first" in refused.output)
 
 
 def test_an_app_that_is_not_there_is_a_usage_error():

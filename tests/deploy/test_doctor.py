@@ -56,7 +56,18 @@ def test_all_is_well_where_nothing_is_wrong(durable, answering):
     answering({"a@host": node()}, {"a@host": "software -> celery:5.7.0 kombu:5.7.0 py:3.11.7"}, alive=["a@host"])
     found = {finding.check: finding for finding in examine(durable)}
     assert {"ok"} == {finding.verdict for finding in found.values()}, found
-    expected = {"settings", "database", "migrations", "redis", "clock", "workers", "strangers", "prefetch", "pool"}
+    expected = {
+        "settings",
+        "login",
+        "database",
+        "migrations",
+        "redis",
+        "clock",
+        "workers",
+        "strangers",
+        "prefetch",
+        "pool",
+    }
     assert expected | {"names", "serializers", "results", "visibility", "mix", "versions"} == set(found)
 
 

@@ -1,6 +1,8 @@
 """Workflows that are executed in the test's own process, with the real executor and real servers."""
 
+import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -119,3 +121,17 @@ def far_perform(wire: Proxy, database_url: str, make_durable: Callable[..., Cele
     parts = urlsplit(database_url)
     far = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{wire.port}")
     return Performer(make_durable(celeriac_database_url=urlunsplit(far)), database)
+
+
+@pytest.fixture
+def root_logger_of_this_test() -> Iterator[None]:
+    """For a test that keeps what runs say, as a worker does."""
+    root = logging.getLogger()
+    handlers, level, streams = list(root.handlers), root.level, (sys.stdout, sys.stderr)
+    levels = [each.level for each in handlers]
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for handler, old in zip(handlers, levels, strict=True):
+        handler.setLevel(old)
+    sys.stdout, sys.stderr = streams

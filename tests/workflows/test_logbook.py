@@ -7,7 +7,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,20 +19,9 @@ from celeriac.workflows.signals import logbook as logbook_module
 from celeriac.workflows.signals import run_log
 from celeriac.workflows.signals.redaction import Redaction
 
+pytestmark = pytest.mark.usefixtures("root_logger_of_this_test")
+
 log = logging.getLogger("shop.orders")
-
-
-@pytest.fixture(autouse=True)
-def root_logger_of_this_test() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level, streams = list(root.handlers), root.level, (sys.stdout, sys.stderr)
-    levels = [each.level for each in handlers]
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for handler, old in zip(handlers, levels, strict=True):
-        handler.setLevel(old)
-    sys.stdout, sys.stderr = streams
 
 
 @pytest.fixture

@@ -61,15 +61,20 @@ class Publisher:
 
     def _connections(self) -> Any:
         if self._pool is None or self._pid != os.getpid():
-            options = dict(self._app.conf.broker_transport_options or {})
-            options |= {"max_retries": 1, "interval_start": 0, "interval_step": 0.1}
-            options.setdefault("socket_timeout", self._timeout_seconds)
-            options.setdefault("socket_connect_timeout", self._timeout_seconds)
-            if "master_name" in options:
-                options["sentinel_kwargs"] = sentinel_kwargs(options, self._timeout_seconds)
-            self._pool = self._app.connection_for_write(transport_options=options).Pool(CONNECTIONS)
+            self._pool = bounded_connection(self._app, self._timeout_seconds).Pool(CONNECTIONS)
             self._pid = os.getpid()
         return self._pool
+
+
+def bounded_connection(app: Celery, timeout_seconds: float) -> Any:
+    """A connection to the broker that does not try for ever."""
+    options = dict(app.conf.broker_transport_options or {})
+    options |= {"max_retries": 1, "interval_start": 0, "interval_step": 0.1}
+    options.setdefault("socket_timeout", timeout_seconds)
+    options.setdefault("socket_connect_timeout", timeout_seconds)
+    if "master_name" in options:
+        options["sentinel_kwargs"] = sentinel_kwargs(options, timeout_seconds)
+    return app.connection_for_write(transport_options=options)
 
 
 def _pipeline(producer: Any) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Errors as rows: how an exception is written down, and how a replay raises it again."""
+"""Errors as rows: how an exception is written down, without secrets, and how a replay raises it again."""
 
 import json
 import sys
@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, NotRequired, TypedDict
 
 from ..errors import RetryAfter, RunError, StepError
+from ..signals.redaction import Redaction
 
 MESSAGE_LIMIT = 10_000  # characters
 SIGNAL_EXIT = -128  # billiard exits with signal number - 256
@@ -24,11 +25,11 @@ class ErrorDocument(TypedDict):
 
 
 def error_document(error: BaseException, step: str | None = None) -> str:
-    """The JSON text of an exception that is being handled."""
+    """The JSON text of an exception that is being handled, without secrets: as it is read, and raised again."""
     document: ErrorDocument = {
         "type": _name_of(error),
         "message": words_of(error),
-        "traceback": _clean("".join(traceback.format_exception(error)), TRACEBACK_LIMIT),
+        "traceback": _clean(_hidden("".join(traceback.format_exception(error))), TRACEBACK_LIMIT),
         "step": step or failed_step(error),
     }
     if isinstance(error, RetryAfter):
@@ -43,9 +44,9 @@ def told(document: str) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """What an exception says, whatever it holds, and also where it fails to say it."""
+    """What an exception says, but for secrets, whatever it holds, and also where it fails to say it."""
     try:
-        return _clean(str(error), MESSAGE_LIMIT)
+        return _clean(_hidden(str(error)), MESSAGE_LIMIT)
     except Exception as failure:  # the user's own __str__
         return f"a {type(error).__name__} that cannot be printed ({type(failure).__name__})"
 
@@ -130,6 +131,10 @@ def _name_of(error: BaseException) -> str:
         return error.type
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _hidden(text: str) -> str:
+    return Redaction.of_process().text(text)
 
 
 def _clean(text: str, limit: int) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from ...state import ids, outbound
+from ...state import alerts, ids, outbound
 from ...state.runs import OUTBOUND
 from ..engine.execution import Execution, execution_for
 from ..engine.outcome import HandedOff
@@ -18,12 +18,15 @@ from ..errors import Abort, AddressRefused, NotDelivered, RetryAfter
 from ..queue import Queue
 from ..retry import Retry
 from ..settings import Settings
+from ..signals.redaction import Redaction
 from ..step import step
 from ..workflow import workflow
 from .address_guard import Guard
+from .channels import send_mail, slack_body
 from .cipher import InvalidToken, cipher
 from .post import Answer, post
 from .signing import callback_secrets, signed
+from .wording import worded
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,8 @@ RUN_EVENTS = tuple(f"run.{word}" for word in ("completed", "failed", "cancelled"
 EVENTS = (*RUN_EVENTS, "delivery.dead")
 DOCUMENTS = ("payload", "output", "metadata")  # of a run, which a subscription may include
 TEST = "subscription.test"  # the type of a sample
+ALERT_EVENTS = ("run.failed", "run.crashed", "run.timed_out", "error.new", "error.regressed")
+SAMPLE = "alert.sample"
 
 # At once, then after about 4 s, 15 s, 1 min, 4 min, 16 min, 1 h, 4 h, 15 h, 15 h, 15 h, 15 h: three days.
 PATIENCE = Retry(max_attempts=12, factor=4.0, min_delay=5.0, max_delay=72_000.0)
@@ -44,7 +49,10 @@ LINE = Queue(OUTBOUND, concurrency=16, per_key=4)  # one slow receiver holds so 
 def deliver(
     id: str, type: str, timestamp: str, data: dict[str, Any], subscription: str | None = None
 ) -> dict[str, Any]:
-    """Tells a subscription, or the callback_url of the run in `data`, what has happened."""
+    """Tells a subscription, or the callback_url of the run in `data`, or whom the alert in it names, what has
+    happened."""
+    if "alert" in data:
+        return alert(id, type, timestamp, data)
     execution = execution_for(OUTBOUND)
     if subscription is not None and outbound.hold(
         execution.database, subscription, execution.run.id, execution.run.epoch
@@ -57,10 +65,36 @@ def deliver(
 def send(id: str, type: str, timestamp: str, data: dict[str, Any], subscription: str | None) -> dict[str, Any]:
     """One attempt. Raises NotDelivered, RetryAfter, and Abort where another one would be in vain."""
     execution = execution_for(OUTBOUND)
-    receiver = _receiver(execution, subscription, data)
-    body = json.dumps(_message(type, timestamp, data, execution.settings), separators=(",", ":"))
+    message = _message(type, timestamp, data, execution.settings)
+    return _posted(execution, _receiver(execution, subscription, data), id, message, subscription)
+
+
+@step(retry=PATIENCE)
+def alert(id: str, type: str, timestamp: str, data: dict[str, Any]) -> dict[str, Any]:
+    """One attempt to tell of what goes wrong, without secrets. Raises as `send`."""
+    execution, name = execution_for(OUTBOUND), data["alert"]
+    row = alerts.get(execution.database, name)
+    if row is None:
+        raise Abort(f"alert {name!r} was removed")
+    data = Redaction.of_process().within(data)
+    if row["channel"] == "email":
+        sent = send_mail(execution.settings, row["address"], id, worded(type, data, execution.settings))
+        log.info("%s is mailed to %s", id, row["address"])
+        return sent | {"address": row["address"]}
+    address = _unsealed(execution, row["ciphertext"], f"alert {name!r}") if row["ciphertext"] else row["address"]
+    if row["channel"] == "slack":
+        said = slack_body(worded(type, data, execution.settings))
+        return _posted(execution, Receiver(address, []), id, said)
+    message = _message(type, timestamp, data, execution.settings)
+    return _posted(execution, Receiver(address, callback_secrets(execution.settings)), id, message)
+
+
+def _posted(
+    execution: Execution, receiver: "Receiver", id: str, message: dict[str, Any], subscription: str | None = None
+) -> dict[str, Any]:
+    body = json.dumps(message, separators=(",", ":"))
     headers = {"Content-Type": "application/json", "User-Agent": f"Celeriac/{version('celeriac')}"}
-    proof = signed(receiver.secrets, id, int(time.time()), body.encode())
+    proof = signed(receiver.secrets, id, int(time.time()), body.encode()) if receiver.secrets else {}
     try:
         answer = post(receiver.url, {**headers, **proof}, body.encode(), Guard.of(execution.settings))
     except AddressRefused as refusal:
@@ -79,7 +113,7 @@ def send(id: str, type: str, timestamp: str, data: dict[str, Any], subscription:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where a message goes, and what it is signed with."""
+    """Where a message goes, and what it is signed with; nothing, where the address itself is the secret."""
 
     url: str
     secrets: list[str]
@@ -104,12 +138,16 @@ def _receiver(execution: Execution, subscription: str | None, data: Mapping[str,
 
 def _secrets(execution: Execution, subscription: str) -> list[str]:
     rows = [row for row in outbound.secrets(execution.database, subscription) if not row["is_expired"]]
+    return [_unsealed(execution, row["ciphertext"], f"subscription {subscription!r}") for row in rows]
+
+
+def _unsealed(execution: Execution, ciphertext: str, whose: str) -> str:
     try:
-        return [cipher(execution.settings).decrypt(row["ciphertext"]).decode() for row in rows]
+        return cipher(execution.settings).decrypt(ciphertext).decode()
     except InvalidToken:
         raise Abort(
-            f"a secret of subscription {subscription!r} cannot be read: celeriac_secret_key of this worker is not the "
-            "one that it was encrypted with. Set it, and retry this run"
+            f"a secret of {whose} cannot be read: celeriac_secret_key of this worker is not the one that it was "
+            "encrypted with. Set it, and retry this run"
         ) from None
 
 

@@ -157,11 +157,11 @@ class SubscriptionControl:
         """Raises AddressRefused, UsageError for what cannot be."""
         if url is not None:
             Guard.of(self._durable.settings).place(url)
-        _check_words("events", events, EVENTS)
+        check_words("events", events, EVENTS)
         if events is not None and not events:
             raise UsageError(f"events: give at least one of {', '.join(EVENTS)}")
-        _check_words("include", include, DOCUMENTS)
-        if workflows is not None and not _are_words(workflows):
+        check_words("include", include, DOCUMENTS)
+        if workflows is not None and not are_words(workflows):
             raise UsageError(f"workflows: give at most {WORKFLOWS_LIMIT} names; none is all of them")
         if secret is not None:
             key_of(secret)
@@ -186,7 +186,7 @@ class SubscriptionControl:
         return UnknownSubscription(f"there is no subscription named {self.name!r}")
 
 
-def _check_words(member: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
+def check_words(member: str, given: Sequence[str] | None, known: Sequence[str]) -> None:
     if given is None:
         return
     strange = [given] if isinstance(given, str) else [each for each in given if each not in known]
@@ -194,5 +194,5 @@ def _check_words(member: str, given: Sequence[str] | None, known: Sequence[str])
         raise UsageError(f"{member}: {strange[0]!r} is none: give a list of {', '.join(known)}")
 
 
-def _are_words(names: Sequence[str]) -> bool:
+def are_words(names: Sequence[str]) -> bool:
     return not isinstance(names, str) and len(names) <= WORKFLOWS_LIMIT and all(is_word(each, 500) for each in names)

@@ -19,7 +19,6 @@ from ...state.errors import StateUnavailable
 from ...state.runs import RunRow
 from ...state.traces import CodeSpan
 from ..engine.execution import current_execution
-from .redaction import Redaction
 from .run_log import plain
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ class CodeSpans:
         self._provider: Any = None  # the one that is watched
         self._gathered: OrderedDict[str, list[Any]] = OrderedDict()
         self._lock = threading.Lock()
-        self._redaction: Redaction | None = None
 
     def watch(self) -> None:
         """From now on sees what code makes, where the shop has set up the SDK. Safe to repeat."""
@@ -111,16 +109,11 @@ class CodeSpans:
 
     def _text(self, value: Any, instead: Any) -> str:
         """As JSON, without secrets. What is too long is left out as a whole."""
-        text = json.dumps(self._hidden().within(plain(value)))
+        text = json.dumps(self._durable.redaction.within(plain(value)))
         return text if len(text) <= TEXT_LIMIT else json.dumps(instead)
 
     def _clear(self, text: str) -> str:
-        return self._hidden().text(str(plain(text)))[:TEXT_LIMIT]
-
-    def _hidden(self) -> Redaction:
-        if self._redaction is None:
-            self._redaction = Redaction.of(self._durable)
-        return self._redaction
+        return self._durable.redaction.text(str(plain(text)))[:TEXT_LIMIT]
 
 
 def _moment(nanoseconds: int) -> datetime:

@@ -24,7 +24,6 @@ from ...state.errors import StateUnavailable
 from ...state.ids import public
 from ...state.logs import NewLine
 from ...state.runs import RunRow
-from .redaction import Redaction
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -54,7 +53,6 @@ class Logbook:
 
     def __init__(self, durable: "Celeriac"):
         self._durable = durable
-        self._redaction: Redaction | None = None
         self._renew()
         _logbooks.add(self)
 
@@ -175,13 +173,12 @@ class Logbook:
 
     def _cleared(self, line: NewLine, fields: dict[str, Any] | None) -> NewLine:
         """The line without secrets, and no longer than it may be."""
-        if self._redaction is None:
-            self._redaction = Redaction.of(self._durable)
+        hidden = self._durable.redaction
         limit = self._durable.settings.log_message_limit_characters
-        text = json.dumps(self._redaction.within(fields)) if fields else None
+        text = json.dumps(hidden.within(fields)) if fields else None
         if text is not None and len(text) > limit:
             text = json.dumps({"cut": f"{text[:limit]}… {len(text) - limit} more characters"})
-        message = self._redaction.text(line.message)
+        message = hidden.text(line.message)
         if len(message) > limit:
             message = f"{message[:limit]}…"
         return line._replace(message=message, fields=text)

@@ -1,10 +1,15 @@
-"""Secrets that logs do not keep: values under names like `password`, and the values that this process was given."""
+"""Secrets that logs, errors, spans and alerts do not keep: values under names like `password`, and the values that this
+process was given."""
 
 import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+
+from .. import registry
+from ..errors import UsageError
+from ..settings import Settings
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -34,16 +39,29 @@ class Redaction:
         """What the setting `redact` names, and the secrets that this process knows: of its webhook endpoints, the API
         key, the passwords of its servers, and environment variables of those names."""
         settings = durable.settings
-        names = [name.strip() for name in settings.redact.split(",") if name.strip()]
+        names = _names(settings)
         broker = durable.app.conf.broker_url or ""
-        urls = [settings.database_url, settings.redis_url, *([broker] if isinstance(broker, str) else broker)]
-        values = [settings.api_key, *_passwords(urls)]
+        urls = [
+            settings.database_url,
+            settings.redis_url,
+            settings.smtp_url,
+            *([broker] if isinstance(broker, str) else broker),
+        ]
+        values = [settings.api_key, settings.oidc_client_secret, *settings.secret_key.split(","), *_passwords(urls)]
         for endpoint in durable.endpoints.values():
             values += endpoint.secrets
         redaction = cls(names)
         given = os.environ.items()
         values += [value for name, value in given if len(value) >= SHORTEST_GIVEN and redaction.is_secret(name)]
         return cls(names, values)
+
+    @classmethod
+    def of_process(cls) -> "Redaction":
+        """That of the Celeriac of this process; what the default setting names where there is none."""
+        try:
+            return registry.durable().redaction
+        except UsageError:
+            return cls(_names(Settings()))
 
     def is_secret(self, name: str) -> bool:
         return self._name.fullmatch(name) is not None
@@ -65,6 +83,10 @@ class Redaction:
         if isinstance(value, list):
             return [self.within(member) for member in value]
         return self.text(value) if isinstance(value, str) else value
+
+
+def _names(settings: Settings) -> list[str]:
+    return [name.strip() for name in settings.redact.split(",") if name.strip()]
 
 
 def _passwords(urls: Iterable[str]) -> list[str]:

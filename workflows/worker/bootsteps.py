@@ -12,6 +12,7 @@ from ...state.workers import Worker
 from .. import registry
 from ..outbound.address_guard import Guard
 from ..signals import run_log
+from . import commands  # noqa: F401  (Celery finds them in its own register)
 from .lifeline import Lifeline
 from .pool import kind_of, prepare, slots_of
 from .process import WorkerProcess
@@ -62,8 +63,10 @@ class WatchStep(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(self._end, weak=False)
 
     def stop(self, worker: Any) -> None:
-        """Before the pool joins: Celery fires timers from a thread then, and two must not look after one pool."""
+        """Before the pool joins: Celery fires timers from a thread then, and two must not look after one pool. A
+        shutdown by remote control comes here without the signal that tells of others."""
         self._cancel_timers()
+        self._drain()
 
     def terminate(self, worker: Any) -> None:
         """As `stop`, for a shutdown that does not wait."""

@@ -15,6 +15,7 @@ class WorkerProcess:
 
     id: UUID = field(default_factory=new_id)
     executing: set[UUID] = field(default_factory=set)  # runs that this very process executes now
+    left: set[str] = field(default_factory=set)  # lists of the broker that the main process consumed before a drain
     _draining: mmap.mmap = field(default_factory=lambda: mmap.mmap(-1, 1))  # one byte that all of them see
 
     @contextmanager
@@ -29,6 +30,10 @@ class WorkerProcess:
     def drain(self) -> None:
         """From now on runs are handed off at their next checkpoint. Safe in a signal handler."""
         self._draining[0] = 1
+
+    def resume(self) -> None:
+        """Ends a drain that is not the end of the worker."""
+        self._draining[0] = 0
 
     def is_draining(self) -> bool:
         return self._draining[0] == 1

@@ -1,0 +1,93 @@
+"""One step of a run, opened: what went in and came out, its error, its log, its tries, and what can be done with it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ...state import logs, runs, status, steps, traces
+from ...state.database import Row
+from ...state.logs import LogRow
+from ...state.runs import RunRow
+from ...state.steps import Outlook, StepRow
+from ...workflows.signals.fingerprint import FOREIGN, OURS
+from ...workflows.signals.spans import spans_of_run
+from ..current import database
+from .document import Shown, shown
+from .timeline import Timeline, Try
+
+LINES = 60  # of its log
+FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+), in (.+)\n((?:    .*\n?)*)', re.MULTILINE)
+FORKED = ("compensation", "patch")  # kinds from which no run goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A line of a traceback: of the shop's own code, or of what it calls."""
+
+    place: str
+    function: str
+    code: str
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """All that the page says of one step."""
+
+    step: StepRow
+    input: Shown | None  # of a child: its payload
+    output: Shown | None
+    tries: list[Try]
+    next_try_at: datetime | None
+    lines: list[LogRow]
+    attributes: dict[str, Any]
+    outlook: Outlook | None  # of a fork from here
+
+
+def inspected(run: RunRow, history: Sequence[Row], drawn: Timeline, key: str) -> Inspected | None:
+    """The step of this key. None: the run has recorded no such step."""
+    step = steps.one(database(), run.id, key) if "\0" not in key else None
+    if step is None:
+        return None
+    child = runs.get(database(), step.child_id) if step.child_id else None
+    return Inspected(
+        step=step,
+        input=shown(child.payload) if child else None,
+        output=shown(step.output),
+        tries=drawn.tries.get(key, []),
+        next_try_at=step.wake_at if step.status == steps.RETRYING and run.status in status.LIVE else None,
+        lines=logs.last(database(), run.id, LINES, since=run.created_at, step=key),
+        attributes=_attributes(run, history, step),
+        outlook=None if step.kind in FORKED else steps.outlook(database(), run.id, key, is_fork=True),
+    )
+
+
+def frames(traceback: str) -> list[Frame]:
+    """The lines of a traceback that are the shop's own code, the innermost first; all, where none is."""
+    found = [
+        Frame(f"{_short(file)}:{line}", function, code.strip(), _is_own(file))
+        for file, line, function, code in FRAME.findall(traceback)
+    ]
+    return [frame for frame in reversed(found) if frame.is_own] or found[::-1]
+
+
+def _is_own(file: str) -> bool:
+    return not file.startswith(OURS) and not any(word in file for word in FOREIGN)
+
+
+def _short(file: str) -> str:
+    return "/".join(Path(file).parts[-2:]).removeprefix("//")
+
+
+def _attributes(run: RunRow, history: Sequence[Row], step: StepRow) -> dict[str, Any]:
+    """Those of its span in the trace."""
+    traced = traces.runs(database(), [run.id])
+    claims = [move for move in history if move["to_status"] == status.RUNNING and move["epoch"] == step.epoch]
+    spans = spans_of_run(traced[0], claims, [asdict(step)]) if traced and step.epoch else []
+    found = next((span for span in spans if span.attributes.get("celeriac.step.key") == step.key), None)
+    if found is None:
+        return {}
+    return {"trace_id": found.trace_id, "span_id": found.span_id, **found.attributes}
