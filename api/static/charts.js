@@ -46,7 +46,7 @@ function took(seconds) {
   if (seconds == null) return "";
   if (seconds === 0) return "0";
   if (seconds < 1) return `${+(seconds * 1000).toPrecision(3)} ms`;
-  return seconds < 120 ? `${+seconds.toPrecision(3)} s` : `${+(seconds / 60).toPrecision(3)} min`;
+  return seconds < 120 ? `${+seconds.toPrecision(3)} s` : `${+(seconds / 60).toPrecision(2)} min`;
 }
 
 function draw(id, data, series, form) {
