@@ -91,7 +91,7 @@ def of_app(app: Celery) -> "Celeriac":
     raise UsageError(f"the app {app.main!r} has no Celeriac: write `durable = Celeriac(app)` where it is made")
 
 
-def celery_task(name: str) -> Task[..., Any]:
+def celery_task(name: str) -> "Task[..., Any]":
     """The Celery task of a workflow."""
     task: Task[..., Any] = durable().app.tasks[name]
     return task

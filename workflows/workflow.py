@@ -56,9 +56,10 @@ class Workflow(Generic[P, R]):
         cancel_children: str = "on_cancel",
         retention_days: float | None = None,
     ):
-        if inspect.iscoroutinefunction(function):
-            raise UsageError(f"workflow {function.__qualname__!r} is async: write `def`; its steps may be async")
+        if inspect.isasyncgenfunction(function):
+            raise UsageError(f"workflow {function.__qualname__!r} has a `yield`: a run has one result, return that")
         self.function = function
+        self.is_async = inspect.iscoroutinefunction(function)
         self.name = checked_name(name or f"{function.__module__}.{function.__name__}", "a workflow")
         self.retry = retry or ONCE
         self.queue = queue or Queue(self.name.replace(":", "_"))

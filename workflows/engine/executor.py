@@ -10,6 +10,7 @@ from ...state.database import Database
 from ...state.runs import RunRow
 from ..errors import CodeChanged
 from ..settings import Settings
+from .conductor import Conductor
 from .execution import Execution, outlast
 from .failure import ends_the_process, error_document, words_of
 from .outcome import (
@@ -49,6 +50,8 @@ def execute(
         with execution.entered():
             args, kwargs = workflow.arguments(run.payload)
             result = workflow.function(*args, **kwargs)
+            if workflow.is_async:
+                result = Conductor(execution).run(result)
         output = payload.encode(result, f"the result of workflow {workflow.name!r}", settings.output_limit_bytes)
         outcome: Outcome = _completed(execution, output)
     except Interruption as interruption:
