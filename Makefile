@@ -10,7 +10,7 @@ TESTERS ?= 2
 SHARED := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test chaos browser versions bench bench-api bench-beat bench-page bench-queue bench-signals bench-streams \
-	bench-waits check dev clean
+	bench-tasks bench-waits check dev clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -46,6 +46,9 @@ bench-page: $(READY)
 
 bench-streams: $(READY)
 	$(BIN)/python bench/streams
+
+bench-tasks: $(READY)
+	$(BIN)/python -u bench/tasks
 
 bench-waits: $(READY)
 	$(BIN)/python bench/waits

@@ -10,7 +10,7 @@ arriving as (
         source text, source_id text, traceparent text, run_at timestamptz, delay_seconds float8,
         expires_at timestamptz, ttl_seconds float8, parent_seq int, debounce_key text, debounce_mode text,
         debounce_seconds float8, debounce_cap_seconds float8, max_duration_seconds float8, hooks text,
-        cancel_children text, callback_url text, step_is_optional boolean)
+        cancel_children text, callback_url text, step_is_optional boolean, delivery text, request text)
     cross join lateral (values (
         nullif(greatest(r.run_at, now() + r.delay_seconds * interval '1 second', now()), now()))) as later (run_at)
 ), refused as (
@@ -35,7 +35,7 @@ arriving as (
         debounce_key, debounce_mode,
         case when debounce_mode = 'leading' then now() + debounce_seconds * interval '1 second' end as debounce_until,
         now() + debounce_cap_seconds * interval '1 second' as debounce_cap_at, max_duration_seconds, hooks::json,
-        cancel_children, callback_url
+        cancel_children, callback_url, delivery, request::json
     from arriving as a
     where not exists (select from refused)
 )
@@ -44,7 +44,7 @@ arriving as (
 id, workflow, status, cause, actor, max_attempts, max_crashes, queue, concurrency_key, is_exclusive, priority, payload,
     tags, metadata, idempotency_key, idempotency_scope, idempotency_expires_at, parent_id, parent_step, root_id, source,
     source_id, traceparent, run_at, queued_at, expires_at, debounce_key, debounce_mode, debounce_until, debounce_cap_at,
-    max_duration_seconds, hooks, cancel_children, callback_url
+    max_duration_seconds, hooks, cancel_children, callback_url, delivery, request
 
 -- fragment: elder
 -- A run before `runs` in the same line, that could start.

@@ -26,6 +26,7 @@ class QueuedRow:
     queued_at: datetime | None
     attempt: int
     started_attempt: int | None
+    delivery: str = ""
 
     @property
     def is_ready(self) -> bool:

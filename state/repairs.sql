@@ -122,12 +122,12 @@ with original as (
     insert into celeriac.runs (
         id, workflow, status, cause, actor, max_attempts, max_crashes, queue, concurrency_key, is_exclusive, priority,
         payload, tags, metadata, root_id, source, source_id, traceparent, queued_at, max_duration_seconds, hooks,
-        cancel_children, callback_url, idempotency_key, idempotency_scope, idempotency_expires_at)
+        cancel_children, callback_url, delivery, request, idempotency_key, idempotency_scope, idempotency_expires_at)
     select
         %(new_id)s, workflow, 'queued', 'triggered', %(actor)s, max_attempts, max_crashes, queue, concurrency_key,
         is_exclusive, priority, coalesce(%(payload)s::json, payload), tags, coalesce(metadata_given, metadata), %(new_id)s, %(source)s,
         %(source_id)s, null, now(), max_duration_seconds, hooks, cancel_children, callback_url,
-        %(once)s, case when %(once)s::text is not null then 'copy' end, now() + interval '30 days'
+        delivery, request, %(once)s, case when %(once)s::text is not null then 'copy' end, now() + interval '30 days'
     from original
     on conflict do nothing
     returning *

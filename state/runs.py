@@ -63,6 +63,8 @@ class RunRow:
     cancel_children: str
     hooks: str | None
     callback_url: str | None
+    delivery: str
+    request: str | None
     paused_at: datetime | None
     paused_by: str | None
     pause_note: str | None
@@ -136,6 +138,8 @@ class NewRun:
     cancel_children: str = "on_cancel"
     callback_url: str | None = None  # where its end is told
     step_is_optional: bool = False  # of a child: its parent asked for it while it handled an error
+    delivery: str = ""  # how its message is sent, where that is not as usual: see 0017_tasks.sql
+    request: str | None = None  # of a task: what it finds in self.request besides its arguments, as JSON
 
 
 _MEMBERS = tuple(member.name for member in fields(NewRun))
@@ -276,8 +280,9 @@ def claim(
     return (RunRow.of(row), row["has_steps"]) if row else None
 
 
-def complete(db: Executor, id: UUID, epoch: int, output: str) -> RunRow | None:
-    return one(db, SQL.complete, id=id, epoch=epoch, output=output)
+def complete(db: Executor, id: UUID, epoch: int, output: str, is_ignored: bool = False) -> RunRow | None:
+    """Ends it with its result. `is_ignored`: it has none, and what its end was to start is not started."""
+    return one(db, SQL.complete, id=id, epoch=epoch, output=output, is_ignored=is_ignored)
 
 
 def fail(db: Executor, id: UUID, epoch: int, error: str, cause: str, misfit_epoch: int | None = None) -> RunRow | None:
@@ -296,8 +301,10 @@ def postpone(  # each of these is a column or a guard of the one statement
     next_attempt: int,
     has_cleanup: bool = False,
     is_cleanup: bool = False,
+    payload: str | None = None,
 ) -> RunRow | None:
-    """Tries it again later, from the step that `error` names. A run that is to end only where `is_cleanup`."""
+    """Tries it again later, from the step that `error` names. A run that is to end only where `is_cleanup`.
+    `payload`: with other arguments."""
     return one(
         db,
         SQL.postpone,
@@ -309,6 +316,7 @@ def postpone(  # each of these is a column or a guard of the one statement
         next_attempt=next_attempt,
         has_cleanup=has_cleanup,
         is_cleanup=is_cleanup,
+        payload=payload,
     )
 
 
@@ -364,6 +372,11 @@ def requeue(
     """The runs of a lost worker, or of its process `worker_pid`, or its run `id`: queued again, or ended (at most BATCH
     at a time)."""
     return many(db, SQL.requeue, worker_id=worker_id, worker_pid=worker_pid, id=id, cause=cause, limit=BATCH)
+
+
+def fail_overdue(db: Executor, worker_id: UUID, worker_pid: int, error: str) -> list[RunRow]:
+    """Fails what a process executed that was killed for the hard time limit of a task."""
+    return many(db, SQL.fail_overdue, worker_id=worker_id, worker_pid=worker_pid, error=error)
 
 
 def edit_metadata(

@@ -83,9 +83,12 @@ where id = %(id)s and status like 'queued' and paused_at is null
 returning *, exists (select from celeriac.steps where run_id = runs.id) as has_steps;
 
 -- name: complete
--- The function returned. A run whose cancellation was asked for does not complete any more.
+-- The function returned. A run whose cancellation was asked for does not complete any more. One that ends without a
+-- result (`is_ignored`: a task raised Ignore) starts nothing with its end.
 update celeriac.runs set
-    status = 'completed', cause = 'the function returned', output = %(output)s::json, error = null,
+    status = 'completed', output = %(output)s::json, error = null,
+    cause = case when %(is_ignored)s then 'the task raised Ignore' else 'the function returned' end,
+    hooks = case when not %(is_ignored)s then hooks end,
     finished_at = now(), worker_id = null, worker_pid = null
 where id = %(id)s and status like 'running' and epoch = %(epoch)s and cancel_requested_at is null
 returning *;
@@ -107,16 +110,20 @@ select * from failed;
 
 -- name: postpone
 -- It raised and is tried again later: a step after its own delay (`next_attempt` is this attempt), or the run from
--- its failed step. A run that is to end is not tried again, but for its clean-up.
+-- its failed step. A run that is to end is not tried again, but for its clean-up. A task may be tried again with other
+-- arguments (`payload`): then what its steps had made of the earlier ones is forgotten.
 with moved as (
     update celeriac.runs set
         status = 'delayed', cause = %(cause)s, error = %(error)s::json, attempt = %(next_attempt)s,
         run_at = now() + %(delay_seconds)s * interval '1 second', worker_id = null, worker_pid = null,
-        has_cleanup = %(has_cleanup)s
+        payload = coalesce(%(payload)s::json, payload), has_cleanup = %(has_cleanup)s
     where id = %(id)s and status like 'running' and epoch = %(epoch)s
         and (%(is_cleanup)s or cancel_requested_at is null)
     returning *
-), {{reopened}}
+), {{reopened}}, anew as (
+    delete from celeriac.steps as s using moved
+    where s.run_id = moved.id and %(payload)s::json is not null and s.kind <> 'child'
+)
 select * from moved;
 
 -- name: suspend
@@ -202,6 +209,15 @@ update celeriac.runs as r set
     crashes = case when fate = 'condemned' then 0 else judged.crashes end, worker_id = null, worker_pid = null
 from judged where r.id = judged.id
 returning r.*;
+
+-- name: fail_overdue
+-- What a process of a worker executed that was killed because the hard time limit of its task had passed. It fails, as in
+-- Celery: the next attempt would take as long.
+update celeriac.runs set
+    status = 'failed', cause = 'its hard time limit passed', finished_at = now(), worker_id = null, worker_pid = null,
+    error = %(error)s::json
+where status = 'running' and worker_id = %(worker_id)s and worker_pid = %(worker_pid)s and cancel_requested_at is null
+returning *;
 
 -- name: edit_metadata
 -- A published value of the run, or of its parent or root (`target`), is set, incremented, appended to or removed. An edit

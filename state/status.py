@@ -37,6 +37,7 @@ MOVES = (
     Move(QUEUED, "claim", RUNNING, "a worker took it"),
     Move(RUNNING, "complete", COMPLETED, "the function returned"),
     Move(RUNNING, "fail", FAILED, "the function raised, retries are spent"),
+    Move(RUNNING, "fail_overdue", FAILED, "its hard time limit passed"),
     Move(RUNNING, "postpone", DELAYED, "the function raised, it is tried again later"),
     Move(RUNNING, "suspend", WAITING, "the function waits"),
     Move(RUNNING, "hand_off", QUEUED, "its worker shuts down, it is paused, or it has to clean up"),

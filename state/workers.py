@@ -92,3 +92,8 @@ def workflows_served(db: Executor) -> frozenset[str]:
 
 def alive(db: Executor) -> list[Row]:
     return db.all(SQL.alive)
+
+
+def workflows_known(db: Executor) -> list[str]:
+    """The names of what any worker can execute, or could when it was last seen."""
+    return [row["name"] for row in db.all(SQL.workflows_known)]

@@ -67,3 +67,7 @@ from celeriac.workers as w where w.stopped_at is null order by w.name;
 -- name: call
 -- Wakes the main process of a worker, which listens: there is something that it is to do. It may be lost.
 select pg_notify('celeriac_workers', %(id)s::text);
+
+-- name: workflows_known
+-- What any worker can execute, or could when it was last seen.
+select distinct unnest(workflows) as name from celeriac.workers order by 1;

@@ -15,6 +15,8 @@ from .run import CurrentRun, Run, current_run
 from .schedules.schedule import Cron, Every
 from .sleep import sleep, sleep_until
 from .step import Step, step
+from .tasks.durable_task import DurableTask
+from .tasks.run_task import run_task
 from .waits import Token, complete_token, create_token, gather, receive, send_event, wait_for_event, wait_for_webhook
 from .webhooks.event import Event
 from .workflow import Workflow, workflow
@@ -24,6 +26,7 @@ __all__ = [
     "Celeriac",
     "Cron",
     "CurrentRun",
+    "DurableTask",
     "EndedRun",
     "Event",
     "Every",
@@ -42,6 +45,7 @@ __all__ = [
     "parallel",
     "patched",
     "receive",
+    "run_task",
     "send_event",
     "sleep",
     "sleep_until",

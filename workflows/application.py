@@ -41,6 +41,11 @@ from .signals.code_spans import CodeSpans
 from .signals.logbook import Logbook
 from .signals.redaction import Redaction
 from .step import return_annotation
+from .tasks.adoption import adopt, shop_tasks
+from .tasks.codec import TAGGED
+from .tasks.durable_task import declare_task
+from .tasks.results import RunBackend
+from .tasks.task_workflow import TaskWorkflow
 from .trigger import Source, Target, new_run, parent_execution, start, start_children
 from .waits import deliver_message
 from .webhooks.endpoints import Endpoints
@@ -73,8 +78,12 @@ class Celeriac:
         self.worker: WorkerProcess | None = None  # in the processes of a Celery worker
         self.lifeline: Lifeline | None = None  # in the main process of a Celery worker
         self.endpoints: dict[str, Endpoint] = {}
+        self.standing: set[tuple[str, str]] = (
+            set()
+        )  # queues and tasks that Postgres was told of, see `tasks/targets.py`
         registry.bind(self)
         install(app)
+        adopt(app)
         if self._is_finalized():
             self._bind_all()
         else:
@@ -93,7 +102,7 @@ class Celeriac:
     def buckets(self) -> Buckets:
         url, timeout_seconds = self._redis_url(), self.settings.redis_timeout_seconds
         # For the broker's own server TLS is what kombu makes of all its options.
-        use_ssl = self.app.connection_for_write(url).ssl if url == self._broker_url() else None
+        use_ssl = self.app.connection_for_write(url).ssl if url == self.broker_url else None
         options = self.app.conf.broker_transport_options
         return Buckets(partial(connect, url, timeout_seconds, transport_options=options, use_ssl=use_ssl))
 
@@ -118,6 +127,11 @@ class Celeriac:
         return CodeSpans(self)
 
     @cached_property
+    def results(self) -> RunBackend:
+        """States and results of durable tasks, for Celery's callers."""
+        return RunBackend(self.app)
+
+    @cached_property
     def remote(self) -> Remote:
         """Celery's remote control."""
         return Remote(self.app, self.settings.redis_timeout_seconds)
@@ -138,7 +152,7 @@ class Celeriac:
 
     def bind(self, workflow: Workflow[..., Any]) -> None:
         """Makes a workflow a task of this app, if the app is past the point where it collects them."""
-        if self._is_finalized():
+        if self._is_finalized() and not isinstance(workflow, TaskWorkflow):
             self.app.register_task(worker_task(self.app, workflow))
 
     def trigger(self, name: str, payload_: Mapping[str, Any] | None = None, **options: Any) -> Run:
@@ -160,12 +174,20 @@ class Celeriac:
         With `session` among the options (an SQLAlchemy session or connection on the same database, or the connection of
         Django) the start is part of the caller's transaction.
         """
-        if options.get("session") is not None:
-            return self._start_with(workflow, payload_, dict(options), source or Source())
-        parsed, execution = Options.of(options), parent_execution()
-        if execution is not None and source is None:
-            return self._children(execution, [self.prepare(workflow, payload_, parsed, _child_of(execution))])[0]
-        return self.offer(start(self.database, [self.prepare(workflow, payload_, parsed, source or Source())]))[0]
+        said, session = dict(options), options.get("session")
+        said.pop("session", None)
+        parsed, execution = Options.of(said), parent_execution() if source is None and session is None else None
+        source = source or (_child_of(execution) if execution is not None else Source())
+        return self.launch(self.prepare(workflow, payload_, parsed, source), execution, session)
+
+    def launch(self, new: NewRun, parent: Execution | None = None, session: Any = None) -> Run:
+        """Starts a run that is prepared: as a child of a run that is executed here, or in the transaction of a
+        session."""
+        if parent is not None:
+            return self._children(parent, [new])[0]
+        if session is not None:
+            return self._start_with(session, new)
+        return self.offer(start(self.database, [new]))[0]
 
     def start_many(
         self,
@@ -261,8 +283,15 @@ class Celeriac:
         return declare_endpoint(self, name, verify=verify, secret=secret, **options)
 
     def workflows(self) -> list[Workflow[..., Any]]:
-        """The workflows that are defined in this process."""
-        return list(registry.workflows().values())
+        """The workflows that are defined in this process, and the durable tasks of the app."""
+        known = registry.workflows().values()
+        return [each for each in known if not isinstance(each, TaskWorkflow) or each.durable is self]
+
+    def tasks(self) -> list[str]:
+        """The names of what a worker of this app can execute for a run: its workflows, and every task of the shop."""
+        for task in shop_tasks(self.app):
+            declare_task(self, task)
+        return sorted({each.name for each in self.workflows()} | {task.name for task in shop_tasks(self.app)})
 
     def register(self) -> None:
         """Tells Postgres what the code of this process declares. Raises StateUnavailable."""
@@ -275,16 +304,13 @@ class Celeriac:
             if opened in self.__dict__:
                 getattr(self, opened).close()
 
-    def _start_with(
-        self, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any], options: dict[str, Any], source: Source
-    ) -> Run:
-        session = options.pop("session")
+    def _start_with(self, session: Any, new: NewRun) -> Run:
         try:
             django = DjangoTransaction.of(session)
             transaction = django or Transaction.of(session)
         except TypeError as error:
             raise UsageError(str(error)) from None
-        row = start(transaction, [self.prepare(workflow, payload_, Options.of(options), source)])[0]
+        row = start(transaction, [new])[0]
         if django is not None:
             django.after_commit(lambda: self.dispatcher.offer([row]))
         else:
@@ -301,18 +327,22 @@ class Celeriac:
         ]
 
     def _bind_all(self, *_: Any, **__: Any) -> None:
+        for task in shop_tasks(self.app):
+            declare_task(self, task)
         for workflow in self.workflows():
             self.bind(workflow)
 
     def _is_finalized(self) -> bool:
         return bool(getattr(self.app, "finalized", False))
 
-    def _broker_url(self) -> str:
+    @property
+    def broker_url(self) -> str:
+        """The broker's URL; of several the first is the first."""
         broker = self.app.conf.broker_url or ""
         return broker if isinstance(broker, str) else ";".join(broker)
 
     def _redis_url(self) -> str:
-        broker = self._broker_url()
+        broker = self.broker_url
         if self.settings.redis_url or is_redis(broker):
             return self.settings.redis_url or broker
         return self.settings.need("redis_url")
@@ -324,7 +354,7 @@ def _child_of(execution: Execution) -> Source:
 
 def _annotation_of(workflow: str) -> Any:
     known = registry.workflows().get(workflow)
-    return return_annotation(known.function) if known else Any
+    return TAGGED if known is None or known.is_task else return_annotation(known.function)
 
 
 def trigger(name: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Run:

@@ -30,6 +30,16 @@ def add(workflow: "Workflow[..., Any]") -> "Workflow[..., Any]":
     return workflow
 
 
+def add_task(workflow: "Workflow[..., Any]") -> None:
+    """Registers a Celery task that is durable. Its app says that its name is its own."""
+    other = _workflows.get(workflow.name)
+    if other is not None and not other.is_task:
+        raise UsageError(
+            f"{_origin(other)} is a workflow named {workflow.name!r}, and so is a durable task: rename one"
+        )
+    _workflows[workflow.name] = workflow
+
+
 def workflows() -> "dict[str, Workflow[..., Any]]":
     """All workflows that are defined in this process, by name."""
     return dict(_workflows)
@@ -83,11 +93,21 @@ def durable() -> "Celeriac":
     return _bound[-1]
 
 
+def maybe_of_app(app: Celery) -> "Celeriac | None":
+    """The Celeriac of a Celery app, if it has one."""
+    return next((celeriac for celeriac in reversed(_bound) if celeriac.app == app), None)
+
+
+def results_of(app: Celery) -> Any:
+    """The result backend on the rows of runs of a Celery app, if it has a Celeriac."""
+    celeriac = maybe_of_app(app)
+    return None if celeriac is None else celeriac.results
+
+
 def of_app(app: Celery) -> "Celeriac":
     """The Celeriac of a Celery app. Raises UsageError if it has none."""
-    for celeriac in reversed(_bound):
-        if celeriac.app == app:
-            return celeriac
+    if celeriac := maybe_of_app(app):
+        return celeriac
     raise UsageError(f"the app {app.main!r} has no Celeriac: write `durable = Celeriac(app)` where it is made")
 
 
@@ -108,6 +128,8 @@ def _place(workflow: "Workflow[..., Any]") -> str:
 
 def _refuse_two_declarations_of_one_queue(workflow: "Workflow[..., Any]") -> None:
     for other in _workflows.values():
+        if other.is_task:
+            continue  # it takes the queue as others declare it
         if other.name != workflow.name and other.queue.name == workflow.queue.name and other.queue != workflow.queue:
             raise UsageError(
                 f"{_place(other)} declares {other.queue}, {_place(workflow)} declares {workflow.queue}: "

@@ -20,6 +20,7 @@ from .errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, 
 from .metadata import Metadata
 from .operate import repairs
 from .operate.why import Why, explain
+from .tasks.codec import TAGGED, decode
 
 if TYPE_CHECKING:
     from .application import Celeriac
@@ -97,7 +98,7 @@ class Run:
             return self._result_in(execution, timeout)
         self.wait(timeout)
         if self.row.status == status.COMPLETED:
-            return payload.decode(self.row.output or "null", self._annotation)
+            return self._read(self.row.output)
         error = json.loads(self.row.error or "{}")
         raise run_error(self.row.status, self.id, error.get("type"), error.get("message", self.row.cause))
 
@@ -132,12 +133,16 @@ class Run:
     def outcome_of(self, step: StepRow) -> Any:
         """What the parent sees of this child, now that it has ended. Raises RunFailed and the like."""
         if step.status == steps.COMPLETED:
-            return payload.decode(step.output or "null", self._annotation)
+            return self._read(step.output)
         document = json.loads(step.error or "{}")
         run_status = document.get("run_status", status.FAILED)
         error = run_error(run_status, self.id, document.get("type"), document.get("message", ""))
         error.step = step.key
         raise error
+
+    def _read(self, output: str | None) -> Any:
+        text = output or "null"
+        return decode(text) if self._annotation is TAGGED else payload.decode(text, self._annotation)
 
     def wait(self, timeout: float | None = None) -> "Run":
         """Waits until the run has ended. Raises TimeoutError after `timeout` seconds; the run goes on."""

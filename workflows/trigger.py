@@ -170,6 +170,8 @@ def _of_key(db: Transactional, new: NewRun) -> RunRow:
             return again[0]
         if found is None and (refusal := room.refusal(db, new)):
             raise refusal
+    if there := runs.get(db, new.id):  # a task id that the caller gave
+        return _same_call(there, new)
     raise room.refusal(db, new) or UsageError(
         f"a run of workflow {new.workflow!r} for this {new.source} ({new.source_id}) exists already"
     )
@@ -178,9 +180,10 @@ def _of_key(db: Transactional, new: NewRun) -> RunRow:
 def _same_call(row: RunRow, new: NewRun) -> RunRow:
     if row.workflow != new.workflow or json.loads(row.payload) != json.loads(new.payload):
         what = "with another payload" if row.workflow == new.workflow else f"for workflow {row.workflow!r}"
+        used = f"idempotency key {new.idempotency_key!r}" if new.idempotency_key else f"the id {new.id}"
         raise IdempotencyConflict(
-            f"idempotency key {new.idempotency_key!r} of workflow {new.workflow!r} was used {what}, "
-            f"by run_{row.id.hex}. Send that call again, or choose a new key."
+            f"{used} of workflow {new.workflow!r} was used {what}, by run_{row.id.hex}. "
+            "Send that call again, or choose a new one."
         )
     return row
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Union, get_t
 
 from ..state import payload
 from ..state.payload import Json, PayloadSchema
+from ..state.runs import RunRow
 from . import registry
+from .engine.conductor import Conductor
+from .engine.execution import execution_for
 from .errors import UsageError
 from .queue import Queue
 from .retry import ONCE, SECONDS_LIMIT, Retry
@@ -33,6 +36,8 @@ class Workflow(Generic[P, R]):
     Everything else that a Celery task has (`.s()`, `.si()`, `.signature()`, `.request`, ...) is that of the Celery
     task of the same name.
     """
+
+    is_task = False  # a Celery task that is durable
 
     def __init__(
         self,
@@ -111,6 +116,15 @@ class Workflow(Generic[P, R]):
     def arguments(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments that a stored payload stands for, revived. Raises PayloadInvalid."""
         return payload.arguments_of(self.signature_, self.schema.revive(text))
+
+    def perform(self, run: RunRow, limit_bytes: int) -> Json:
+        """Calls the function with the arguments of a run: its result, as it is stored. Raises what the function raises,
+        NotSerializable, TooLarge."""
+        args, kwargs = self.arguments(run.payload)
+        result: Any = self.function(*args, **kwargs)
+        if self.is_async:
+            result = Conductor(execution_for(f"workflow {self.name!r}")).run(result)
+        return payload.encode(result, f"the result of workflow {self.name!r}", limit_bytes)
 
     def check(self, text: Json) -> None:
         """Raises PayloadInvalid, with a pointer to each fault, if this payload would not fit."""

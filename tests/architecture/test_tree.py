@@ -15,10 +15,10 @@ from celeriac.state.queries import Queries
 
 PACKAGES = ("state", "workflows", "beat", "api", "deploy")
 PUBLIC = [
-    "Abort", "Celeriac", "Cron", "CurrentRun", "EndedRun", "Event", "Every", "Metadata", "Queue", "Retry",
-    "RetryAfter", "Run", "Step", "Token", "Workflow", "complete_token", "create_token", "current_run", "gather",
-    "parallel", "patched", "receive", "send_event", "sleep", "sleep_until", "step", "trigger", "wait_for_event",
-    "wait_for_webhook", "workflow",
+    "Abort", "Celeriac", "Cron", "CurrentRun", "DurableTask", "EndedRun", "Event", "Every", "Metadata", "Queue",
+    "Retry", "RetryAfter", "Run", "Step", "Token", "Workflow", "complete_token", "create_token", "current_run",
+    "gather", "parallel", "patched", "receive", "run_task", "send_event", "sleep", "sleep_until", "step", "trigger",
+    "wait_for_event", "wait_for_webhook", "workflow",
 ]  # fmt: skip
 DOORS = {
     "celeriac": PUBLIC,

@@ -13,6 +13,7 @@ from celeriac import Cron, Every
 from celeriac.beat.celery_scheduler import Scheduler as CeleryScheduler
 from celeriac.beat.scheduler import Scheduler
 from celeriac.state import runs, schedules
+from celeriac.workflows import DurableTask
 from celeriac.workflows.errors import UsageError
 from celeriac.workflows.schedules.celery_beat import declare, entries, expression_of, schedule_of
 from celeriac.workflows.schedules.schedule import upcoming
@@ -146,6 +147,18 @@ def test_an_entry_that_names_a_workflow_starts_runs_of_it(shop, app):
     assert {"ticks": 1} == Scheduler(shop).run_once(rows(shop)["n"].next_due_at)
     (run,) = runs.find(shop.database, runs.Filter(source="schedule"), 10)
     assert ('{"n":7}', 3) == (run.payload, run.priority)
+
+
+def test_an_entry_that_names_a_durable_task_starts_runs_of_it_or_sends_it_where_it_is_to_go(shop, app):
+    @shop.app.task(name="shop.durable", shared=False, base=DurableTask)
+    def durable(*args, **kwargs): ...
+
+    declare(shop, {"run": TASK | {"task": "shop.durable", "options": {"expires": 60}}})
+    assert {"ticks": 1} == Scheduler(shop).run_once(rows(shop)["run"].next_due_at)
+    (run,) = runs.find(shop.database, runs.Filter(workflow="shop.durable"), 10)
+    assert ({"args": ["a"], "kwargs": {"b": 1}}, "schedule") == (json.loads(run.payload), run.source)
+    declare(shop, {"message": TASK | {"task": "shop.durable", "options": {"queue": "celery", "priority": 3}}})
+    assert schedules.TASK == rows(shop)["message"].starts
 
 
 def test_an_entry_that_is_there_no_more_is_removed_and_one_that_stays_keeps_its_next_tick(shop, app):

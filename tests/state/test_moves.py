@@ -22,6 +22,7 @@ VERBS: dict[str, Callable[[Any, RunRow], Any]] = {
         a_run.database, run.id, worker_id=a_run.worker_id, worker_pid=1, version="v1", epoch=None
     ),
     "complete": lambda a_run, run: runs.complete(a_run.database, run.id, run.epoch, "{}"),
+    "fail_overdue": lambda a_run, run: runs.fail_overdue(a_run.database, a_run.worker_id, 1, ERROR),
     "fail": lambda a_run, run: runs.fail(a_run.database, run.id, run.epoch, ERROR, "it raised"),
     "postpone": lambda a_run, run: a_run.postpone(run),
     "suspend": lambda a_run, run: a_run.sleep(run, key="another sleep"),

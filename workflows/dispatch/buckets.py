@@ -43,23 +43,26 @@ class Ticket(NamedTuple):
     epoch: int
     key: str
     workflow: str
+    delivery: str = ""  # how its message is sent, where that is not as usual
 
     @classmethod
     def of(cls, run: "RunRow | QueuedRow") -> "Ticket":
-        return cls(run.id, run.epoch, run.concurrency_key, run.workflow)
+        return cls(run.id, run.epoch, run.concurrency_key, run.workflow, run.delivery)
 
     @classmethod
     def held_by(cls, run: "RunRow | QueuedRow") -> "Ticket":
         """The ticket that a run was claimed on last: the claim raised its epoch by one."""
-        return cls(run.id, run.epoch - 1, run.concurrency_key, run.workflow)
+        return cls(run.id, run.epoch - 1, run.concurrency_key, run.workflow, run.delivery)
 
     @classmethod
     def parse(cls, text: str) -> "Ticket":
-        run_id, epoch, key, workflow = text.split(":", 3)
-        return cls(UUID(run_id), int(epoch), unquote(key), workflow)
+        run_id, epoch, key, rest = text.split(":", 3)
+        workflow, _, delivery = rest.partition("?")
+        return cls(UUID(run_id), int(epoch), unquote(key), workflow, delivery)
 
     def __str__(self) -> str:
-        return f"{self.run_id.hex}:{self.epoch}:{quote(self.key, safe='')}:{self.workflow}"
+        told = f"{self.run_id.hex}:{self.epoch}:{quote(self.key, safe='')}:{self.workflow}"
+        return f"{told}?{self.delivery}" if self.delivery else told
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
+from urllib.parse import parse_qsl
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -17,6 +18,7 @@ from .connection import sentinel_kwargs
 log = logging.getLogger(__name__)
 
 EPOCH_HEADER = "celeriac-epoch"
+LIMITS = ("time_limit", "soft_time_limit")  # in seconds
 CONNECTIONS = 10  # publishing threads of one process that do not wait for each other
 
 
@@ -56,7 +58,10 @@ class Publisher:
             headers={EPOCH_HEADER: ticket.epoch, "traceparent": traceparent()},
             producer=producer,
             ignore_result=True,
+            expires=None,  # the row says when it expires, and what it is called with
+            serializer="json",
             retry=False,
+            **_delivery(ticket),
         )
 
     def _connections(self) -> Any:
@@ -64,6 +69,12 @@ class Publisher:
             self._pool = bounded_connection(self._app, self._timeout_seconds).Pool(CONNECTIONS)
             self._pid = os.getpid()
         return self._pool
+
+
+def _delivery(ticket: Ticket) -> dict[str, Any]:
+    """What its message is sent with besides: where it goes, the time limits of its execution."""
+    given: dict[str, Any] = dict(parse_qsl(ticket.delivery))
+    return given | {name: float(given[name]) for name in LIMITS if name in given}
 
 
 def bounded_connection(app: Celery, timeout_seconds: float) -> Any:

@@ -83,6 +83,9 @@ class Execution:
         self._outcome: Outcome | None = None
         self._began = time.monotonic()
         self._lineage = Lineage(run.traceparent, run.root_id, f"run {run.workflow}")
+        self.is_whole = (
+            False  # its code is that of a task: it may go another way each time, and is not taken over midway
+        )
         self.is_cleaning_up = False  # the code has ended, its steps are undone
         self.has_cleanup = False  # interrupted code wanted to execute a step on its way up
         self.replayed = 0  # steps that were answered from checkpoints
@@ -189,7 +192,8 @@ class Execution:
                 f"{self.id} recorded {key!r} as a {recorded.kind}, the code now asks for a {kind} of this name. "
                 "Give the new one another name, or deploy the code that this run began with, and retry the run.",
             )
-        if recorded is None or recorded.finished_at is None:
+        is_left_alone = self.is_whole and kind == "child" and not self._is_to_end and self._outcome is None
+        if (recorded is None or recorded.finished_at is None) and not is_left_alone:
             self.check(may_clean_up=kind in BODIES)
         return recorded
 
@@ -259,8 +263,12 @@ class Execution:
         return f"{self.id}:{self.lane.next_line()}"
 
     def unasked(self) -> list[StepRow]:
-        """What was recorded, and this code has not asked for so far."""
-        return [step for key, step in self._recorded.items() if key not in self._asked_keys and _is_missed(step)]
+        """What was recorded, and this code has not asked for so far, though it should have."""
+        return (
+            []
+            if self.is_whole
+            else [step for key, step in self._recorded.items() if key not in self._asked_keys and _is_missed(step)]
+        )
 
     def compensable(self) -> list[StepRow]:
         """The completed steps that can be undone, as they were when this execution began."""

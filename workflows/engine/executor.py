@@ -3,14 +3,15 @@
 import logging
 from collections.abc import Callable
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from ...state import payload, runs, steps, waits
+from ...state import runs, steps, waits
 from ...state.database import Database
+from ...state.payload import Json
 from ...state.runs import RunRow
 from ..errors import CodeChanged
+from ..retry import Retry
 from ..settings import Settings
-from .conductor import Conductor
 from .execution import Execution, outlast
 from .failure import ends_the_process, error_document, words_of
 from .outcome import (
@@ -28,16 +29,21 @@ from .outcome import (
 )
 from .saga import undone
 
-if TYPE_CHECKING:
-    from ..workflow import Workflow
-
 log = logging.getLogger(__name__)
+
+
+class Executable(Protocol):
+    """What is executed for a run: a workflow's function, or a Celery task by Celery's own tracing."""
+
+    @property
+    def retry(self) -> Retry: ...
+    def perform(self, run: RunRow, limit_bytes: int) -> Json: ...
 
 
 def execute(
     database: Database,
     settings: Settings,
-    workflow: "Workflow[..., Any]",
+    workflow: Executable,
     run: RunRow,
     has_steps: bool,
     is_draining: Callable[[], bool],
@@ -48,11 +54,7 @@ def execute(
     execution = Execution(database, settings, run, recorded, is_draining)
     try:
         with execution.entered():
-            args, kwargs = workflow.arguments(run.payload)
-            result = workflow.function(*args, **kwargs)
-            if workflow.is_async:
-                result = Conductor(execution).run(result)
-        output = payload.encode(result, f"the result of workflow {workflow.name!r}", settings.output_limit_bytes)
+            output = workflow.perform(run, settings.output_limit_bytes)
         outcome: Outcome = _completed(execution, output)
     except Interruption as interruption:
         outcome = interruption.outcome
@@ -92,8 +94,8 @@ def _end(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
 
 def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     match outcome:
-        case Completed(output):
-            return runs.complete(database, run.id, run.epoch, output)
+        case Completed(output, is_ignored):
+            return runs.complete(database, run.id, run.epoch, output, is_ignored)
         case Failed(error, cause, _, misfit_epoch):  # it may have been condemned to this before
             return runs.fail(database, run.id, run.epoch, error, cause, misfit_epoch)
         case RetryAt():
@@ -130,7 +132,7 @@ def _completed(execution: Execution, output: str) -> Outcome:
     return Failed(error_document(error), "its code has changed", error, max(step.epoch for step in missed))
 
 
-def _failed_or_retried(workflow: "Workflow[..., Any]", run: RunRow, error: BaseException) -> Outcome:
+def _failed_or_retried(workflow: Executable, run: RunRow, error: BaseException) -> Outcome:
     document = error_document(error)
     try:
         delay_seconds = workflow.retry.decide(run.attempt, error, run.max_attempts)

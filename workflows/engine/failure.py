@@ -79,7 +79,7 @@ def step_error(step: str, document: str) -> StepError:
     loaded it.
     """
     recorded: dict[str, Any] = json.loads(document)
-    kind = _both(_loaded_class(recorded["type"]) or StepError)  # type: ignore[arg-type]  # classes are hashable
+    kind = _both(loaded_class(recorded["type"]) or StepError)  # type: ignore[arg-type]  # classes are hashable
     built_in: Any = next(each for each in kind.__mro__ if each.__module__ == "builtins")
     try:
         error: StepError = built_in.__new__(kind)  # a __new__ or __init__ in Python may want what was not kept
@@ -114,7 +114,8 @@ def _both(original: type[Exception]) -> type[StepError]:
         return StepError  # a class that allows no second base
 
 
-def _loaded_class(name: str) -> type[Exception] | None:
+def loaded_class(name: str) -> type[Exception] | None:
+    """The exception class of this name, among the modules that are loaded."""
     parts = name.split(".")
     candidates = [("builtins", parts)] + [(".".join(parts[:i]), parts[i:]) for i in range(len(parts) - 1, 0, -1)]
     for module_name, path in candidates:

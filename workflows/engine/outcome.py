@@ -15,9 +15,10 @@ HAND_OFFS = (SHUTS_DOWN, IS_PAUSED, CLEANS_UP)  # causes: from running to queued
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The function returned; `output` is the JSON text of its result."""
+    """The function returned; `output` is the JSON text of its result. `is_ignored`: a task raised Ignore."""
 
     output: str
+    is_ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Failed:
 class RetryAt:
     """It raised and is tried again `delay_seconds` later: the run from its failed step, or one step by its own policy.
 
-    `is_cleanup`: the run is to end, and this is a step of its clean-up.
+    `is_cleanup`: the run is to end, and this is a step of its clean-up. `payload`: a task is tried again with these
+    arguments.
     """
 
     error: str
@@ -47,6 +49,7 @@ class RetryAt:
     next_attempt: int
     has_cleanup: bool = False
     is_cleanup: bool = False
+    payload: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

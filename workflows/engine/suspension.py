@@ -32,9 +32,10 @@ def sleep(execution: Execution, cause: str, delay_seconds: float | None, wake_at
 def children(execution: Execution, new: Sequence[NewRun]) -> list[tuple[str, UUID, RunRow | None]]:
     """Child runs, started once however often their line is replayed, and all in one statement.
 
-    Returns for each its key, its id, and its row if it was not recorded before.
+    Each is known by the name of its workflow, or what it gives as `parent_step`, and by its turn. Returns for each its
+    key, its id, and its row if it was not recorded before.
     """
-    own = [(*execution.next_key(run.workflow), run) for run in new]
+    own = [(*execution.next_key(run.parent_step or run.workflow), run) for run in new]
     recorded = {key: execution.boundary(key, "child") for key, _, _ in own}
     missing = [
         replace(
@@ -43,7 +44,7 @@ def children(execution: Execution, new: Sequence[NewRun]) -> list[tuple[str, UUI
             parent_step=key,
             parent_seq=seq,
             root_id=execution.run.root_id,
-            step_is_optional=is_optional(),
+            step_is_optional=run.step_is_optional or is_optional(),
         )
         for key, seq, run in own
         if recorded[key] is None

@@ -89,6 +89,7 @@ def entries(app: Celery) -> dict[str, Mapping[str, Any]]:
 
 def declare(durable: Celeriac, found: Mapping[str, Mapping[str, Any]]) -> None:
     """Makes these entries the schedules that come from `beat_schedule`; those that are there no more are removed."""
+    durable.tasks()  # which of them are durable is known once the app has collected them
     durable.register()
     now = durable.database.now()
     rows = [_row(durable, name, entry, now) for name, entry in found.items() if entry.get("enabled", True)]
@@ -166,7 +167,8 @@ def _said(durable: Celeriac, entry: Mapping[str, Any]) -> Said:
     name, args, kwargs = entry["task"], tuple(entry.get("args") or ()), dict(entry.get("kwargs") or {})
     options = {option: _seconds(value) for option, value in (entry.get("options") or {}).items()}
     workflow = registry.workflows().get(name)
-    if workflow is None:
+    # A durable task with options of a message (a queue, a priority) is sent as one, and becomes a run at its worker.
+    if workflow is None or (workflow.is_task and not options.keys() <= {"expires", "countdown"}):
         return Said(workflow=name, starts=TASK, payload={"args": list(args), "kwargs": kwargs}, options=options)
     payload = workflow.payload(args, kwargs)
     durable.prepare(workflow, payload, Options.of(options), Source("schedule"))  # refused now, not at each tick

@@ -84,7 +84,7 @@ class WatchStep(bootsteps.StartStopStep):
     def _describe(self) -> Worker:
         pool = type(self._worker.pool).__module__.rpartition(".")[2]
         slots = 0 if self._process.is_draining() else slots_of(self._worker.pool)
-        names = sorted(workflow.name for workflow in self._durable.workflows())
+        names = self._durable.tasks()
         return Worker(self._process.id, self._worker.hostname, os.getpid(), pool, slots, names)
 
     def _keep_logs(self, **_: Any) -> None:

@@ -21,3 +21,8 @@ class SafeConsumer(Consumer):
             log.warning("the broker's connection could not be closed in order (%s): dropped, reconnecting", error)
             self.connection = None
             return None
+
+    def bucket_for_task(self, type: Any) -> Any:
+        """What holds messages of a task back in this worker for its `rate_limit`. Not those of durable tasks: their
+        queue has the rate, over all workers, and a message that is held here would hold a slot."""
+        return None if getattr(type, "is_durable", False) else super().bucket_for_task(type)

@@ -5,6 +5,7 @@ nobody else has. When the process dies the kernel closes that connection, Postgr
 within a second.
 """
 
+import json
 import logging
 import os
 import queue
@@ -20,6 +21,7 @@ from ...state import ids, runs, status, workers
 from ...state.database import Session
 from ...state.errors import StateUnavailable
 from ...state.workers import Worker
+from ..operate import repairs
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -27,16 +29,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 0.2  # between two attempts to reach Postgres
+OVERDUE = "billiard.exceptions.TimeLimitExceeded"
 END_SECONDS = 5.0  # how long a shutdown waits for the last word to Postgres
 
 
 class LostChild(NamedTuple):
     """A process of the pool that died while it had a message. `run_id` is the message's; the run it executed may be
-    another one, and is found by the pid."""
+    another one, and is found by the pid. `is_overdue`: it was killed for the hard time limit of its task."""
 
     pid: int | None
     run_id: str
     cause: str
+    is_overdue: bool = False
 
 
 class Lifeline(threading.Thread):
@@ -46,14 +50,20 @@ class Lifeline(threading.Thread):
         super().__init__(name="celeriac-lifeline", daemon=True)
         self._durable, self._describe, self._is_consuming = durable, describe, is_consuming
         self._lost: queue.SimpleQueue[LostChild] = queue.SimpleQueue()
+        self._revoked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._wake_reader, self._wake_writer = os.pipe()
         self._ending = threading.Event()
         self._is_in_touch = True
         self._is_declared = False
 
-    def lost_child(self, pid: int | None, run_id: str, cause: str) -> None:
+    def lost_child(self, pid: int | None, run_id: str, cause: str, is_overdue: bool = False) -> None:
         """A child died. Does not wait: called on the worker's event loop."""
-        self._lost.put(LostChild(pid, run_id, cause))
+        self._lost.put(LostChild(pid, run_id, cause, is_overdue))
+        self.wake()
+
+    def cancel(self, run_id: str) -> None:
+        """A run was revoked by Celery's control, and its message is dropped. Does not wait."""
+        self._revoked.put(run_id)
         self.wake()
 
     def wake(self) -> None:
@@ -97,6 +107,7 @@ class Lifeline(threading.Thread):
             while not self._ending.is_set():
                 self._rest(session)
                 self._report_lost_children(worker)
+                self._cancel_revoked()
                 is_locked = is_locked or workers.lock(session, worker.id)
                 heard = workers.beat(
                     database, worker.id, slots=self._describe().slots, is_consuming=self._is_consuming()
@@ -131,6 +142,15 @@ class Lifeline(threading.Thread):
                 self._lost.put(lost)
                 raise
 
+    def _cancel_revoked(self) -> None:
+        while not self._revoked.empty():
+            revoked = self._revoked.get()
+            try:
+                repairs.cancel(self._durable, ids.parse("run", revoked), "celery revoke")
+            except StateUnavailable:
+                self._revoked.put(revoked)
+                raise
+
     def _terminate(self, worker: Worker) -> None:
         """Kills the processes of runs that are to be terminated: their death is reported as any other. A run that has
         none of its own (pools of threads) is taken away from its thread, which can write nothing more."""
@@ -150,16 +170,27 @@ class Lifeline(threading.Thread):
     def _mourn(self, worker: Worker, pids: Sequence[int]) -> None:
         """The runs of processes that are gone, and of whose death Celery did not tell. Where two die at once it gives
         the message of the second one to another process, which finds the run claimed."""
-        for pid in pids:
-            if not _is_alive(pid):
-                self._requeue(worker, pid, f"process {pid} is gone")
+        gone = [pid for pid in pids if not _is_alive(pid)]
+        if gone:
+            self._report_lost_children(worker)  # Celery tells why before it kills one: for a time limit, it fails
+        for pid in gone:
+            self._requeue(worker, pid, f"process {pid} is gone")
 
     def _requeue_lost(self, worker: Worker, lost: LostChild) -> None:
+        if lost.is_overdue and lost.pid is not None:
+            self._fail_overdue(worker, lost.pid, lost.cause)
         if lost.pid is not None and self._requeue(worker, lost.pid, lost.cause):
             return
         unclaimed = runs.get(self._durable.database, ids.parse("run", lost.run_id))
         if unclaimed is not None and unclaimed.status == status.QUEUED:  # it died before it had claimed the run
             self._durable.dispatcher.publish_again(unclaimed)
+
+    def _fail_overdue(self, worker: Worker, pid: int, cause: str) -> None:
+        """What that process executed fails: it is killed for the hard time limit of a task."""
+        error = {"type": OVERDUE, "message": cause, "traceback": None, "step": None}
+        for run in runs.fail_overdue(self._durable.database, worker.id, pid, json.dumps(error)):
+            self._durable.logbook.tell(log, logging.ERROR, run, f"is killed: {cause}")
+            self._durable.dispatcher.take_back(run)
 
     def _requeue(self, worker: Worker, pid: int, cause: str) -> bool:
         """Whether that process held a run."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
+from celery import Celery, Task
 
 from ...state.ids import public
 from .. import registry
@@ -34,12 +34,16 @@ class _Slot(threading.local):
 _slot = _Slot()
 
 
-def with_tail_calls(app: Celery, trace: Trace) -> Trace:
-    """A tracer that, after the message's own run, goes on with those that `keep_one` kept."""
+def with_tail_calls(task: "Task[..., Any]", trace: Trace) -> Trace:
+    """A tracer that, after the message's own run, goes on with those that `keep_one` kept. Not where Celery limits the
+    time of the message: its clock would go on for them."""
+    app = task.app
 
     def traced(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
         base = dict(request) if isinstance(request, dict) else dict(vars(request or object))
         _slot.queue = (base.get("delivery_info") or {}).get("routing_key", "")
+        if base.get(EPOCH_HEADER) is None or _is_limited(task) or any(base.get("timelimit") or ()):
+            return trace(uuid, args, kwargs, request)
         _slot.until = time.monotonic() + _seconds(app)
         answer = trace(uuid, args, kwargs, request)
         while (ticket := _slot.following) is not None:
@@ -64,9 +68,13 @@ def keep_one(durable: "Celeriac", admitted: Sequence[Ticket]) -> None:
 
 
 def _is_of(app: Celery, queue: str, ticket: Ticket) -> bool:
-    if ticket.workflow not in app.tasks:
-        return False  # its code is at other workers
+    if ticket.delivery or ticket.workflow not in app.tasks or _is_limited(app.tasks[ticket.workflow]):
+        return False  # its message goes elsewhere, its code is at other workers, or its time is limited
     return _celery_queue(app, ticket.workflow) == queue
+
+
+def _is_limited(task: "Task[..., Any]") -> bool:
+    return task.time_limit is not None or task.soft_time_limit is not None
 
 
 @lru_cache(maxsize=1024)

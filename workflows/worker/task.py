@@ -14,7 +14,7 @@ from .. import registry
 from ..dispatch.buckets import Ticket
 from ..dispatch.publisher import EPOCH_HEADER
 from ..engine.execution import outlast
-from ..engine.executor import execute, settle
+from ..engine.executor import Executable, execute, settle
 from ..engine.failure import told
 from ..engine.outcome import Failed
 from ..errors import StateUnavailable, UsageError
@@ -36,6 +36,7 @@ class WorkflowTask(Task):  # type: ignore[type-arg]
     """A workflow as Celery sees it. Its messages are hints without a payload: the claim decides."""
 
     abstract = True
+    is_workflow = True
     typing = False  # a message carries no arguments; a trigger checks them against the signature
     ignore_result = True  # the result is in Postgres
     acks_late = False  # the row remembers, the message need not
@@ -49,7 +50,7 @@ class WorkflowTask(Task):  # type: ignore[type-arg]
 
     @__trace__.setter
     def __trace__(self, trace: Trace) -> None:
-        self.__dict__["_trace"] = with_tail_calls(self.app, trace)
+        self.__dict__["_trace"] = with_tail_calls(self, trace)
 
     @property
     def durable(self) -> "Celeriac":
@@ -104,8 +105,17 @@ class Performed(NamedTuple):
     exception: BaseException | None = None  # raised by the user's code: Celery's signals and Sentry are to see it
 
 
-def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, epoch: int) -> Performed:
-    """Claims the run that was queued at this epoch, executes it, settles how it ended, and frees its slot."""
+def perform(
+    durable: "Celeriac",
+    workflow: "Workflow[..., Any]",
+    run_id: UUID,
+    epoch: int,
+    executable: Executable | None = None,
+) -> Performed:
+    """Claims the run that was queued at this epoch, executes it, settles how it ended, and frees its slot.
+
+    `executable`: what is executed, where that is not the workflow itself.
+    """
     worker = durable.worker
     if worker is None:
         raise UsageError(f"run_{run_id.hex} can only be executed by a Celery worker")
@@ -117,7 +127,9 @@ def perform(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, e
     durable.code_spans.watch()
     try:
         with worker.holding(run.id):
-            outcome = execute(durable.database, durable.settings, workflow, run, has_steps, worker.is_draining)
+            outcome = execute(
+                durable.database, durable.settings, executable or workflow, run, has_steps, worker.is_draining
+            )
             settled = settle(durable.database, run, outcome)
     except BaseException as error:
         _break_off(durable, worker, run, error)
@@ -208,5 +220,5 @@ def _pass_over(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID
     if (run.status, run.epoch) == (status.QUEUED, epoch) and (run.expires_at is None or run.started_at is not None):
         durable.dispatcher.give_back(run)
         return "given back"
-    durable.dispatcher.release(run.queue, Ticket(run_id, epoch, run.concurrency_key, run.workflow))
+    durable.dispatcher.release(run.queue, Ticket(run_id, epoch, run.concurrency_key, run.workflow, run.delivery))
     return "passed over"

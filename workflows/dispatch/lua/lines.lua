@@ -1,7 +1,7 @@
 -- lines: where the tickets of a queue stand. Prepended to every script, with rate.lua and admit.lua after it.
 --
 -- A queue has a line for each concurrency key ('' is the key of those that have none), and the keys take turns. A
--- ticket is `run:epoch:key:workflow`.
+-- ticket is `run:epoch:key:workflow`, and `?delivery` after it where its message is not sent as usual.
 --
 -- KEYS[1] the queue, `celeriac:{name}`: a hash with its limits, see `configure`. The other keys are named after it, so
 --         that they are in one slot of a cluster:

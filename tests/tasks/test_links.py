@@ -1,0 +1,75 @@
+"""What a call links to its end is started by its end, once."""
+
+import pytest
+from celery import chain, chord, group
+
+from celeriac.workflows.errors import UnknownWorkflow, UsageError
+
+
+def noted(shop, name):
+    return [line for line in shop.lines() if line.startswith("noted") and f"'{name}'" in line]
+
+
+def test_a_linked_task_gets_the_result_before_its_own_arguments(shop, tasks, wait_until):
+    result = tasks.add.apply_async((1, 2), link=tasks.noted.s("l1", key="v"))
+    assert 3 == result.get(timeout=20)
+    wait_until(lambda: noted(shop, "l1"))
+    assert ["noted (3, 'l1') {'key': 'v'}"] == noted(shop, "l1")
+
+
+def test_an_immutable_one_gets_its_own_alone_and_several_are_all_started(shop, tasks, wait_until):
+    tasks.add.apply_async((1, 2), link=[tasks.noted.si("l2"), tasks.noted.s("l2")])
+    wait_until(lambda: len(noted(shop, "l2")) == 2)
+    assert {"noted ('l2',) {}", "noted (3, 'l2') {}"} == set(noted(shop, "l2"))
+
+
+def test_links_have_links(shop, tasks, wait_until):
+    linked = tasks.add.s(10)
+    linked.link(tasks.noted.s("l3"))
+    tasks.add.apply_async((1, 2), link=linked)
+    wait_until(lambda: noted(shop, "l3"))
+    assert ["noted (13, 'l3') {}"] == noted(shop, "l3")
+
+
+def test_a_plain_task_can_be_linked_and_later(shop, tasks, wait_until):
+    tasks.add.apply_async((1, 2), link=tasks.plain.si("l4", 1).set(countdown=0.2))
+    wait_until(lambda: "plain l4" in shop.lines())
+
+
+def test_link_error_gets_the_id_of_what_failed_or_all_of_it(shop, tasks, wait_until):
+    result = tasks.fail.apply_async(("le",), link_error=[tasks.told_id.s(), tasks.errback.s()])
+    result.get(timeout=20, propagate=False)
+    told = [f"told {result.id}", f"errback {result.id} ValueError('le', 42) True"]
+    wait_until(lambda: set(told) <= set(shop.lines()))
+    assert [1, 1] == [shop.lines().count(line) for line in told]
+
+
+def test_a_link_that_is_no_single_task_is_refused(tasks):
+    with pytest.raises(UsageError, match=r"durable\.canvas"):
+        tasks.add.apply_async((1,), link=chain(tasks.add.s(1), tasks.add.s(2)))
+    with pytest.raises(UnknownWorkflow, match="no worker with Celeriac"):
+        tasks.add.apply_async((1,), link=tasks.app.signature("nobody.knows"))
+
+
+def test_chains_and_chords_of_plain_celery_are_refused_and_name_what_to_write(tasks):
+    with pytest.raises(UsageError, match=r"part of a chain of plain Celery.*durable\.canvas"):
+        chain(tasks.add.s(1), tasks.add.s(2)).apply_async()
+
+
+def test_the_last_node_of_a_plain_chain_may_be_durable(tasks):
+    result = chain(tasks.plain.s("chained", 4), tasks.add.s(1)).apply_async()
+    assert 9 == result.get(timeout=20, follow_parents=False)
+
+
+def test_a_group_is_many_calls(tasks):
+    results = group(tasks.add.s(n, n) for n in range(3)).apply_async()
+    assert [0, 2, 4] == results.get(timeout=20)
+
+
+def test_the_header_of_a_plain_chord_may_not_be_durable_and_its_body_may(tasks, pool):
+    if pool != "prefork":
+        pytest.skip("a chord of plain Celery needs a result backend, which this shop has not")
+    with pytest.raises(UsageError, match=r"part of a chord of plain Celery.*durable\.canvas"):
+        chord([tasks.add.s(1), tasks.add.s(2)])(tasks.noted.s())
+    result = chord([tasks.plain.s("c", 1), tasks.plain.s("c", 2)])(tasks.echo.s())
+    assert [[[2, 4]], {}] == result.get(timeout=20, follow_parents=False)

@@ -1,0 +1,133 @@
+"""`DurableTask`: the task class by which an existing Celery task becomes a run, without a change of its code."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, NoReturn, cast
+
+from celery import Celery, Task
+from celery.canvas import Signature
+from celery.result import AsyncResult
+
+from .. import registry
+from ..errors import UsageError
+from ..run import Run
+from .at_work import task_at_work
+from .carrier import Tracing, carry
+from .handle import TaskResult
+from .start import start_task
+from .task_workflow import TaskWorkflow
+
+log = logging.getLogger(__name__)
+
+
+class DurableTask(Task):  # type: ignore[type-arg]
+    """`Celery(task_cls="celeriac.workflows:DurableTask")`, or `@app.task(base=DurableTask)`.
+
+    `.delay()` and `.apply_async()` write the row of a run, which passes the buckets of its queue; a worker claims it,
+    and Celery's own tracing executes the task. What each option and each feature of Celery means then is told in
+    docs/celery.md. Eagerly (`task_always_eager`, `.apply()`) and called directly it is what it is in Celery.
+    """
+
+    abstract = True
+    is_durable = True
+    __trace__ = Tracing()
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> "AsyncResult[Any]":
+        """Starts a run. Inside a workflow it is a child, started once however often the line is replayed; inside a task
+        once for each attempt of it.
+
+        Besides Celery's options it takes those of any trigger: idempotency_key, concurrency_key, tags, metadata,
+        session and the others. Raises TypeError where the arguments do not fit the signature, UsageError for an option
+        that is refused, NotSerializable, TooLarge, StateUnavailable.
+        """
+        said = {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow, **options}
+        work = task_at_work()
+        if work is not None and work.takes(args, kwargs, said):
+            return self.AsyncResult(str(task_id))
+        if self.app.conf.task_always_eager:
+            celerys: Any = super()
+            eager: AsyncResult[Any] = celerys.apply_async(args, kwargs, producer=producer, **said)
+            return eager
+        self._check(args, kwargs)
+        dump = getattr(self, "_dump_pydantic_arguments", None)  # Celery 5.7: models that `pydantic=True` gives back
+        if dump is not None:
+            args, kwargs = dump(args, kwargs)
+        said["shadow"] = shadow or cast(Any, self).shadow_name(args, kwargs, said)
+        said = {**self._defaults(), **{name: value for name, value in said.items() if value is not None}}
+        return self.result_of(start_task(registry.of_app(self.app), self, args, kwargs, said), task_id)
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> TaskResult:
+        """The result of a run of this task, whatever result backend the app has."""
+        return TaskResult(task_id, backend=self.backend, task_name=self.name, app=self.app, **kwargs)
+
+    def result_of(self, run: Run, task_id: str | None = None) -> TaskResult:
+        """The run as Celery's callers know it."""
+        result = self.AsyncResult(task_id or run.id)
+        result.run = run
+        return result
+
+    @property
+    def backend(self) -> Any:
+        """Celeriac's, where the app has one: see `RunBackend`."""
+        return self._backend or registry.results_of(self.app) or self.app.backend
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
+
+    def replace(self, sig: "Signature[Any]") -> NoReturn:
+        """Refused: what takes the task's place would not be in its run."""
+        if self.request.is_eager:
+            super().replace(sig)
+        raise UsageError(
+            f"durable task {self.name!r} cannot replace itself by {sig.task!r}: make it a node of "
+            "`durable.canvas(...)`, or a workflow that calls both."
+        )
+
+    def add_to_chord(self, sig: "Signature[Any]", lazy: bool = False) -> NoReturn:
+        """Refused: a durable task is never in a chord of plain Celery."""
+        raise UsageError(f"durable task {self.name!r} is in no chord of plain Celery: see `durable.canvas(...)`")
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """A task that is made after the app was finalized joins those that are known."""
+        super().on_bound(app)
+        durable, bound = registry.maybe_of_app(app), cast(Any, app)
+        if durable is not None and bound.finalized and isinstance(task := bound._tasks.get(cls.name), cls):
+            declare_task(durable, task)
+
+    def _check(self, args: Any, kwargs: Any) -> None:
+        soft, hard = self.soft_time_limit, self.time_limit
+        if soft and hard and soft > hard:
+            raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        header = getattr(self, "__header__", None)
+        if self.typing and header is not None:
+            header(*(args or ()), **(kwargs or {}))
+
+    def _defaults(self) -> dict[str, Any]:
+        """What the task says for each of its calls."""
+        given = cast(Any, self)._get_exec_options()
+        return {
+            **{name: value for name, value in given.items() if value is not None},
+            "ignore_result": self.ignore_result,
+        }
+
+
+def declare_task(durable: Any, task: "Task[..., Any]") -> None:
+    """Makes a task of the app known: one that can be executed for a run, and, if it is durable, one that is a workflow
+    by its name. Safe to repeat."""
+    carry(task)
+    known = registry.workflows().get(task.name)
+    is_known = isinstance(known, TaskWorkflow) and known.durable is durable and known.task is task
+    if isinstance(task, DurableTask) and not is_known:
+        registry.add_task(TaskWorkflow(durable, task))

@@ -1,0 +1,87 @@
+"""A call of a task becomes a run."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from celery import Task
+
+from ...state.ids import new_id
+from ...state.runs import NewRun
+from ..engine.execution import Execution
+from ..options import Options
+from ..run import Run
+from ..trigger import Source, Target, new_run, parent_execution
+from .at_work import task_at_work
+from .calls import Call, call_of
+from .codec import encode_call
+from .links import links_of
+from .targets import stand_in
+from .task_workflow import task_workflow
+
+if TYPE_CHECKING:
+    from ..application import Celeriac
+
+
+def start_task(
+    durable: "Celeriac",
+    task: "Task[..., Any]",
+    args: Any,
+    kwargs: Any,
+    given: Mapping[str, Any],
+    source: Source | None = None,
+) -> Run:
+    """Starts a run of a task of this app. Inside a run, and unless `source` says otherwise, it is a child of that run.
+
+    Raises UsageError for an option that is refused, NotSerializable, TooLarge, StateUnavailable.
+    """
+    call = call_of(durable, task, args, kwargs, given)
+    target = durable.target(task_workflow(task))
+    return begin(durable, target, call, args, kwargs, links_of(durable, task, dict(given)), source, given)
+
+
+def begin(
+    durable: "Celeriac",
+    target: Target,
+    call: Call,
+    args: Any,
+    kwargs: Any,
+    links: Mapping[str, Any],
+    source: Source | None,
+    given: Mapping[str, Any],
+) -> Run:
+    """Starts the run of a call that has been read."""
+    settings, execution = durable.settings, parent_execution() if source is None else None
+    text = encode_call(target.name, args or (), kwargs or {}, given.get("serializer"), settings.payload_limit_bytes)
+    if call.queue is not None and call.queue != target.queue:
+        stand_in(durable, call.queue, target.name)
+        target = replace(target, queue=call.queue)
+    if links:
+        target = replace(target, hooks={**(target.hooks or {}), **links})
+    options, session = Options.of(call.options), given.get("session")
+    if execution is not None and (session is not None or (task_at_work() is not None and _is_once_anyway(call))):
+        execution = None
+    if execution is not None:
+        source = Source("parent", execution.id)
+    new = new_run(target, text, options, source or Source(), settings.idempotency_ttl_seconds)
+    new = replace(new, id=call.id or new_id(), request=call.request_text, delivery=call.delivery)
+    if execution is not None:
+        new = _as_child(execution, new)
+    return durable.launch(new, execution, session)
+
+
+def _is_once_anyway(call: Call) -> bool:
+    """Whether a call that a task makes says itself what makes it one: then it is no child of the task's run."""
+    return call.id is not None or any(call.options.get(name) for name in ("idempotency_key", "debounce"))
+
+
+def _as_child(execution: Execution, new: NewRun) -> NewRun:
+    """In a workflow a child is known by its name and its turn. The code of a task may go another way each time it is
+    executed, so there it is known by its arguments as well, and each attempt has children of its own, as in Celery."""
+    if task_at_work() is None:
+        return new
+    told = json.dumps([new.payload, new.request, new.delivery, execution.run.attempt])
+    digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+    return replace(new, parent_step=f"{new.workflow} {digest}", step_is_optional=True)
