@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 TESTERS ?= 2
 SHARED := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test chaos browser bench bench-api bench-beat bench-page bench-queue bench-signals bench-streams \
+.PHONY: demo test chaos browser versions bench bench-api bench-beat bench-page bench-queue bench-signals bench-streams \
 	bench-tasks bench-waits check dev clean
 
 demo: $(READY)
@@ -24,6 +24,9 @@ chaos: $(READY)
 
 browser: $(READY)
 	$(BIN)/python -m pytest -m browser tests/browser
+
+versions: $(READY)
+	.ci/versions
 
 bench: $(READY)
 	$(BIN)/python bench/backlog.py

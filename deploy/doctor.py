@@ -13,6 +13,7 @@ from ..state import workers
 from ..state.migrate import pending
 from ..workflows import Celeriac
 from ..workflows.errors import CeleriacError
+from .celery_checks import CeleryChecks
 
 CLOCK_TOLERANCE_SECONDS = 5.0
 ANSWER_SECONDS = 3.0
@@ -29,20 +30,29 @@ class Finding:
 
 def examine(durable: Celeriac) -> list[Finding]:
     """All checks, each for itself: one that fails does not hide the others."""
-    checks: dict[str, Callable[[Celeriac], tuple[str, str]]] = {
-        "settings": _settings,
-        "login": _login,
-        "database": _database,
-        "migrations": _migrations,
-        "redis": _redis,
-        "clock": _clock,
-        "workers": _workers,
-        "versions": _versions,
+    celery = CeleryChecks(durable)
+    checks: dict[str, Callable[[], tuple[str, str]]] = {
+        "settings": lambda: _settings(durable),
+        "login": lambda: _login(durable),
+        "database": lambda: _database(durable),
+        "migrations": lambda: _migrations(durable),
+        "redis": lambda: _redis(durable),
+        "clock": lambda: _clock(durable),
+        "workers": lambda: _workers(durable),
+        "strangers": celery.strangers,
+        "prefetch": celery.prefetch,
+        "pool": celery.pool,
+        "names": celery.names,
+        "serializers": celery.serializers,
+        "results": celery.results,
+        "visibility": celery.visibility,
+        "mix": celery.mix,
+        "versions": lambda: _versions(durable),
     }
     findings = []
     for name, check in checks.items():
         try:
-            findings.append(Finding(name, *check(durable)))
+            findings.append(Finding(name, *check()))
         except Exception as error:  # whatever a check meets is its finding
             findings.append(Finding(name, "failed", str(error)))
     return findings
@@ -104,10 +114,17 @@ def _redis(durable: Celeriac) -> tuple[str, str]:
 
 
 def _clock(durable: Celeriac) -> tuple[str, str]:
-    offset = abs((durable.database.now() - datetime.now(UTC)).total_seconds())
+    host = datetime.now(UTC)
+    offset = abs((durable.database.now() - host).total_seconds())
+    redis_offset = abs((durable.buckets.now() - host).total_seconds())
     if offset > CLOCK_TOLERANCE_SECONDS:
         return "warning", f"this host and the database differ by {offset:.0f} s; only log times suffer. Check NTP"
-    return "ok", f"differs from the database's by {offset * 1000:.0f} ms"
+    if redis_offset > CLOCK_TOLERANCE_SECONDS:
+        return "warning", (
+            f"this host and Redis differ by {redis_offset:.0f} s: turns and rates go by Redis' clock, and jump when it "
+            "is set. Check NTP on both"
+        )
+    return "ok", f"differs from the database's by {offset * 1000:.0f} ms, from Redis' by {redis_offset * 1000:.0f} ms"
 
 
 def _workers(durable: Celeriac) -> tuple[str, str]:

@@ -55,7 +55,7 @@ class Executor(Protocol):
 class Transactional(Executor, Protocol):
     """What several statements need that belong together: the Database, or a transaction that is open already."""
 
-    def transaction(self) -> AbstractContextManager["Transaction"]: ...
+    def transaction(self) -> AbstractContextManager["Transactional"]: ...
 
 
 class Database:
@@ -263,7 +263,7 @@ class Transaction:
         if isinstance(caller, orm.Session):
             caller = caller.connection()
         if not isinstance(caller, sqlalchemy.Connection):
-            raise TypeError(f"session={caller!r}: give an SQLAlchemy Session, or a Connection")
+            raise TypeError(f"session={caller!r}: give an SQLAlchemy Session, or a Connection, or Django's connection")
         return cls(caller)
 
     def savepoint(self) -> AbstractContextManager[Any]:

@@ -245,10 +245,11 @@ with held as (
 select exists (select from fresh) as is_first from held;
 
 -- name: wake
--- Those whose time has come, oldest first. A sleep among their steps is over, and so is the delay of a step that is tried
--- again; another wait whose timeout passed has failed with it.
+-- Those whose time has come, oldest first. The sleep that they were suspended on alone is over, or those among several
+-- waits whose time has come, and so is the delay of a step that is tried again; another wait whose timeout passed has
+-- failed with it.
 with due as (
-    select id from celeriac.runs
+    select id, status = 'waiting' and awaits_left is null as sleeps from celeriac.runs
     where status in ('delayed', 'waiting') and run_at <= coalesce(%(now)s::timestamptz, now())
     order by run_at limit %(limit)s
     for update skip locked
@@ -259,7 +260,7 @@ with due as (
             'message', format('%%s: nothing came within %%s s', key, extract(epoch from wake_at - s.started_at)::int)) end
     from due
     where s.run_id = due.id and s.status = 'waiting'
-        and (kind = 'sleep' or wake_at <= coalesce(%(now)s::timestamptz, now()))
+        and (sleeps and kind = 'sleep' or wake_at <= coalesce(%(now)s::timestamptz, now()))
 ), delayed as (
     update celeriac.steps as s set wake_at = null
     from due

@@ -34,13 +34,11 @@ class NewWait:
     is_optional: bool = False
 
 
-def begin(db: Database, run_id: UUID, epoch: int, new: NewWait) -> bool:
-    """Writes down a wait without suspending its run. False: the run is not held at this epoch any more."""
+def begin(db: Database, run_id: UUID, epoch: int, new: Sequence[NewWait]) -> bool:
+    """Writes down waits without suspending their run. False: the run is not held at this epoch any more, or to be
+    cancelled."""
     with db.transaction() as transaction:
-        if transaction.one(SQL.hold, id=run_id, epoch=epoch) is None:
-            return False
-        transaction.all(SQL.begin, run_id=run_id, epoch=epoch, waits=json.dumps([asdict(new)], default=str))
-        return True
+        return _begin(transaction, run_id, epoch, new)
 
 
 def suspend_on(
@@ -61,17 +59,8 @@ def suspend_on(
     or to be cancelled.
     """
     with db.transaction() as transaction:
-        for topic in sorted({wait.topic for wait in new if wait.kind == EVENT and wait.topic}):
-            transaction.all(SQL.lock_topic, topic=topic)
-        if transaction.one(SQL.hold, id=run_id, epoch=epoch) is None:
+        if not _begin(transaction, run_id, epoch, new):
             return None
-        transaction.all(
-            SQL.begin, run_id=run_id, epoch=epoch, waits=json.dumps([asdict(wait) for wait in new], default=str)
-        )
-        for wait in new:
-            if wait.kind in (EVENT, MESSAGE):
-                catch = SQL.catch_event if wait.kind == EVENT else SQL.catch_message
-                transaction.all(catch, run_id=run_id, key=wait.key)
         transaction.all(SQL.mark_awaited, id=run_id, keys=list(keys))
         row = transaction.one(
             SQL.suspend_on,
@@ -157,6 +146,22 @@ def complete_token(db: Transactional, token_id: UUID, output: str | None, error:
         after = transaction.one(SQL.of_token, token_id=token_id)
         assert after is not None
         return StepRow.of(after), bool(answer and answer["is_first"])
+
+
+def _begin(transaction: Transactional, run_id: UUID, epoch: int, new: Sequence[NewWait]) -> bool:
+    """Waits begin, in this order; one for which something has come already has ended with that."""
+    for topic in sorted({wait.topic for wait in new if wait.kind == EVENT and wait.topic}):
+        transaction.all(SQL.lock_topic, topic=topic)
+    if transaction.one(SQL.hold, id=run_id, epoch=epoch) is None:
+        return False
+    transaction.all(
+        SQL.begin, run_id=run_id, epoch=epoch, waits=json.dumps([asdict(wait) for wait in new], default=str)
+    )
+    for wait in new:
+        if wait.kind in (EVENT, MESSAGE):
+            catch = SQL.catch_event if wait.kind == EVENT else SQL.catch_message
+            transaction.all(catch, run_id=run_id, key=wait.key)
+    return True
 
 
 def _resolve(transaction: Transactional, run_id: UUID, key: str, output: str) -> None:

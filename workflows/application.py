@@ -11,6 +11,8 @@ from celery import Celery
 
 from ..state import payload, runs
 from ..state.database import Database, Revisions, Transaction, after_commit
+from ..state.django import DjangoTransaction
+from ..state.ids import parse
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
@@ -170,8 +172,8 @@ class Celeriac:
     ) -> Run:
         """Starts a run. Inside a run, and unless `source` says otherwise, it is a child of that run.
 
-        With `session` among the options (an SQLAlchemy session or connection on the same database) the start is part of
-        the caller's transaction.
+        With `session` among the options (an SQLAlchemy session or connection on the same database, or the connection of
+        Django) the start is part of the caller's transaction.
         """
         said, session = dict(options), options.get("session")
         said.pop("session", None)
@@ -246,9 +248,9 @@ class Celeriac:
         self.dispatcher.offer(started)
         return [self._handle(row) for row in started]
 
-    def get(self, id: UUID) -> Run | None:
-        """The run of this id, or None."""
-        row = runs.get(self.database, id)
+    def get(self, id: UUID | str) -> Run | None:
+        """The run of this id, or None. Raises ValueError for a text that is no id of a run."""
+        row = runs.get(self.database, parse("run", id) if isinstance(id, str) else id)
         return self._handle(row) if row else None
 
     def send(self, id: UUID, value: Any, topic: str = "message") -> None:
@@ -315,11 +317,15 @@ class Celeriac:
 
     def _start_with(self, session: Any, new: NewRun) -> Run:
         try:
-            transaction = Transaction.of(session)
+            django = DjangoTransaction.of(session)
+            transaction = django or Transaction.of(session)
         except TypeError as error:
             raise UsageError(str(error)) from None
         row = start(transaction, [new])[0]
-        after_commit(session, lambda: self.dispatcher.offer([row]))
+        if django is not None:
+            django.after_commit(lambda: self.dispatcher.offer([row]))
+        else:
+            after_commit(session, lambda: self.dispatcher.offer([row]))
         return self._handle(row)
 
     def _handle(self, row: RunRow) -> Run:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .engine.attempt import StepCall, perform
 from .engine.execution import Execution, branch, current_execution
+from .engine.lane import handled_error, handling
 from .engine.outcome import Interruption, Lost, RetryAt
 from .errors import UsageError
 
@@ -48,9 +49,10 @@ def _performed(execution: Execution, calls: tuple[StepCall[Any], ...], concurren
     """The result or the error of each call. Interrupts where one of them was interrupted, once all have come to
     rest."""
     places = [(call, *execution.next_key(call.name)) for call in calls]
+    error = handled_error()
 
     def performed(call: StepCall[Any], key: str, seq: int) -> Any:
-        with branch():
+        with branch(), handling(error):
             return perform(execution, call, key, seq)
 
     with ThreadPoolExecutor(min(concurrency, max(1, len(calls))), "celeriac-branch") as pool:

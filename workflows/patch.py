@@ -19,6 +19,7 @@ def patched(id: str) -> bool:
     execution = current_execution()
     if execution is None or execution.step_inside is not None:
         return True
+    execution.refuse_in_task("patched()", "ask in the workflow function itself, before it makes tasks")
     key = f"{id}#patch"
     if key not in execution.answers:
         is_noted = execution.boundary(key, "patch") is not None

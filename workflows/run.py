@@ -1,11 +1,12 @@
 """A run as its caller sees it (`Run`), and as the code inside it does (`current_run()`)."""
 
+import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID
 
 from ..state import payload, runs, status, steps
@@ -13,6 +14,7 @@ from ..state.ids import public
 from ..state.runs import RunRow
 from ..state.steps import StepRow
 from .engine import suspension
+from .engine.conductor import conducted
 from .engine.execution import Execution, current_execution, execution_for
 from .errors import RunCancelled, RunCrashed, RunError, RunFailed, RunTimedOut, UsageError
 from .metadata import Metadata
@@ -109,7 +111,15 @@ class Run:
         if timeout is not None:
             raise UsageError(f"{self.id}.result(timeout=...) inside a run: a child is waited for until it ends")
         key = self.awaited_in(execution)
-        return self.outcome_of(suspension.ended(execution, [key], cause=f"it waits for its child {key}")[key])
+        cause = f"it waits for its child {key}"
+        return conducted(lambda: self.outcome_of(suspension.ended(execution, [key], cause)[key]))
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """`await run` is its result: in an `async def` workflow that of a child, elsewhere that of any run, which a
+        thread waits for. Raises what `result` raises."""
+        if current_execution() is not None:
+            return cast("Coroutine[Any, Any, Any]", self.result()).__await__()
+        return asyncio.to_thread(self.result).__await__()
 
     def awaited_in(self, execution: Execution) -> str:
         """The key of the step of `execution` that this child is. Raises UsageError: it is none of its children."""

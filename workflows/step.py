@@ -6,7 +6,8 @@ from inspect import iscoroutinefunction
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, get_type_hints, overload
 
 from .engine import loop
-from .engine.attempt import StepCall, perform
+from .engine.attempt import StepCall
+from .engine.conductor import performed
 from .engine.execution import current_execution
 from .errors import UsageError
 from .retry import ONCE, SECONDS_LIMIT, Retry
@@ -29,13 +30,14 @@ class Step(Generic[P, R]):
         compensate: "Callable[..., Any] | None" = None,
     ):
         self.function = function
+        self.is_async = iscoroutinefunction(function)
         self.name = checked_name(name or function.__name__, "a step")
         self.retry = retry or ONCE
         self.timeout = _checked_timeout(self.name, timeout)
         self.transaction = transaction
         self.compensate = compensate if compensate is None or isinstance(compensate, Step) else Step(compensate)
         self._annotation: Any = _UNREAD
-        if transaction and iscoroutinefunction(function):
+        if transaction and self.is_async:
             raise UsageError(
                 f"step {self.name!r}: transaction=True needs a function without async, its session has none"
             )
@@ -45,20 +47,18 @@ class Step(Generic[P, R]):
         execution = current_execution()
         if execution is None or execution.step_inside is not None:
             return self.function(*args, **kwargs)
-        call = self.s(*args, **kwargs)
-        return perform(execution, call, *execution.next_key(call.name))
+        return performed(execution, self.s(*args, **kwargs), self.is_async)
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> StepCall[R]:
         """The step and its arguments, not called yet, for `parallel`."""
-        is_async = iscoroutinefunction(self.function)
         return StepCall(
             self.name,
-            self._awaited(args, kwargs) if is_async else self._bound(args, kwargs),
+            self._awaited(args, kwargs) if self.is_async else self._bound(args, kwargs),
             self.retry,
             self._return_annotation(),
             kind="transaction" if self.transaction else "step",
             in_transaction=self.transaction,
-            timeout_seconds=None if is_async else self.timeout,
+            timeout_seconds=None if self.is_async else self.timeout,
             undo=None if self.compensate is None else self._undo(self.compensate, args, kwargs),
         )
 

@@ -13,6 +13,7 @@ from ..state.steps import StepRow
 from . import registry
 from .declaration import target_of
 from .engine import suspension
+from .engine.conductor import conducted
 from .engine.execution import Execution, current_execution, execution_for
 from .engine.failure import error_document, step_error
 from .errors import UsageError
@@ -34,21 +35,17 @@ def wait_for_event(name: str, where: Mapping[str, Any] | None = None, timeout: f
     sent any time since the run began counts, and each is seen by one wait of a run: so none is missed between two
     lines. Raises TimeoutError after `timeout` seconds (default never), UsageError outside a run and in a step's body.
     """
-    match = payload.encode(dict(where or {}), "where")
-    waited = suspension.wait(
-        execution_for("wait_for_event"),
-        f"event {checked_name(name, 'an event')}",
-        waits.EVENT,
-        timeout_seconds=_checked(timeout),
-        topic=name,
-        match=json.loads(match),
-    )
-    return _outcome(waited)
+    match = json.loads(payload.encode(dict(where or {}), "where"))
+    execution, told = execution_for("wait_for_event"), f"event {checked_name(name, 'an event')}"
+    seconds = _checked(timeout)
+    return conducted(lambda: _outcome(suspension.wait(
+        execution, told, waits.EVENT, timeout_seconds=seconds, topic=name, match=match
+    )))  # fmt: skip
 
 
 def wait_for_webhook(
     endpoint: str, where: Mapping[str, Any] | None = None, type: str | None = None, timeout: float | None = None
-) -> dict[str, Any]:
+) -> Any:
     """Suspends the run until a delivery comes to a webhook endpoint, and returns its `delivery` id, `type`, `body`.
 
     `where` is what its JSON body has to contain, `type` which event it is. The endpoint sends its deliveries as events:
@@ -62,8 +59,7 @@ def wait_for_webhook(
             f"wait_for_webhook({endpoint!r}): no delivery of it would wake the run. Declare it with events=True."
         )
     match = {name: value for name, value in (("body", where), ("type", type)) if value is not None}
-    found: dict[str, Any] = wait_for_event(event_name(endpoint), match, timeout)
-    return found
+    return wait_for_event(event_name(endpoint), match, timeout)
 
 
 def receive(topic: str = "message", timeout: float | None = None) -> Any:
@@ -73,8 +69,10 @@ def receive(topic: str = "message", timeout: float | None = None) -> Any:
     (default never), UsageError outside a run and in a step's body.
     """
     name = f"message {checked_name(topic, 'a topic')}"
-    execution = execution_for("receive")
-    return _outcome(suspension.wait(execution, name, waits.MESSAGE, timeout_seconds=_checked(timeout), topic=topic))
+    execution, seconds = execution_for("receive"), _checked(timeout)
+    return conducted(lambda: _outcome(suspension.wait(
+        execution, name, waits.MESSAGE, timeout_seconds=seconds, topic=topic
+    )))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,8 @@ class Token:
         """Suspends the run until the token is completed, and returns with what. Raises TimeoutError after its timeout,
         and StepError where it was completed with an error."""
         execution = execution_for("token.wait")
-        return _outcome(suspension.ended(execution, [self.key], cause=f"it waits for {self.key}")[self.key])
+        cause = f"it waits for {self.key}"
+        return conducted(lambda: _outcome(suspension.ended(execution, [self.key], cause)[self.key]))
 
 
 def create_token(timeout: float | None = None, name: str = "token") -> Token:
@@ -115,7 +114,7 @@ def create_token(timeout: float | None = None, name: str = "token") -> Token:
 
 def gather(
     *handles: "Run | Token", first: int | None = None, return_exceptions: bool = False, tolerate: int = 0
-) -> list[Any]:
+) -> Any:
     """Suspends the run until these children and tokens have ended, and returns what came of them, in their order.
 
     - first: wait only for so many, and return those, in the order in which they ended.
@@ -131,8 +130,14 @@ def gather(
     if first is not None and not 1 <= first <= len(handles):
         raise UsageError(f"gather(first={first}) of {len(handles)}: 1 to {len(handles)} can be waited for")
     if not handles:
-        return []
-    keys, tolerated = list(by_key), None if return_exceptions else tolerate
+        return conducted(list)
+    return conducted(lambda: _gathered(execution, by_key, first, None if return_exceptions else tolerate))
+
+
+def _gathered(
+    execution: Execution, by_key: "Mapping[str, Run | Token]", first: int | None, tolerated: int | None
+) -> list[Any]:
+    keys = list(by_key)
 
     def decide() -> list[str]:
         over = suspension.ended(execution, keys, f"it waits for {len(keys)} others", first, tolerated)

@@ -11,6 +11,8 @@ from ..state import payload
 from ..state.payload import Json, PayloadSchema
 from ..state.runs import RunRow
 from . import registry
+from .engine.conductor import Conductor
+from .engine.execution import execution_for
 from .errors import UsageError
 from .queue import Queue
 from .retry import ONCE, SECONDS_LIMIT, Retry
@@ -60,9 +62,10 @@ class Workflow(Generic[P, R]):
         cancel_children: str = "on_cancel",
         retention_days: float | None = None,
     ):
-        if inspect.iscoroutinefunction(function):
-            raise UsageError(f"workflow {function.__qualname__!r} is async: write `def`; its steps may be async")
+        if inspect.isasyncgenfunction(function):
+            raise UsageError(f"workflow {function.__qualname__!r} has a `yield`: a run has one result, return that")
         self.function = function
+        self.is_async = inspect.iscoroutinefunction(function)
         self.name = checked_name(name or f"{function.__module__}.{function.__name__}", "a workflow")
         self.retry = retry or ONCE
         self.queue = queue or Queue(self.name.replace(":", "_"))
@@ -119,7 +122,10 @@ class Workflow(Generic[P, R]):
         """Calls the function with the arguments of a run: its result, as it is stored. Raises what the function raises,
         NotSerializable, TooLarge."""
         args, kwargs = self.arguments(run.payload)
-        return payload.encode(self.function(*args, **kwargs), f"the result of workflow {self.name!r}", limit_bytes)
+        result: Any = self.function(*args, **kwargs)
+        if self.is_async:
+            result = Conductor(execution_for(f"workflow {self.name!r}")).run(result)
+        return payload.encode(result, f"the result of workflow {self.name!r}", limit_bytes)
 
     def check(self, text: Json) -> None:
         """Raises PayloadInvalid, with a pointer to each fault, if this payload would not fit."""

@@ -34,7 +34,7 @@ def test_a_delay_longer_than_a_second_frees_the_worker(shop, wait_until):
     assert 1 == run.row.attempt
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
 def test_runs_sleep_and_wake_on_every_pool(shop, wait_until, pool):
     shop.beat()
     shop.worker(concurrency=1 if pool == "solo" else 2, pool=pool)

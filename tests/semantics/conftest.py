@@ -136,7 +136,7 @@ def stages(databases: Databases, nursery: Nursery, tmp_path_factory: pytest.Temp
     stages.end()
 
 
-@pytest.fixture(scope="module", params=["prefork", "threads"])
+@pytest.fixture(scope="module", params=["prefork", "threads", "gevent"])
 def pool(request: pytest.FixtureRequest) -> str:
     """The kind of pool that a chapter is told on."""
     return str(request.param)

@@ -1,6 +1,6 @@
 """A worker that is killed at any moment of a run changes nothing about how the run ends.
 
-Ten examples run undisturbed first, which tells their moments: before and after every statement that their executions
+Eleven examples run undisturbed first, which tells their moments: before and after every statement that their executions
 send to Postgres. Then each runs again once for every moment, and its process is killed there. What is compared: status,
 output, error, steps with their results, ledger, children, events, hooks, metadata. A body may have run once more.
 
@@ -58,6 +58,7 @@ EXAMPLES = [
     Example("sleep"),
     Example("children"),
     Example("parallel"),
+    Example("coroutines"),
     Example("waits", answer),
     Example("transactions"),
     Example("saga-fails"),

@@ -21,7 +21,19 @@ from celeriac.workflows.testing import Inline, assert_durable
 from celeriac.workflows.waits import deliver_event, finish_token
 
 HERE = Path(__file__).parent
-CHAPTERS = ("branches", "cancels", "children", "crashes", "hooks", "metadata", "retries", "sagas", "signals", "sleeps")
+CHAPTERS = (
+    "branches",
+    "cancels",
+    "children",
+    "coroutines",
+    "crashes",
+    "hooks",
+    "metadata",
+    "retries",
+    "sagas",
+    "signals",
+    "sleeps",
+)
 MORE = ("steps", "timeouts", "waits", "repairs")
 IDS = re.compile(r"(?:run|tok)_[0-9a-f]{32}")
 
@@ -67,6 +79,7 @@ STORIES = [
     Story("children.errors-as-values"), Story("children.fail-fast"), Story("children.catches"),
     Story("children.relies", {"width": 1}),
     Story("children.family", {"is_failing": True}), Story("children.family", {"is_failing": False}, [cancel]),
+    Story("coroutines.thread"), Story("coroutines.often"), Story("crashes.coroutines"),
     Story("crashes.chain"), Story("crashes.retries"), Story("crashes.children"), Story("crashes.parallel"),
     Story("crashes.waits", acts=[pay, say("hello"), answer(result="yes")]), Story("crashes.saga-fails"),
     Story("crashes.saga-cancelled", acts=[cancel]), Story("crashes.published"),
@@ -201,6 +214,7 @@ def _result(step: steps.StepRow) -> str | None:
 DURABLE = [
     Story("crashes.chain"), Story("crashes.retries"), Story("crashes.sleep"), Story("crashes.children"),
     Story("crashes.parallel"), Story("crashes.saga-fails"), Story("children.tolerate", {"tolerated": 1}),
+    Story("crashes.coroutines"),
     Story("sagas.stuck"), Story("metadata.root"), Story("waits.nothing-comes"),
 ]  # fmt: skip
 

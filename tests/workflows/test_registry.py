@@ -112,11 +112,14 @@ def test_a_name_that_cannot_stand_in_a_key_or_a_url_is_refused(name: str) -> Non
         step.run(name, lambda: None)
 
 
-def test_async_workflows_and_async_transactions_are_refused_with_what_to_write_instead() -> None:
+def test_async_generators_and_async_transactions_are_refused_with_what_to_write_instead() -> None:
     async def fetch() -> None: ...
 
-    with pytest.raises(UsageError, match="write `def`"):
-        workflow(fetch)
+    async def stream():
+        yield 1
+
+    with pytest.raises(UsageError, match="return that"):
+        workflow(stream)
     with pytest.raises(UsageError, match="without async"):
         step(transaction=True)(fetch)
 

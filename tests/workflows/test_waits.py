@@ -778,7 +778,7 @@ def test_no_wake_up_is_lost_when_send_and_wait_race(perform: Any, durable: Celer
         token_id = uuid4() if kind == waits.TOKEN else None
         wait = NewWait(key=f"{n}", seq=n, name="race", kind=kind, topic="race", match={"n": n}, token_id=token_id)
         if kind == waits.TOKEN:  # it is there before anyone can complete it
-            waits.begin(durable.database, run.id, run.epoch, wait)
+            waits.begin(durable.database, run.id, run.epoch, [wait])
         if n == 0:
             sender.start()
         barrier.wait()

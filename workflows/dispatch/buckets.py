@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote
@@ -213,6 +214,12 @@ class Buckets:
         """Raises RedisUnavailable."""
         with _translated():
             self._redis.ping()
+
+    def now(self) -> datetime:
+        """The time by the clock of Redis. Raises RedisUnavailable."""
+        with _translated():
+            seconds, microseconds = self._redis.time()
+        return datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
 
     def close(self) -> None:
         self._redis.close()

@@ -12,8 +12,9 @@ from ...state.payload import Json
 from ...state.steps import Checkpoint, StepRow
 from ..retry import Retry
 from .deadline import StepTimedOut, deadline
-from .execution import Execution, is_handling_an_error
+from .execution import Execution
 from .failure import ends_the_process, error_document, step_error, words_of
+from .lane import is_optional
 from .outcome import Interruption, Lost, RetryAt
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def perform(execution: Execution, call: StepCall[R], key: str, seq: int) -> R:
     attempts, spent = (recorded.attempts, recorded.spent) if recorded else (0, 0)
     while True:
         attempts += 1
-        output = _Attempt(execution, call, key, seq, attempts, is_handling_an_error()).outcome(spent)
+        output = _Attempt(execution, call, key, seq, attempts, is_optional()).outcome(spent)
         if output is not None:
             return _result(execution, call, key, seq, output)
 

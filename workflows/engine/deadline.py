@@ -1,7 +1,8 @@
 """The timeout of a step's body: it is really stopped, not only given up on.
 
 In the main thread of a process (the prefork and solo pools) a timer's signal ends it, also inside a system call. In
-other threads an exception is raised at the next bytecode: a call into C that does not return ends when it does. What
+other threads an exception is raised at the next bytecode: a call into C that does not return ends when it does. In a
+greenlet it is raised where that lets others go on, so that what never does is not stopped. What
 ignores both in a prefork process is ended with its process, by a watchdog that does not need the interpreter.
 """
 
@@ -14,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from .greenlets import is_patched
 
 AGAIN_SECONDS = 1.0  # a body that swallowed the signal gets another one
 STDERR = 2
@@ -33,7 +36,10 @@ def deadline(seconds: float | None, key: str, grace_seconds: float) -> Iterator[
         yield
         return
     stop = StepTimedOut(f"step {key!r} took longer than its timeout, {seconds:g} s")
-    if threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
+    if is_patched():
+        with _by_gevent(seconds, stop):
+            yield
+    elif threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer"):
         with _by_signal(seconds, grace_seconds, stop):
             yield
     else:
@@ -87,6 +93,14 @@ def _by_exception(seconds: float, stop: StepTimedOut) -> Iterator[None]:
         with lock:
             is_over = True
         timer.cancel()
+
+
+@contextmanager
+def _by_gevent(seconds: float, stop: StepTimedOut) -> Iterator[None]:
+    from gevent import Timeout  # type: ignore[import-untyped]
+
+    with Timeout(seconds, stop):
+        yield
 
 
 def _is_pool_child() -> bool:

@@ -8,11 +8,9 @@ code. When a run is to end, the steps in its `finally` blocks are executed on th
 """
 
 import logging
-import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timedelta
@@ -28,12 +26,26 @@ from ..errors import CodeChanged, UsageError
 from ..settings import Settings
 from ..signals.spans import execution_span, step_span
 from ..signals.tracing import Lineage
+from . import lane
 from .failure import error_document
-from .outcome import IS_PAUSED, Cancelled, Failed, HandedOff, Interruption, Lost, Outcome, RetryAt
+from .lane import Lane
+from .outcome import (
+    IS_PAUSED,
+    Cancelled,
+    Failed,
+    HandedOff,
+    Interruption,
+    Lost,
+    Outcome,
+    RetryAt,
+    Suspended,
+    SuspendedOn,
+)
 
 if TYPE_CHECKING:
     from ..metadata import Metadata
     from .attempt import Undoable
+    from .conductor import Conductor
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -62,7 +74,7 @@ class Execution:
     ):
         self.database, self.settings, self.run = database, settings, run
         self._recorded = {step.key: step for step in recorded}
-        self._asked: Counter[str] = Counter()
+        self._lane, self._seq = Lane(), 0
         self._asked_keys: set[str] = set()
         self._to_replay = {step.key for step in recorded if step.finished_at is not None and _is_missed(step)}
         self._is_draining = is_draining
@@ -81,6 +93,7 @@ class Execution:
         self.metadata: Metadata | None = None  # made when the code first asks for it
         self.edits = 0  # of metadata, by the function itself
         self.answers: dict[str, bool] = {}  # of `patched`, in this execution
+        self.conductor: Conductor | None = None  # of an `async def` workflow
 
     @property
     def id(self) -> str:
@@ -114,6 +127,11 @@ class Execution:
         return bool(self._to_replay) and _step_inside.get() is None
 
     @property
+    def lane(self) -> Lane:
+        """The task of an `async def` workflow that calls this; for all other code there is one."""
+        return lane.current.get() or self._lane
+
+    @property
     def now(self) -> datetime:
         """The time by the database's clock, as far as this process can tell without asking."""
         claimed_at = self.run.claimed_at or self.run.created_at
@@ -143,15 +161,30 @@ class Execution:
 
     def next_key(self, name: str) -> tuple[str, int]:
         """Key and sequence number of the next step of this name."""
-        self._asked[name] += 1
-        count = self._asked[name]
-        return name if count == 1 else f"{name}#{count}", self._asked.total()
+        self._seq += 1
+        return self.lane.next_key(name), self._seq
+
+    def ask(self, key: str) -> None:
+        """The code asks for this step: it is no step that other code recorded."""
+        self._asked_keys.add(key)
+        self._to_replay.discard(key)
+
+    def has_finished(self, key: str) -> bool:
+        """Whether a step has a final checkpoint, as far as this execution knows."""
+        recorded = self._recorded.get(key)
+        return recorded is not None and recorded.finished_at is not None
+
+    def refuse_in_task(self, what: str, instead: str) -> None:
+        """Raises UsageError in a task of an `async def` workflow: for what depends on the order of all that is done."""
+        if self.lane.path:
+            raise UsageError(
+                f"{what} in a task of {self.id}: tasks go on in an order that a replay does not repeat; {instead}"
+            )
 
     def boundary(self, key: str, kind: str) -> StepRow | None:
         """The checkpoint of a step that the code asks for. Where there is no final one it is looked whether the
         execution may go on."""
-        self._asked_keys.add(key)
-        self._to_replay.discard(key)
+        self.ask(key)
         recorded = self._recorded.get(key)
         if recorded is not None and recorded.kind != kind:
             self._refuse_code(
@@ -175,7 +208,7 @@ class Execution:
             elif self._is_paused:
                 self.interrupt(HandedOff(IS_PAUSED))
             return
-        if may_clean_up and (self.is_cleaning_up or _is_handling(Interruption)):
+        if may_clean_up and (self.is_cleaning_up or lane.is_handling(Interruption)):
             if isinstance(self._outcome, Cancelled):
                 if self._is_draining():
                     self.interrupt(HandedOff(has_cleanup=True))
@@ -184,8 +217,8 @@ class Execution:
         raise Interruption(self._outcome)
 
     def interrupt(self, outcome: Outcome) -> NoReturn:
-        """Ends this execution, or in a parallel branch that is tried again later the branch alone."""
-        if not (_is_branch.get() and isinstance(outcome, RetryAt)):
+        """Ends this execution, or where a branch waits the branch alone."""
+        if not (_is_branch.get() and isinstance(outcome, RetryAt | Suspended | SuspendedOn)):
             self._outcome = outcome
         raise Interruption(outcome)
 
@@ -222,12 +255,12 @@ class Execution:
         """A checkpoint of something that has no body."""
         self.record(Checkpoint(
             key=key, seq=seq, name=name, kind=kind, status=steps.COMPLETED, attempts=1, duration_seconds=0,
-            output=output, is_optional=is_handling_an_error(),
+            output=output, is_optional=lane.is_optional(),
         ))  # fmt: skip
 
     def next_line(self) -> str:
         """A name for the line that the code is at, the same on each replay."""
-        return f"{self.id}:{self._asked.total()}"
+        return f"{self.id}:{self.lane.next_line()}"
 
     def unasked(self) -> list[StepRow]:
         """What was recorded, and this code has not asked for so far, though it should have."""
@@ -275,7 +308,7 @@ def watched(watch: Watch) -> Iterator[None]:
 
 @contextmanager
 def branch() -> Iterator[None]:
-    """Within: a parallel branch of an execution, which may be tried again later by itself."""
+    """Within: a branch of an execution, which may wait, or be tried again later, by itself."""
     token = _is_branch.set(True)
     try:
         yield
@@ -301,12 +334,6 @@ def _is_missed(step: StepRow) -> bool:
     return not step.is_optional and step.kind not in NEVER_MISSED
 
 
-def is_handling_an_error() -> bool:
-    """Whether this is called from an `except` or `finally` block that an error led to: a step there is asked for in
-    this attempt, and perhaps in no other."""
-    return sys.exception() is not None
-
-
 def outlast(write: Callable[[], T], what: str) -> T:
     """Repeats `write` until Postgres answers, so that work that is done need not be done again.
 
@@ -321,15 +348,3 @@ def outlast(write: Callable[[], T], what: str) -> T:
                 log.warning("%s waits for Postgres: %s", what, error)
         threading.Event().wait(pause_seconds)
         pause_seconds = min(pause_seconds * 2, 1.0)
-
-
-def _is_handling(kind: type[BaseException]) -> bool:
-    return any(isinstance(each, kind) for each in _chain(sys.exception()))
-
-
-def _chain(error: BaseException | None) -> Iterable[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__context__

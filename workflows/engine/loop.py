@@ -6,6 +6,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from .greenlets import give_each_its_loop
+
 R = TypeVar("R")
 
 
@@ -20,6 +22,7 @@ class _Loop:
     def get(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None or self._pid != os.getpid():
+                give_each_its_loop()
                 self._loop, self._pid = asyncio.new_event_loop(), os.getpid()
                 threading.Thread(target=self._loop.run_forever, name="celeriac-loop", daemon=True).start()
             return self._loop

@@ -12,7 +12,8 @@ from ...state.steps import Asked, StepRow
 from ...state.waits import NewWait
 from ..dispatch import room
 from ..errors import UsageError
-from .execution import Execution, is_handling_an_error
+from .execution import Execution
+from .lane import is_optional
 from .outcome import Lost, Suspended, SuspendedOn
 
 
@@ -22,7 +23,7 @@ def sleep(execution: Execution, cause: str, delay_seconds: float | None, wake_at
     key, seq = execution.next_key("sleep")
     recorded = execution.boundary(key, "sleep")
     if recorded is None:
-        execution.interrupt(Suspended(key, seq, "sleep", cause, delay_seconds, wake_at, is_handling_an_error()))
+        execution.interrupt(Suspended(key, seq, "sleep", cause, delay_seconds, wake_at, is_optional()))
     if recorded.status != steps.COMPLETED:
         execution.interrupt(Suspended(key, seq, "sleep", cause, wake_at=recorded.wake_at))
     execution.replayed += 1
@@ -52,7 +53,7 @@ def started(execution: Execution, placed: Sequence[tuple[str, int, NewRun]]) -> 
             parent_step=key,
             parent_seq=seq,
             root_id=execution.run.root_id,
-            step_is_optional=run.step_is_optional or is_handling_an_error(),
+            step_is_optional=run.step_is_optional or is_optional(),
         )
         for key, seq, run in placed
     ]
@@ -68,7 +69,7 @@ def wait(execution: Execution, name: str, kind: str, **wait: Any) -> StepRow:
     recorded = execution.boundary(key, kind)
     if recorded is not None:
         return ended(execution, [key], cause=f"it waits for {name}")[key]
-    new = NewWait(key=key, seq=seq, name=name, kind=kind, is_optional=is_handling_an_error(), **wait)
+    new = NewWait(key=key, seq=seq, name=name, kind=kind, is_optional=is_optional(), **wait)
     execution.interrupt(SuspendedOn((key,), 1, None, f"it waits for {name}", (new,)))
 
 
@@ -80,10 +81,16 @@ def begin(execution: Execution, name: str, kind: str, **wait: Any) -> StepRow:
     if recorded is not None:
         execution.replayed += 1
         return recorded
-    new = NewWait(key=key, seq=seq, name=name, kind=kind, is_optional=is_handling_an_error(), **wait)
-    if not execution.outlast(lambda: waits.begin(execution.database, execution.run.id, execution.run.epoch, new)):
-        _interrupt_as_no_longer_held(execution)
+    new = NewWait(key=key, seq=seq, name=name, kind=kind, is_optional=is_optional(), **wait)
+    note(execution, [new])
     return execution.outlast(lambda: waits.look(execution.database, execution.run.id, [key]))[0]
+
+
+def note(execution: Execution, new: Sequence[NewWait]) -> None:
+    """Writes waits down, without suspending the run. Interrupts where it is not held any more, or to be cancelled."""
+    run = execution.run
+    if new and not execution.outlast(lambda: waits.begin(execution.database, run.id, run.epoch, new)):
+        _interrupt_as_no_longer_held(execution)
 
 
 def ended(

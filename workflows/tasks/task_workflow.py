@@ -38,6 +38,7 @@ class TaskWorkflow(Workflow[..., Any]):
         self.function = getattr(task, "_orig_run", task.run)  # without what autoretry_for puts around it
         attempts = INTEGER_LIMIT if task.max_retries is None else task.max_retries + 1
         self.retry = Retry(max_attempts=max(1, attempts), retry_on=())
+        self.is_async = False
         self.priority, self.ttl, self.max_crashes, self.max_duration = 0, None, None, None
         self.concurrency_key = self.idempotency = self.retention_days = None
         self.hooks, self.events, self.schedules = {}, (), ()

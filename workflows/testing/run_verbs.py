@@ -124,9 +124,9 @@ def wake(tables: Tables, *, now: datetime | None, limit: int) -> list[Row]:
     asleep = [row for row in tables.runs.values() if row["status"] in (status.DELAYED, status.WAITING)]
     woken = [row for row in asleep if row["run_at"] is not None and row["run_at"] <= tables.now]
     for row in woken:
-        for step in tables.steps_of(row["id"]):
-            _wake_step(tables, step)
         is_wait = row["status"] == status.WAITING
+        for step in tables.steps_of(row["id"]):
+            _wake_step(tables, step, sleeps=is_wait and row["awaits_left"] is None)
         cause = "what it waited for has come" if is_wait else "its time has come"
         tables.move(row, status.QUEUED, cause, queued_at=tables.now, run_at=None)
     return woken
@@ -240,11 +240,11 @@ def _end_as_told(tables: Tables, row: Row, error: str | None, cause: str = "it w
     return tables.move(row, verdict.get("status", status.CANCELLED), verdict.get("cause", cause), error=told)
 
 
-def _wake_step(tables: Tables, step: Row) -> None:
+def _wake_step(tables: Tables, step: Row, sleeps: bool) -> None:
     is_over = step["wake_at"] is not None and step["wake_at"] <= tables.now
     if step["status"] == "retrying" and is_over:
         step["wake_at"] = None
-    elif step["status"] == "waiting" and step["kind"] == "sleep":
+    elif step["status"] == "waiting" and step["kind"] == "sleep" and (sleeps or is_over):
         step.update(status="completed", finished_at=tables.now)
     elif step["status"] == "waiting" and is_over:
         seconds = int((step["wake_at"] - step["started_at"]).total_seconds())

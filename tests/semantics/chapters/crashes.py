@@ -1,5 +1,6 @@
 """The examples of the crash matrix. Whatever kills their workers, they end as if nothing had."""
 
+import asyncio
 from typing import Any
 
 from celeriac import (
@@ -67,6 +68,22 @@ def children() -> int:
 @workflow(name="crashes.parallel")
 def branches() -> list[str]:
     return [*parallel(*[do.s(each) for each in "abcd"], concurrency=2), do("e")]
+
+
+@step
+async def fetch(what: str) -> str:
+    note(what)
+    return what
+
+
+@workflow(name="crashes.coroutines")
+async def coroutines() -> list[Any]:
+    async def chain(what: str) -> str:
+        return await fetch(await fetch(what) + "!")
+
+    pages = await asyncio.gather(chain("b"), chain("c"))
+    await asyncio.gather(sleep(0.05), sleep(0.05))  # which end together, so that there are as many moments each time
+    return [await fetch("a"), *pages, await square.delay(3)]
 
 
 @workflow(name="crashes.waits")

@@ -56,7 +56,7 @@ def slow_once() -> str:
 
 def loop_for_ever() -> NoReturn:
     while True:
-        pass
+        time.sleep(0.001)
 
 
 @workflow(name="timeouts.slow-once")
