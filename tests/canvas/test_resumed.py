@@ -39,6 +39,7 @@ def test_the_other_members_of_a_group_go_on_and_only_those_that_failed_are_execu
     assert ["0.g.0", "0.g.2"] == sorted(run_error(run)["children"])
     shop.open_gates("r2")
     assert [1, 2, 3] == run.retry().result(timeout=30)
+    assert [2, 2] == [child(tasks, run, path).row.attempt for path in ("0.g.0", "0.g.2")]
     assert (1, 1, 4) == tuple(shop.lines().count(line) for line in ("noted r2 a", "noted r2 b", "flaky r2"))
 
 
