@@ -29,9 +29,9 @@ def claim(tables: Tables, *, id: UUID, worker_id: UUID, worker_pid: int, version
     return [row | {"has_steps": bool(tables.steps_of(id))}]
 
 
-def complete(tables: Tables, *, id: UUID, epoch: int, output: str) -> list[Row]:
+def complete(tables: Tables, *, id: UUID, epoch: int, output: str, is_ignored: bool) -> list[Row]:
     row = tables.held(id, epoch)
-    if row is None or row["cancel_requested_at"]:
+    if row is None or row["cancel_requested_at"] or is_ignored:  # that is for durable tasks, which are not played
         return []
     return [tables.move(row, status.COMPLETED, "the function returned", output=output, error=None)]
 
@@ -48,7 +48,7 @@ def fail(tables: Tables, *, id: UUID, epoch: int, error: str, cause: str, misfit
 
 def postpone(
     tables: Tables, *, id: UUID, epoch: int, error: str, cause: str, delay_seconds: float, next_attempt: int,
-    has_cleanup: bool, is_cleanup: bool,
+    has_cleanup: bool, is_cleanup: bool, payload: None,  # another one is for durable tasks, which are not played
 ) -> list[Row]:  # fmt: skip
     row = tables.held(id, epoch)
     if row is None or (row["cancel_requested_at"] and not is_cleanup):
