@@ -38,7 +38,8 @@ def retry(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
 
 
 def retry_family(db: Transactional, id: UUID, actor: str | None = None) -> list[RunRow]:
-    """The same run from its failed step; where that is a child, the child too, and so on down.
+    """The same run from its failed step; where that is a child, the child too, and so on down. Of a canvas those that
+    were cancelled, expired or deleted are started anew.
 
     Returns those that moved, it is the first of them; nothing, where it is not failed, timed_out or crashed.
     """
@@ -47,6 +48,8 @@ def retry_family(db: Transactional, id: UUID, actor: str | None = None) -> list[
         if row is None:
             return []
         children = transaction.all(SQL.reopen_children, id=id)
+        if '"children"' in (row.error or ""):
+            transaction.all(SQL.renew_children, id=id, attempt=row.attempt)
         return [row, *(each for child in children for each in retry_family(transaction, child["child_id"], actor))]
 
 

@@ -57,13 +57,15 @@ select * from moved;
 
 -- name: reopen_children
 -- A run that is retried waits again for the child by which it failed, and for those that had failed with it in one
--- `gather`; it has what has completed since. Left out are those that were cancelled, and a fork's, which are not its own.
+-- `gather`, or that its error names; it has what has completed since. Left out are those that were cancelled, and a
+-- fork's, which are not its own.
 with blamed as (
     select s.key, s.child_id from celeriac.runs as r join celeriac.steps as s on s.run_id = r.id
-    where r.id = %(id)s and s.kind = 'child' and s.status = 'failed' and (s.key = r.error ->> 'step' or exists (
-        select from celeriac.steps as g
-        where g.run_id = r.id and g.kind = 'step' and g.name = 'gather' and g.status = 'completed'
-            and g.output::jsonb @> jsonb_build_array(r.error ->> 'step', s.key)))
+    where r.id = %(id)s and s.kind = 'child' and s.status = 'failed' and (
+        s.key = r.error ->> 'step' or (r.error -> 'children')::jsonb ? s.key or exists (
+            select from celeriac.steps as g
+            where g.run_id = r.id and g.kind = 'step' and g.name = 'gather' and g.status = 'completed'
+                and g.output::jsonb @> jsonb_build_array(r.error ->> 'step', s.key)))
 )
 update celeriac.steps as s set
     status = case when c.status = 'completed' then 'completed' else 'waiting' end, error = null,
@@ -73,6 +75,19 @@ from blamed join celeriac.runs as c on c.id = blamed.child_id
 where s.run_id = %(id)s and s.key = blamed.key
     and (c.status = 'completed' or c.parent_id = %(id)s and c.status not in ('cancelled', 'expired'))
 returning c.id as child_id;
+
+-- name: renew_children
+-- What the error of a retried run names and `reopen_children` left out. Each leaves its key to one that is started anew.
+with gone as (
+    select s.key, c.id from celeriac.runs as r
+    join celeriac.steps as s on s.run_id = r.id and s.kind = 'child' and s.status = 'failed'
+    left join celeriac.runs as c on c.id = s.child_id and c.parent_id = r.id
+    where r.id = %(id)s and (r.error -> 'children')::jsonb ? s.key
+), detached as (
+    update celeriac.runs as c set parent_step = format('%%s, before attempt %%s', gone.key, %(attempt)s)
+    from gone where c.id = gone.id
+)
+delete from celeriac.steps as s using gone where s.run_id = %(id)s and s.key = gone.key;
 
 -- name: reschedule
 -- A delayed run gets another time; one that is past makes it start now. Its ttl counts from there, as before.

@@ -20,6 +20,7 @@ from .queries import Queries
 SQL = Queries("runs.sql")
 BATCH = 500  # runs that one sweep moves at most
 OUTBOUND = "celeriac.outbound"  # our own workflow, which sends webhooks: see 0011_outbound.sql
+CANVAS = "celeriac.canvas"  # our own workflow, which executes canvases: its payload names any tasks
 
 
 @dataclass(frozen=True, slots=True)

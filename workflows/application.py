@@ -16,6 +16,7 @@ from ..state.ids import parse
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
+from .canvas.call import start_canvas
 from .declaration import register, target_of, when_full_of
 from .dispatch.buckets import Buckets
 from .dispatch.connection import connect, is_redis
@@ -189,6 +190,16 @@ class Celeriac:
             return self._start_with(session, new)
         return self.offer(start(self.database, [new]))[0]
 
+    def canvas(self, signature: Any, **options: Any) -> Run:
+        """Starts a canvas, `chain(...)`, `group(...)`, `chord(...)`, as one run: each of its tasks is a run, started
+        once, and its result a checkpoint. `.result()` gives what `.get()` would in Celery.
+
+        Where a task fails the run fails with its error; `retry` starts again what failed, and nothing else. `options`
+        are those of any trigger: idempotency_key, countdown, tags, session and others. Inside a run it is a child.
+        Raises UsageError and UnknownWorkflow for a node that cannot be, NotSerializable, TooLarge, StateUnavailable.
+        """
+        return start_canvas(self, signature, options)
+
     def start_many(
         self,
         workflow: Workflow[..., Any] | str,
@@ -354,7 +365,7 @@ def _child_of(execution: Execution) -> Source:
 
 def _annotation_of(workflow: str) -> Any:
     known = registry.workflows().get(workflow)
-    return TAGGED if known is None or known.is_task else return_annotation(known.function)
+    return TAGGED if known is None or known.speaks_celery else return_annotation(known.function)
 
 
 def trigger(name: str, payload: Mapping[str, Any] | None = None, **options: Any) -> Run:

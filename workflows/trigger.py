@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CODE = ("python", "parent")  # sources that are code of the shop's own
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -55,12 +57,14 @@ class Source:
 
 
 def new_run(target: Target, text: Json, options: Options, source: Source, idempotency_ttl_seconds: float) -> NewRun:
-    """The row to be. Raises UsageError where its keys cannot be, and for the workflow that speaks in our name."""
+    """The row to be. Raises UsageError where its keys cannot be, and for workflows of our own that others start."""
     if target.name == runs.OUTBOUND and source.kind != "outbound":
         raise UsageError(
             f"{runs.OUTBOUND} tells others what has happened, and is started by that alone: make a subscription, or "
             "start a run with callback_url"
         )
+    if target.name == runs.CANVAS and source.kind not in CODE:
+        raise UsageError(f"{runs.CANVAS} executes any tasks, and is started by code alone: durable.canvas(...)")
     is_child = source.kind == "parent"
     concurrency_key = options.concurrency_key or _at(target, "concurrency_key", text, KEY_LIMIT) or ""
     idempotency_key = options.idempotency_key or (None if is_child else _at(target, "idempotency", text, 500))

@@ -150,6 +150,17 @@ def test_a_run_shows_its_steps_with_attempts_checkpoints_and_results(
     assert "Retry from the failed step" not in markup.text
 
 
+def test_a_canvas_names_the_task_of_each_node_beside_its_path(
+    client: FlaskClient, durable: Celeriac, start: Start, worker: Any
+) -> None:
+    id = start()
+    worker.checkpoint(worker.claim(id), "1.h.0", None, seq=1)
+    durable.database.all("update celeriac.steps set name = 'shop.resize'")
+    durable.database.all("update celeriac.runs set workflow = 'celeriac.canvas'")
+    for way in ("", "?view=checkpoints", "?step=1.h.0"):
+        assert "1.h.0 shop.resize" in page(client, f"/runs/{id}{way}").text
+
+
 def test_the_list_shows_status_workflow_tags_and_the_error(client: FlaskClient, start: Start, worker: Any) -> None:
     worker.fail(start(tags=["crm"]), "no customer of this number")
     text = page(client, "/runs").text

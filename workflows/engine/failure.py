@@ -15,13 +15,15 @@ TRACEBACK_LIMIT = 40_000  # characters; the middle is left out, both ends tell t
 
 
 class ErrorDocument(TypedDict):
-    """An error as JSON. `step` is the key of the step it came from, `retry_after_seconds` what a RetryAfter said."""
+    """An error as JSON. `step` is the key of the step it came from, `retry_after_seconds` what a RetryAfter said,
+    `children` (of a canvas) the keys of all children that failed."""
 
     type: str
     message: str
     traceback: str | None
     step: str | None
     retry_after_seconds: NotRequired[float]
+    children: NotRequired[list[str]]
 
 
 def error_document(error: BaseException, step: str | None = None) -> str:

@@ -37,6 +37,15 @@ def children(execution: Execution, new: Sequence[NewRun]) -> list[tuple[str, UUI
     """
     own = [(*execution.next_key(run.parent_step or run.workflow), run) for run in new]
     recorded = {key: execution.boundary(key, "child") for key, _, _ in own}
+    missing = [placed for placed in own if recorded[placed[0]] is None]
+    rows = started(execution, missing)
+    execution.replayed += len(own) - len(missing)
+    return [(key, step.child_id, None) if (step := recorded[key]) and step.child_id else
+            (key, rows[key].id, rows[key]) for key, _, _ in own]  # fmt: skip
+
+
+def started(execution: Execution, placed: Sequence[tuple[str, int, NewRun]]) -> dict[str, RunRow]:
+    """Children that no execution has started before, each with its key and its place, in one statement: by key."""
     missing = [
         replace(
             run,
@@ -46,17 +55,11 @@ def children(execution: Execution, new: Sequence[NewRun]) -> list[tuple[str, UUI
             root_id=execution.run.root_id,
             step_is_optional=run.step_is_optional or is_optional(),
         )
-        for key, seq, run in own
-        if recorded[key] is None
+        for key, seq, run in placed
     ]
-    started = execution.outlast(lambda: room.start(execution.database, missing, execution.run.epoch)) if missing else []
-    rows = {row.parent_step: row for row in started}
-    for run in missing:
-        if run.parent_step not in rows:
-            rows[run.parent_step] = _adopted(execution, run)
-    execution.replayed += len(own) - len(missing)
-    return [(key, step.child_id, None) if (step := recorded[key]) and step.child_id else
-            (key, rows[key].id, rows[key]) for key, _, _ in own]  # fmt: skip
+    new = execution.outlast(lambda: room.start(execution.database, missing, execution.run.epoch)) if missing else []
+    rows = {row.parent_step: row for row in new}
+    return {key: rows.get(key) or _adopted(execution, run) for (key, _, _), run in zip(placed, missing, strict=True)}
 
 
 def wait(execution: Execution, name: str, kind: str, **wait: Any) -> StepRow:

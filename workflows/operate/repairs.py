@@ -164,6 +164,8 @@ def _copy(
     text = None
     if payload_ is not None and original.workflow == runs.OUTBOUND:
         raise UsageError(f"{public('run', id)} tells what has happened: its payload cannot be another one")
+    if payload_ is not None and original.workflow == runs.CANVAS:
+        raise UsageError(f"{public('run', id)} executes any tasks that its payload names: it cannot be another one")
     if payload_ is not None:
         text = durable.payload_text(registry.workflows().get(original.workflow, original.workflow), payload_)
     row = repairs.copy(durable.database, id, source=source, source_id=public("run", id), payload=text, **options)

@@ -14,6 +14,7 @@ from celery.utils.imports import symbol_by_name
 
 from ...state import ids
 from .. import registry
+from ..canvas import expansion
 from ..dispatch.publisher import EPOCH_HEADER
 from ..engine.execution import outlast
 from ..errors import CeleriacError, StateUnavailable
@@ -60,6 +61,8 @@ def carry(task: "Task[..., Any]") -> None:
         kind.Request = WorkflowRequest if is_plain else type(given.__name__, (WorkflowRequest, given), {})
     if not getattr(task, "is_durable", False):
         kind.apply_async = _with_retries_of_runs(kind, kind.__dict__.get("apply_async"))
+        kind.replace = _in_a_canvas(kind, "replace", expansion.replace)
+        kind.add_to_chord = _in_a_canvas(kind, "add_to_chord", expansion.add_to_chord)
 
 
 def _for_runs(task: "Task[..., Any]", trace: Trace) -> Trace:
@@ -112,3 +115,16 @@ def _with_retries_of_runs(kind: Any, own: Any) -> Any:
         return send(args, kwargs, *others, **options)
 
     return apply
+
+
+def _in_a_canvas(kind: Any, name: str, expand: Any) -> Any:
+    """A plain task's `self.replace` and `self.add_to_chord`, while it is executed as a node of a durable canvas."""
+    own = kind.__dict__.get(name)
+
+    def changed(self: Any, sig: Any, *others: Any, **options: Any) -> Any:
+        if (node := expansion.node_at_work()) is not None:
+            return expand(node, sig)
+        of_celery = getattr(super(kind, self), name) if own is None else partial(own, self)
+        return of_celery(sig, *others, **options)
+
+    return changed

@@ -9,6 +9,8 @@ from celery.canvas import Signature
 from celery.result import AsyncResult
 
 from .. import registry
+from ..canvas import expansion
+from ..canvas.expansion import node_at_work
 from ..errors import UsageError
 from ..run import Run
 from .at_work import task_at_work
@@ -86,7 +88,10 @@ class DurableTask(Task):  # type: ignore[type-arg]
         self._backend = value
 
     def replace(self, sig: "Signature[Any]") -> NoReturn:
-        """Refused: what takes the task's place would not be in its run."""
+        """Puts a signature in the place of this task, where it is a node of a canvas. Raises UsageError where it is
+        none: what takes the task's place would not be in its run."""
+        if (node := node_at_work()) is not None:
+            expansion.replace(node, sig)
         if self.request.is_eager:
             super().replace(sig)
         raise UsageError(
@@ -94,8 +99,11 @@ class DurableTask(Task):  # type: ignore[type-arg]
             "`durable.canvas(...)`, or a workflow that calls both."
         )
 
-    def add_to_chord(self, sig: "Signature[Any]", lazy: bool = False) -> NoReturn:
-        """Refused: a durable task is never in a chord of plain Celery."""
+    def add_to_chord(self, sig: "Signature[Any]", lazy: bool = False) -> Any:
+        """Adds a signature to the header that this task is in: it starts once the task has ended. Raises ValueError
+        where it is in none, and UsageError outside of a canvas: a durable task is in no chord of plain Celery."""
+        if (node := node_at_work()) is not None:
+            return expansion.add_to_chord(node, sig)
         raise UsageError(f"durable task {self.name!r} is in no chord of plain Celery: see `durable.canvas(...)`")
 
     @classmethod

@@ -6,6 +6,7 @@ from celery.app.control import Control
 from kombu.utils.functional import maybe_list
 
 from ...state import runs, status
+from ...state.runs import RunRow
 from .. import registry
 from ..errors import StateUnavailable
 from ..operate import repairs
@@ -34,12 +35,12 @@ class RunControl(Control):
 
 
 def revoke(durable: Any, task_id: str, terminate: bool) -> bool:
-    """Whether this is the id of a run. It ends now, unless it is executed and not to be terminated: it goes on then, as
-    in Celery. Raises StateUnavailable for the id of a run alone."""
+    """Whether this is the id of a run. It ends now, unless it is a task that is executed and not to be terminated: that
+    goes on, as in Celery. Raises StateUnavailable for the id of a run alone."""
     id = run_id(task_id)
     try:
         row = runs.get(durable.database, id)
-        if row is None or (row.status == status.RUNNING and not terminate):
+        if row is None or (row.status == status.RUNNING and not terminate and _is_task(row)):
             return row is not None or task_id.startswith("run_")
     except StateUnavailable:
         if task_id.startswith("run_"):
@@ -47,3 +48,9 @@ def revoke(durable: Any, task_id: str, terminate: bool) -> bool:
         return False
     repairs.cancel(durable, id, "celery revoke", terminate)
     return True
+
+
+def _is_task(row: RunRow) -> bool:
+    """Whether a run has no step at which it can be stopped."""
+    known = registry.workflows().get(row.workflow)
+    return known is None or known.is_task

@@ -32,13 +32,13 @@ def run_task(signature: "Signature[Any]", **options: Any) -> Run:
     target, task = target_of_task(durable, signature)
     if isinstance(task, WorkflowTask):
         return task.workflow.apply_async(signature.args, signature.kwargs, **given)
-    known: Any = task or _Elsewhere(durable.app, target.name)
+    known: Any = task or Elsewhere(durable.app, target.name)
     call, links = call_of(durable, known, signature.args, signature.kwargs, given), links_of(durable, known, given)
     stand_in(durable, call.queue or target.queue, target.name)
     return begin(durable, target, call, signature.args, signature.kwargs, links, None, given)
 
 
-class _Elsewhere:
+class Elsewhere:
     """A task whose code is at other workers: nothing is known of it but its name."""
 
     rate_limit = time_limit = soft_time_limit = None

@@ -53,23 +53,38 @@ def begin(
     given: Mapping[str, Any],
 ) -> Run:
     """Starts the run of a call that has been read."""
-    settings, execution = durable.settings, parent_execution() if source is None else None
+    execution, session = parent_execution() if source is None else None, given.get("session")
+    if execution is not None and (session is not None or (task_at_work() is not None and _is_once_anyway(call))):
+        execution = None
+    if execution is not None:
+        source = Source("parent", execution.id)
+    new = run_of(durable, target, call, args, kwargs, links, source or Source(), given)
+    if execution is not None:
+        new = as_child(execution, new)
+    return durable.launch(new, execution, session)
+
+
+def run_of(
+    durable: "Celeriac",
+    target: Target,
+    call: Call,
+    args: Any,
+    kwargs: Any,
+    links: Mapping[str, Any],
+    source: Source,
+    given: Mapping[str, Any],
+) -> NewRun:
+    """The row of a run to be, of a call that has been read."""
+    settings = durable.settings
     text = encode_call(target.name, args or (), kwargs or {}, given.get("serializer"), settings.payload_limit_bytes)
     if call.queue is not None and call.queue != target.queue:
         stand_in(durable, call.queue, target.name)
         target = replace(target, queue=call.queue)
     if links:
         target = replace(target, hooks={**(target.hooks or {}), **links})
-    options, session = Options.of(call.options), given.get("session")
-    if execution is not None and (session is not None or (task_at_work() is not None and _is_once_anyway(call))):
-        execution = None
-    if execution is not None:
-        source = Source("parent", execution.id)
-    new = new_run(target, text, options, source or Source(), settings.idempotency_ttl_seconds)
-    new = replace(new, id=call.id or new_id(), request=call.request_text, delivery=call.delivery)
-    if execution is not None:
-        new = _as_child(execution, new)
-    return durable.launch(new, execution, session)
+    options = Options.of(call.options)
+    new = new_run(target, text, options, source, settings.idempotency_ttl_seconds)
+    return replace(new, id=call.id or new_id(), request=call.request_text, delivery=call.delivery)
 
 
 def _is_once_anyway(call: Call) -> bool:
@@ -77,7 +92,7 @@ def _is_once_anyway(call: Call) -> bool:
     return call.id is not None or any(call.options.get(name) for name in ("idempotency_key", "debounce"))
 
 
-def _as_child(execution: Execution, new: NewRun) -> NewRun:
+def as_child(execution: Execution, new: NewRun) -> NewRun:
     """In a workflow a child is known by its name and its turn. The code of a task may go another way each time it is
     executed, so there it is known by its arguments as well, and each attempt has children of its own, as in Celery."""
     if task_at_work() is None:

@@ -30,7 +30,7 @@ class TaskWorkflow(Workflow[..., Any]):
     routed to; a task with a `rate_limit` has one of its own, so that the rate is its alone. Whether it is tried again
     its code says, as in Celery."""
 
-    is_task = True
+    is_task = speaks_celery = True
 
     def __init__(self, durable: "Celeriac", task: "Task[..., Any]"):
         self.durable, self.task = durable, task

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Task, states
 from celery.app.trace import trace_ok_t
-from celery.exceptions import Reject, Retry
+from celery.exceptions import Ignore, Reject, Retry
 
 from ...state.ids import public
 from ...state.payload import Json
 from ...state.runs import RunRow
 from .. import registry
+from ..canvas.expansion import told
 from ..dispatch.publisher import EPOCH_HEADER
 from ..engine.execution import current_execution
 from ..engine.failure import error_document
@@ -52,7 +53,7 @@ class TracedTask:
         request, execution = self._request(run, said, args, kwargs), current_execution()
         assert execution is not None
         execution.is_whole = True
-        with working(AtWork(request["id"], run.attempt - 1, limit_bytes)) as work:
+        with working(AtWork(request["id"], run.attempt - 1, limit_bytes, said.get("canvas"))) as work:
             self.answer = self._trace(request["id"], args, kwargs, request)
         result, info = self.answer[0], self.answer[1]
         if work.next_attempt is not None:
@@ -65,11 +66,13 @@ class TracedTask:
                 limit_bytes,
             )
             raise Interruption(_retried(run, work.next_attempt, cause, text, execution.now))
+        if info is not None and info.state == states.IGNORED and work.replacement is not None:
+            raise Interruption(Completed(told(work, Json("null")), is_ignored=True))
         if info is not None:
-            raise self._ended(run, info.state, info.retval)
-        if request["ignore_result"] and self._is_durable:
+            raise self._ended(run, info.state, info.retval, work.place is not None)
+        if request["ignore_result"] and self._is_durable and work.place is None:
             return Json("null")
-        return work.output or work.keep(result)
+        return told(work, work.output or work.keep(result))
 
     @property
     def _is_durable(self) -> bool:
@@ -93,8 +96,11 @@ class TracedTask:
         base = {name: value for name, value in self._base.items() if name != EPOCH_HEADER}
         return base | NOTHING | headers | {name: said.get(name) for name in kept if name in said} | own
 
-    def _ended(self, run: RunRow, state: str, error: Any) -> BaseException:
+    def _ended(self, run: RunRow, state: str, error: Any, is_node: bool) -> BaseException:
         """How a run ends whose task did not return."""
+        if state == states.IGNORED and is_node:
+            error = Ignore("it raised Ignore: what comes after it in its canvas would never start")
+            return Interruption(Failed(told_with_arguments(error), "the task raised Ignore", error))
         if state == states.IGNORED:
             return Interruption(Completed("null", is_ignored=True))
         if state == states.RETRY:  # raised by hand, not by `self.retry`

@@ -52,12 +52,13 @@ def retry(tables: Tables, *, id: UUID, actor: str | None) -> list[Row]:
 
 
 def reopen_children(tables: Tables, *, id: UUID) -> list[Row]:
-    by = json.loads(tables.runs[id]["error"] or "{}").get("step")
+    error = json.loads(tables.runs[id]["error"] or "{}")
+    by, named = error.get("step"), error.get("children", ())
     steps = tables.steps_of(id)
     gathered = [json.loads(step["output"] or "[]") for step in steps if step["name"] == "gather"]
     reopened = []
     for step in steps:
-        is_blamed = step["key"] == by or any(by in keys and step["key"] in keys for keys in gathered)
+        is_blamed = step["key"] in (by, *named) or any(by in keys and step["key"] in keys for keys in gathered)
         if (step["kind"], step["status"]) != ("child", "failed") or not is_blamed:
             continue
         child = tables.runs[step["child_id"]]

@@ -1,0 +1,102 @@
+"""The calls of a canvas as rows of runs: what each says beside its arguments is read as that of any call of a task."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from celery import Task
+from celery.canvas import Signature
+
+from ...state.runs import NewRun
+from ..errors import UsageError
+from ..options import Options
+from ..tasks.calls import Call, call_of
+from ..tasks.codec import decode
+from ..tasks.links import links_of
+from ..tasks.run_task import Elsewhere
+from ..tasks.start import run_of
+from ..tasks.targets import stand_in, target_of_task
+from ..trigger import Source, Target
+from ..worker.task import WorkflowTask
+from .interpreter import ACCUMULATE
+from .tree import Node, calls
+
+if TYPE_CHECKING:
+    from ..application import Celeriac
+
+ONCE_ANYWAY = ("idempotency_key", "debounce", "session")  # a node is started once, and by its canvas
+
+
+def check(durable: "Celeriac", tree: Node) -> None:
+    """Raises UsageError and UnknownWorkflow for what no node can be, with its path."""
+    targets, seen = Targets(durable), set[str]()
+    for path, node in calls(tree):
+        said = json.dumps([node["task"], node.get("options")])
+        if said in seen or node["task"] == ACCUMULATE:
+            continue
+        try:
+            _read(targets, node, node.get("args", []))
+        except UsageError as error:
+            raise type(error)(f"node {path!r} of a canvas: {error}") from error
+        seen.add(said)
+
+
+class Targets:
+    """What is known of the tasks of a canvas, each looked up once."""
+
+    def __init__(self, durable: "Celeriac"):
+        self.durable = durable
+        self._known: dict[str, tuple[Target, Task[..., Any] | None]] = {}
+
+    def of(self, task: str) -> tuple[Target, Any]:
+        """How runs of a task are started, and the task. Raises UnknownWorkflow."""
+        if task not in self._known:
+            self._known[task] = target_of_task(self.durable, Signature(task, app=self.durable.app))
+        return self._known[task]
+
+
+def new_call(
+    targets: Targets,
+    parent: str,
+    node: Node,
+    args: Sequence[Any],
+    request: Mapping[str, Any],
+    is_optional: bool = False,
+) -> NewRun:
+    """The row of the run that a call becomes. Raises UsageError, UnknownWorkflow, NotSerializable, TooLarge."""
+    durable, source = targets.durable, Source("parent", parent)
+    kwargs, (target, task) = node.get("kwargs", {}), targets.of(node["task"])
+    if isinstance(task, WorkflowTask):
+        payload = task.workflow.payload(tuple(_revived(args)), _revived(kwargs))
+        return durable.prepare(task.workflow, payload, Options.of(_options(node)), source)
+    call, links, given = _read(targets, node, args)
+    call = replace(call, request={**call.request, **request})
+    new = run_of(durable, target, call, args, kwargs, links, source, given)
+    if call.queue is None:
+        stand_in(durable, target.queue, target.name)
+    return replace(new, step_is_optional=is_optional)
+
+
+def _read(targets: Targets, node: Node, args: Sequence[Any]) -> tuple[Call, Mapping[str, Any], dict[str, Any]]:
+    durable, kwargs, given = targets.durable, node.get("kwargs", {}), _options(node)
+    _, task = targets.of(node["task"])
+    for name in ONCE_ANYWAY:
+        if given.get(name) is not None:
+            raise UsageError(f"{name}={given[name]!r}: a node is started once anyway. Say it of the canvas")
+    if isinstance(task, WorkflowTask):
+        Options.of(given)
+        return Call({}), {}, {}
+    if task is not None:
+        own = task._get_exec_options()
+        given = {**{name: value for name, value in own.items() if value is not None}, **given}
+    known: Any = task or Elsewhere(durable.app, node["task"])
+    return call_of(durable, known, args, kwargs, given), links_of(durable, known, given), given
+
+
+def _options(node: Node) -> dict[str, Any]:
+    return dict(_revived(node.get("options", {})))
+
+
+def _revived(value: Any) -> Any:
+    return decode(json.dumps(value))
