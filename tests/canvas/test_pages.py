@@ -3,7 +3,7 @@
 from celery import chord
 
 from celeriac.state import runs
-from celeriac.workflows.canvas.conductor import PAGE
+from celeriac.workflows.canvas.canvas import PAGE
 
 SIZE = 2 * PAGE + 10
 

@@ -10,7 +10,7 @@ from ..run import Run
 from ..tasks.start import as_child
 from ..trigger import Source, new_run, parent_execution
 from .calls import check
-from .conductor import conduct
+from .canvas import conduct
 from .tree import VERSION, normalised
 
 if TYPE_CHECKING:

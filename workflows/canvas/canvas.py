@@ -37,13 +37,13 @@ def conduct(version: int, tree: dict[str, Any]) -> Any:
     execution = execution_for(CANVAS)
     if version > VERSION:
         raise UsageError(f"{execution.id} was started by a newer Celeriac (version {version} of its tree): deploy that")
-    return Conductor(registry.durable(), execution).result(tree)
+    return CanvasExecution(registry.durable(), execution).result(tree)
 
 
 conduct.speaks_celery = True  # it passes on what its tasks returned
 
 
-class Conductor:
+class CanvasExecution:
     """One execution of a canvas."""
 
     def __init__(self, durable: "Celeriac", execution: Execution):
