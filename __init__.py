@@ -1,6 +1,6 @@
 """Celeriac: durable workflows for teams that already run Celery. The public names, and nothing else.
 
-They are looked up when they are first asked for, so that `celeriac.api.client.client`, which needs neither Celery nor
+They are looked up when they are first asked for, so that `celeriac.api.client`, which needs neither Celery nor
 SQLAlchemy, does not load them.
 """
 

@@ -1,6 +1,6 @@
 """What is seen: triggers, webhooks, REST and the monitoring page, over Flask. Its law is in its README.
 
-What it shows is looked up when it is first asked for, so that `celeriac.api.client.client` does not load Flask.
+What it shows is looked up when it is first asked for, so that `celeriac.api.client` does not load Flask.
 """
 
 from typing import TYPE_CHECKING

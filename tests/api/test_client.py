@@ -17,7 +17,8 @@ from werkzeug.serving import make_server
 
 from celeriac import Celeriac
 from celeriac.api import create_app, shapes
-from celeriac.api.client.client import ApiError, Client, Options, Retries, RunFailed, Unreachable
+from celeriac.api.client import ApiError, Client, Retries, RunFailed, Unreachable
+from celeriac.api.client.client import Options
 from celeriac.api.client.stream import events
 from celeriac.api.reference import openapi, samples
 from celeriac.state import logs, waits

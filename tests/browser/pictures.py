@@ -22,6 +22,13 @@ PICTURES: dict[str, tuple[str, str] | tuple[str, str, int]] = {  # path, theme, 
     "runs": ("/runs?q=status:failed,timed_out,crashed created:>24h", "dark"),
     "workflow": ("/workflows/fulfil-order", "light"),
     "run": ("/runs/{approval}?step=approval", "light", 880),
+    "diff": ("/runs/{before}/diff?with={declined}", "light"),
+    "queue": ("/queues/send-newsletter", "dark"),
+    "schedule": ("/schedules/{schedule}", "light"),
+    "errors": ("/errors", "dark"),
+    "alert": ("/errors/alerts/ops", "light"),
+    "logs": ("/logs", "dark"),
+    "reference": ("/docs", "light"),
 }
 
 
