@@ -238,6 +238,24 @@ def test_an_offer_that_was_lost_is_made_again(stage: Stage) -> None:
     assert 2 == holding.waiting
 
 
+def test_a_queue_that_drains_while_it_is_compared_is_not_offered_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.enter_worker()
+    first, *_ = stage.start(4)
+    ask = stage.durable.buckets.holding
+
+    def drained(*asked: Any) -> Any:
+        monkeypatch.undo()
+        ended = runs.complete(stage.database, stage.claim(first).id, 1, "1")
+        assert ended is not None
+        stage.durable.dispatcher.move_on(ended, Ticket.of(first))
+        return ask(*asked)
+
+    monkeypatch.setattr(stage.durable.buckets, "holding", drained)
+    assert {} == stage.heal()
+
+
 @pytest.mark.parametrize("ended", ["completed", "cancelled", "requeued", "deleted"])
 def test_a_slot_whose_run_has_moved_on_is_freed(stage: Stage, ended: str) -> None:
     stage.enter_worker()

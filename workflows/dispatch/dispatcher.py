@@ -214,8 +214,13 @@ class Dispatcher:
         return {
             "freed": self._free_stale(name, holding, found),
             "republished": self._publish_again(name, holding, found),
-            "offered": self.refill(name) if queued > holding.waiting + held else 0,
+            "offered": self.refill(name) if self._lacks(name, queued, holding.waiting + held) else 0,
         }
+
+    def _lacks(self, queue: str, queued: int, known: int) -> bool:
+        """Whether Redis does not know all that is queued. Asked twice of Postgres, since a queue that drains had more
+        when it was counted than when Redis was asked."""
+        return queued > known and lines.count_queued(self._database).get(queue, 0) > known
 
     def _offered_again(self, moved: RunRow) -> list[Ticket]:
         """Who got a slot because this run stands in the queue again, or ended: its parent waited for it, its end
