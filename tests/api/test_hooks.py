@@ -65,8 +65,8 @@ def test_a_delivery_that_comes_many_times_at_once_starts_one_run(durable: Celeri
         answer = app.test_client().post("/hooks/repository", data=BODY, headers=GITHUB, buffered=True)
         return answer.status_code
 
-    with ThreadPoolExecutor(32) as threads:
-        assert sorted(threads.map(deliver, range(32))) == [200] * 31 + [202]
+    with ThreadPoolExecutor(24) as threads:  # beyond 30 at once an API answers 503
+        assert sorted(threads.map(deliver, range(24))) == [200] * 23 + [202]
     assert len(app.test_client().get("/api/v1/runs").get_json()["runs"]) == 1
 
 
