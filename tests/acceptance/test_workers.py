@@ -84,6 +84,7 @@ def test_a_pool_grows_and_shrinks_by_processes_that_are_there(shop, remote):
 
 def test_a_pool_restarts_and_scales_only_where_the_worker_allows_it(shop, remote, plain, durable):
     shop.worker()
+    wait_until(lambda: "w1@test" in {node.name for node in remote.all()})
     for order in (lambda: remote.restart_pool("w1@test"), lambda: remote.autoscale("w1@test", 1, 2)):
         with pytest.raises(WorkerRefused, match="not enabled"):
             order()

@@ -108,7 +108,7 @@ def read_to_end(app: Flask) -> Any:
     """The application as a server asks it: an answer is closed, and its request over, before the next one comes."""
 
     def wsgi(environ: Any, start_response: Any) -> list[bytes]:
-        answer = app(environ, start_response)
+        answer = app(environ | {"REMOTE_ADDR": "127.0.0.1"}, start_response)
         try:
             return [b"".join(answer)]
         finally:

@@ -1,14 +1,32 @@
 """What Celery's own integration tests ask of tasks, asked of durable ones. docs/celery.md lists those that are not
 asked here, and why."""
 
-import multiprocessing
+import json
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 from celery import group, states
 from celery.exceptions import TimeoutError
+
+FORKS = """
+import json, os, sys
+import tasks_shop
+tasks_shop.app.conf.update(json.loads(sys.argv[1]))
+tasks_shop.app.finalize()
+tasks_shop.add.delay(1, 1).get(timeout=20)  # the connections of the parent are open
+if (child := os.fork()) == 0:
+    print(tasks_shop.add.delay(20, 3).get(timeout=20), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(tasks_shop.add.delay(1, 1).get(timeout=20))  # and still its own
+"""
 
 
 def test_many_threads_of_a_producer_send_at_once(tasks):
@@ -18,13 +36,13 @@ def test_many_threads_of_a_producer_send_at_once(tasks):
 
 
 def test_a_process_that_a_producer_forked_sends_by_itself(tasks):
-    tasks.add.delay(1).get(timeout=20)  # the connections of the parent are open
-    context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-    child = context.Process(target=lambda: answers.put(tasks.add.delay(20, 3).get(timeout=20)))
-    child.start()
-    assert 23 == answers.get()
-    child.join(20)
+    conf = ("broker_url", "result_backend", "celeriac_database_url", "celeriac_redis_url")
+    told = json.dumps({name: tasks.app.conf[name] for name in conf})
+    environ = os.environ | {"JOURNAL": str(tasks.JOURNAL), "GATES": str(tasks.GATES)}
+    command = [sys.executable, "-c", FORKS, told]
+    run = partial(subprocess.run, check=False, capture_output=True, text=True, timeout=60)
+    done = run(command, cwd=Path(__file__).parent, env=environ)
+    assert ["23", "2"] == done.stdout.split(), done.stderr
 
 
 def test_waiting_takes_no_longer_than_it_may_and_the_task_goes_on(shop, tasks):

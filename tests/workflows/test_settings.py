@@ -81,8 +81,13 @@ def test_a_setting_that_is_needed_says_both_ways_to_set_it() -> None:
 
 
 def test_every_setting_that_is_a_quantity_names_its_unit() -> None:
-    units = ("_seconds", "_days", "_bytes", "_characters", "_factor", "_crashes")
-    units += ("_threads", "stream_limit", "stream_limit_per_client")  # these count threads, and streams
+    units = ("_seconds", "_hours", "_days", "_bytes", "_characters", "_factor", "_crashes")
+    units += (
+        "_threads",
+        "_hops",
+        "stream_limit",
+        "stream_limit_per_client",
+    )  # these count threads, proxies, streams
     quantities = [field.name for field in fields(Settings) if field.type in (int, float)]
     assert [] == [name for name in quantities if not name.endswith(units)]
 
