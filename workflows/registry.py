@@ -1,7 +1,7 @@
 """What this process knows: the workflows its modules define, and the Celeriac that binds them to a Celery app."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -53,10 +53,11 @@ def get(name: str) -> "Workflow[..., Any]":
         raise unknown(name, _workflows) from None
 
 
-def unknown(name: str, known: "dict[str, Any] | list[str]") -> UnknownWorkflow:
+def unknown(name: str, known: Iterable[str]) -> UnknownWorkflow:
     """The error for a name that is not among `known`."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(sorted(known)) or 'none yet'}."
+    names = sorted(set(known))
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known are: {', '.join(names) or 'none yet'}."
     return UnknownWorkflow(f"there is no workflow named {name!r}. {hint}")
 
 

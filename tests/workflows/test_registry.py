@@ -235,3 +235,8 @@ def test_the_version_is_the_one_given_or_changes_with_the_source() -> None:
     assert "7" == first.version
     assert 12 == len(second.version)
     assert second.version != third.version
+
+
+def test_a_name_that_is_known_here_and_to_workers_is_told_once() -> None:
+    told = str(registry.unknown("nothing-like-it", ["sync-customer-data", "sync-customer-data"]))
+    assert 1 == told.count("sync-customer-data")
