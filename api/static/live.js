@@ -44,8 +44,14 @@ function wait() {
   return false;
 }
 
-// Whether it could look.
-async function refresh() {
+// Whether it could look. One look after the other: a patch that is overtaken by the next would be the last.
+let looking = Promise.resolve();
+
+function refresh() {
+  return (looking = looking.then(lookNow));
+}
+
+async function lookNow() {
   if (document.hidden || isBusy()) return wait();
   looked = performance.now();
   try {

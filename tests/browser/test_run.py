@@ -126,6 +126,7 @@ def test_a_run_of_many_steps_is_shown_five_hundred_at_a_time(look: Look, site: A
     expect(page.locator(".rows a.key").first).to_have_text("collect#501")
     page.locator("#further").click()
     expect(page.locator(".rows a.key")).to_have_count(200)
+    expect(page.locator("#live")).to_have_text("live")  # it is another page, whose scripts have to come first
     page.keyboard.press("f")
     expect(page.locator(".rows a.key")).to_have_count(12)
 
