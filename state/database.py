@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 
 import psycopg2
 import sqlalchemy
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE as IDLE
 from psycopg2.extensions import connection as Psycopg2Connection
 from sqlalchemy import event, orm
 from sqlalchemy.pool import NullPool, QueuePool
@@ -337,8 +338,9 @@ class Session:
 
 
 def _refuse_broken(connection: Psycopg2Connection, *_: Any) -> None:
-    """As in `_idle_line`: a server that went away said so on the socket. SQLAlchemy opens another one then."""
-    if connection.closed or is_readable(connection, 0):
+    """As in `_idle_line`: a server that went away said so on the socket. Nor is one used that was left in a
+    transaction, as by a COMMIT that was cancelled. SQLAlchemy opens another one then."""
+    if connection.closed or is_readable(connection, 0) or connection.get_transaction_status() != IDLE:
         raise sqlalchemy.exc.DisconnectionError
 
 

@@ -6,6 +6,7 @@ import textwrap
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import psycopg2
 import pytest
@@ -228,3 +229,12 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_a_child_has_a_connection_of_its_own_and_the_parent_keeps_its(shared_database_url: str) -> None:
     done = run_script(FORK, shared_database_url)
     assert ("both live\n", "", 0) == (done.stdout, done.stderr, done.returncode)
+
+
+def test_a_connection_that_was_left_in_a_failed_transaction_is_not_used_again(database: Database) -> None:
+    with database.transaction() as transaction:
+        kept: Any = transaction.connection.connection.driver_connection
+    with pytest.raises(psycopg2.errors.SyntaxError):
+        kept.cursor().execute("nonsense")
+    with database.transaction() as transaction:
+        assert [{"n": 1}] == transaction.all("select 1 as n")
