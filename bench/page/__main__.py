@@ -99,6 +99,7 @@ def seed(durable: Celeriac, count: int) -> None:
     while measures.measure_runs(durable.database) >= measures.BATCH:
         pass
     Grouper(durable).run_once()
+    durable.database.all("analyze")  # as autovacuum does in the minutes after
 
 
 def look(durable: Celeriac, client: FlaskClient, rounds: int) -> None:
