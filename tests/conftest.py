@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import celery._state
+import celery.app.builtins
 import psycopg2
 import pytest
 import redis
@@ -40,6 +42,13 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 def no_settings_of_the_developer() -> None:
     for name in [name for name in os.environ if name.startswith("CELERIAC_")]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def no_tasks_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery gives each task of one app to every later app of the process (`shared=True`), so also to other tests'."""
+    own = {task for task in celery._state._on_app_finalizers if task.__module__ == celery.app.builtins.__name__}
+    monkeypatch.setattr(celery._state, "_on_app_finalizers", own)
 
 
 @pytest.fixture(scope="session")
