@@ -89,15 +89,23 @@ class LogFilter:
     after: tuple[datetime, int] = (NEVER, LAST_ID)
 
 
-def write(db: Executor, lines: Sequence[NewLine]) -> None:
-    """Appends lines. Makes the partition of their day where beat has not."""
+def write(db: Executor, lines: Sequence[NewLine]) -> list[tuple[NewLine, str]]:
+    """Appends lines, and returns those that Postgres refused for what they hold, with its words: one must not cost the
+    others. Makes the partition of their day where beat has not."""
     document = json.dumps([line._asdict() for line in lines], default=str)
     try:
-        db.all(SQL.write, lines=document)
-    except psycopg2.errors.CheckViolation:  # no partition of relation "logs" found for row
-        for day in {line.at for line in lines}:
-            make_days(db, day)
-        db.all(SQL.write, lines=document)
+        try:
+            db.all(SQL.write, lines=document)
+        except psycopg2.errors.CheckViolation:  # no partition of relation "logs" found for row
+            for day in {line.at for line in lines}:
+                make_days(db, day)
+            db.all(SQL.write, lines=document)
+    except psycopg2.DataError as error:
+        if len(lines) == 1:
+            return [(lines[0], str(error).strip())]
+        half = len(lines) // 2
+        return write(db, lines[:half]) + write(db, lines[half:])
+    return []
 
 
 def make_days(db: Executor, now: datetime | None = None, table: str = "logs") -> int:

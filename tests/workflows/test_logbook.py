@@ -266,7 +266,85 @@ def test_a_long_message_and_large_fields_are_cut(make_durable, perform, keep):
 
     (line,) = lines(durable, perform(long))
     assert "y" * 50 + "…" == line.message
-    assert json.loads(line.fields)["cut"].endswith("more characters")
+    assert json.loads(line.fields)["cut"].endswith("z…")
+
+
+def test_of_fields_without_end_only_what_is_kept_is_looked_at(make_durable, perform, keep):
+    durable = make_durable(celeriac_log_message_limit_characters=50)
+    keep(durable, limit_characters=50)
+    looked: list[int] = []
+
+    class Many(list[int]):
+        def __iter__(self):
+            for n in range(1_000_000):
+                looked.append(n)
+                yield n
+
+    @workflow(name="logs.endless")
+    def endless() -> None:
+        log.info("rows", extra={"rows": Many()})
+
+    (line,) = lines(durable, perform(endless))
+    assert json.loads(line.fields)["cut"].startswith('{"rows": [0, 1, 2')
+    assert len(looked) < 2000
+
+
+def test_fields_that_were_cut_say_so_also_where_a_secret_was_what_took_the_room(make_durable, perform, keep):
+    durable = make_durable(celeriac_log_message_limit_characters=50)
+    keep(durable, limit_characters=50)
+
+    @workflow(name="logs.cut-fields")
+    def cut() -> None:
+        log.info("rows", extra={"a_token": "x" * 9000, "shop": "ada"})
+
+    (line,) = lines(durable, perform(cut))
+    assert {"a_token": "***", "…": "…"} == json.loads(line.fields)
+
+
+@pytest.mark.parametrize("name", ["celery.task", "shop.apart"])
+def test_a_logger_that_goes_its_own_way_is_kept_as_well_and_once(durable, perform, keep, name):
+    apart = logging.getLogger(name)
+    heard: list[str] = []
+    console = logging.StreamHandler()
+    console.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    apart.addHandler(console)
+    apart.propagate = False
+    if name == "celery.task":
+        apart.setLevel(logging.WARNING)  # as a worker with -l WARNING has it
+    keep()
+    keep()
+
+    @workflow(name="logs.apart")
+    def goes_apart() -> None:
+        logging.getLogger(f"{name}.below").info("below")
+        apart.warning("itself")
+
+    assert ["below", "itself"] == said(durable, perform(goes_apart))
+    assert "below" not in heard or name != "celery.task"
+    assert "itself" in heard
+
+
+def test_a_level_that_no_logger_has_does_not_cost_the_lines_around_it(durable, perform, keep):
+    keep()
+
+    @workflow(name="logs.loud")
+    def loud() -> None:
+        log.info("before")
+        log.log(10**9, "louder than all")
+        log.info("after")
+
+    assert ["before", "louder than all", "after"] == said(durable, perform(loud))
+
+
+def test_of_many_lines_postgres_refuses_only_those_that_it_cannot_hold(database, perform):
+    run = perform.start(_speaks)
+
+    def line(message: str, level: int = 20) -> NewLine:
+        return NewLine(datetime.now(UTC), run.id, "w", None, 1, None, 1, level, "x", message, None, 4)
+
+    refused = logs.write(database, [line("a"), line("b"), line("bad", level=10**6), line("c"), line("d")])
+    assert [("bad", "smallint out of range")] == [(each.message, why) for each, why in refused]
+    assert list("abcd") == [each.message for each in logs.after(database, run.id, 10, since=run.created_at)]
 
 
 def test_the_log_of_a_run_that_says_too_much_is_full_over_all_its_executions(make_durable, perform, keep):
@@ -340,10 +418,36 @@ def test_lines_beyond_the_room_of_the_process_are_dropped_counted_and_told(
     assert far.logbook.flush(20)
     told = said(durable, run)
     assert ["first", *(f"line {n}" for n in range(10))] == told[:11]
-    assert ["20 lines of this run's log were dropped here: they came faster than Postgres took them"] == told[11:]
+    dropped = "20 lines of this run's log before this one were dropped: they came faster than Postgres took them"
+    assert [dropped] == told[11:]
     assert [("log_lines_dropped", "logs.speaks", "no room", 20)] == [
         (row["name"], row["workflow"], row["detail"], row["count"]) for row in measures.every(durable.database)
     ]
+
+
+def test_long_lines_that_wait_for_postgres_are_bounded_by_what_they_hold(
+    durable, perform, keep, wire, far_perform, monkeypatch
+):
+    monkeypatch.setattr(logbook_module, "QUEUE_CHARACTERS", 10_000)
+    far = far_perform.durable
+    keep(far)
+    run = perform.start(_speaks)
+    held, _ = perform.claim(run)
+    wire.cut()
+    with run_log_execution(far, held).entered():
+        log.info("first")
+        wait_until(lambda: not far.logbook._lines)  # the writer holds it, and waits for Postgres
+        for n in range(30):
+            log.info("%d", n, extra={"row": "x" * 1000})
+    wire.mend()
+    assert far.logbook.flush(20)
+    told = said(durable, run)
+    assert ["first", *map(str, range(8))] == told[:9]
+    assert told[9].startswith("22 lines of this run's log")
+    with run_log_execution(far, held).entered():
+        log.info("there is room again")
+    assert far.logbook.flush(20)
+    assert "there is room again" == said(durable, run)[-1]
 
 
 def test_a_forked_child_writes_its_own_lines_once(durable, perform, keep):
