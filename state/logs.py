@@ -16,6 +16,7 @@ from .queries import Queries
 SQL = Queries("logs.sql")
 DAYS_AHEAD = 3  # that have their partition before they begin
 WARNING = 30  # a level of Python's logging: from here on lines have an index of their own
+DROPPED = ("no room", "run limit", "refused")  # reasons for which lines are missing
 FIRST = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
 LAST_ID = 2**63 - 1
@@ -93,13 +94,14 @@ def write(db: Executor, lines: Sequence[NewLine]) -> list[tuple[NewLine, str]]:
     """Appends lines, and returns those that Postgres refused for what they hold, with its words: one must not cost the
     others. Makes the partition of their day where beat has not."""
     document = json.dumps([line._asdict() for line in lines], default=str)
+    values = {"lines": document, "runs": list({line.run_id for line in lines})}
     try:
         try:
-            db.all(SQL.write, lines=document)
+            db.all(SQL.write, **values)
         except psycopg2.errors.CheckViolation:  # no partition of relation "logs" found for row
             for day in {line.at for line in lines}:
                 make_days(db, day)
-            db.all(SQL.write, lines=document)
+            db.all(SQL.write, **values)
     except psycopg2.DataError as error:
         if len(lines) == 1:
             return [(lines[0], str(error).strip())]

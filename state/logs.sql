@@ -1,8 +1,8 @@
 -- name: write
 -- Lines of logs, many at once. What a crash of Postgres may cost are the lines of its last moments: nobody waits for
--- its disk.
+-- its disk. Their ids are drawn when the locks of their runs are held, see 0019_storms.sql.
 with unhurried as materialized (
-    select set_config('synchronous_commit', 'off', true)
+    select set_config('synchronous_commit', 'off', true), celeriac.lock_logs(%(runs)s::uuid[])
 )
 insert into celeriac.logs (
     at, run_id, workflow, step, attempt, step_attempt, epoch, level, logger, message, fields, run_bytes)

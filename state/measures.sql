@@ -8,15 +8,24 @@ bounded as (
     from measured group by 1, 2, 3, 4
 )
 
+-- name: settled_until
+-- What ends takes the moment at which its transaction began, and is seen when that commits, which may be long after where
+-- it waits for a lock or for a slow disk. So up to the begin of the oldest transaction of ours that is open, all is there.
+-- The last seconds wait in any case, and one that stays open for too long is not waited for. Those of other roles, which
+-- end no runs, are not seen here.
+select greatest(t.now - %(patience_seconds)s * interval '1 second', least(t.now - %(settled_seconds)s * interval '1 second', (
+    select min(xact_start) - interval '1 microsecond' from pg_stat_activity
+    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()))) as until
+from (select coalesce(%(now)s::timestamptz, now()) as now) as t;
+
 -- name: measure_runs
--- Adds the runs that ended since the last time, at most about `limit` of them, and the steps that they had. Those of the
--- last seconds wait: a statement that is under way may still end a run at a moment before now. One that runs at the same
--- time as another passes over. What the page draws of them (trends) is counted in the same pass. A workflow may name its steps as it likes: beyond `steps` names they are one, 'other'.
+-- Adds the runs that ended since the last time, at most about `limit` of them, and the steps that they had. One that runs
+-- at the same time as another passes over. What the page draws of them (trends) is counted in the same pass. A workflow may name its steps as it likes: beyond `steps` names they are one, 'other'.
 with turn as materialized (
     select measured_until from celeriac.meters where name = 'runs' for update skip locked
 ), span as materialized (
     select t.measured_until as begins, greatest(t.measured_until, least(
-        coalesce(%(now)s::timestamptz, now()) - %(settled_seconds)s * interval '1 second',
+        %(until)s::timestamptz,
         (select r.finished_at from celeriac.runs as r where r.finished_at > t.measured_until
             order by r.finished_at offset %(limit)s - 1 limit 1))) as ends
     from turn as t
@@ -84,7 +93,7 @@ with turn as materialized (
     select measured_until from celeriac.meters where name = 'deliveries' for update skip locked
 ), span as materialized (
     select t.measured_until as begins, greatest(t.measured_until, least(
-        coalesce(%(now)s::timestamptz, now()) - %(settled_seconds)s * interval '1 second',
+        %(until)s::timestamptz,
         (select d.routed_at from celeriac.deliveries as d where d.routed_at > t.measured_until
             order by d.routed_at offset %(limit)s - 1 limit 1))) as ends
     from turn as t

@@ -492,6 +492,46 @@ def test_what_the_engine_notes_of_a_run_stands_in_its_log(durable, perform):
     assert ("lost its worker w@test, and is queued", 30, "celeriac") == (line.message, line.level, line.logger)
 
 
+def test_who_reads_on_from_the_last_line_misses_none_that_another_process_commits_late(database, perform):
+    """A run has gone from one worker to another, and the last lines of the first are still on their way."""
+    run = perform.start(_speaks)
+
+    def line(message: str) -> NewLine:
+        return NewLine(None, run.id, "w", None, 1, None, 1, 20, "x", message, None, 4)
+
+    def read(after_id: int) -> list[LogRow]:
+        return logs.after(database, run.id, 10, since=run.created_at, after_id=after_id)
+
+    with database.transaction() as slow:
+        logs.write(slow, [line("by the first")])
+        second = threading.Thread(target=logs.write, args=(database, [line("by the second")]))
+        second.start()
+        wait_until(lambda: not second.is_alive() or _waits_for_a_lock(database))
+        seen = read(0)
+    second.join()
+    seen += read(seen[-1].id if seen else 0)
+    assert ["by the first", "by the second"] == [each.message for each in seen]
+
+
+def _waits_for_a_lock(database) -> bool:
+    return bool(database.all("select from pg_stat_activity where wait_event = 'advisory'"))
+
+
+def test_two_writers_of_many_runs_do_not_wait_for_each_other_for_ever(database, perform):
+    ids = [perform.start(_speaks).id for _ in range(100)]
+
+    def write(order: list[Any]) -> None:
+        for _ in range(20):
+            logs.write(database, [NewLine(None, id, "w", None, 1, None, 1, 20, "x", "y", None, 4) for id in order])
+
+    threads = [threading.Thread(target=write, args=(order,)) for order in (ids, ids[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 4000 == database.one("select count(*) as lines from celeriac.logs")["lines"]
+
+
 def test_a_day_without_a_partition_gets_one_by_its_first_line(database, perform):
     run = perform.start(_speaks)
     far = datetime(2031, 5, 6, 7, tzinfo=UTC)
