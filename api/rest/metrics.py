@@ -154,8 +154,10 @@ class Scrape(Collector):
         held: list[tuple[tuple[str], int]] = []
         limits: list[tuple[tuple[str], int]] = []
         try:
-            for row in queues.every(self._database, self._durable.settings.deaf_seconds):
-                known = self._durable.buckets.holding(row.name)
+            rows = queues.every(self._database, self._durable.settings.deaf_seconds)
+            holdings = self._durable.buckets.holdings([row.name for row in rows])
+            for row in rows:
+                known = holdings[row.name]
                 if known is not None:
                     concurrency = Limits.of(row.limits).concurrency
                     held.append(((row.name,), len(known.slots)))
