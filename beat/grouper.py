@@ -61,7 +61,7 @@ def _grouped(failed: list[Row]) -> list[Sighting]:
 
 
 def _bounded(sightings: list[Sighting], known: MutableMapping[Place, set[str]]) -> list[Sighting]:
-    """Without more groups than a place may have: a message that is another one each time would begin one for each run."""
+    """Without more groups than a place may have: messages that are others each time would begin one for each run."""
     kept: dict[str, Sighting] = {}
     for each in sightings:
         there = known.setdefault(each.place, set())

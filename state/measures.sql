@@ -30,13 +30,19 @@ with turn as materialized (
             order by r.finished_at offset %(limit)s - 1 limit 1))) as ends
     from turn as t
 ), ended as materialized (
-    select r.* from span cross join lateral (
+    select r.*, r.attempt - coalesce(before.attempt, 1) as retries, coalesce(before.at, '-infinity') as begins
+    from span cross join lateral (
         select id, workflow, status, attempt, started_at, finished_at, concurrency_key from celeriac.runs
         where finished_at > span.begins and finished_at <= span.ends order by finished_at) as r
+    left join lateral (  -- its end before this one, where it was retried by hand: what was counted then is not again
+        select h.at, h.attempt from celeriac.run_history as h
+        where r.attempt > 1 and h.run_id = r.id and h.at < r.finished_at
+            and h.to_status in ('completed', 'failed', 'cancelled', 'expired', 'timed_out', 'crashed')
+        order by h.id desc limit 1) as before on true
 ), done as materialized (
     select e.workflow, s.name, s.attempts, extract(epoch from s.finished_at - s.started_at)::float8 as seconds
     from ended as e join celeriac.steps as s on s.run_id = e.id
-    where s.finished_at is not null and s.kind in ('step', 'transaction', 'compensation')
+    where s.finished_at > e.begins and s.kind in ('step', 'transaction', 'compensation')
 ), known as materialized (
     select distinct workflow, detail as name from celeriac.measures where name = 'step_duration' and detail <> 'other'
 ), new as (
@@ -65,7 +71,7 @@ with turn as materialized (
     select 'outbound', case when concurrency_key like 'callback %%' then '(callbacks)' else concurrency_key end, status,
         count(*) from ended where workflow = 'celeriac.outbound' group by 2, 3
     union all
-    select 'run_retries', workflow, '', sum(attempt - 1) from ended where attempt > 1 group by 2
+    select 'run_retries', workflow, '', sum(retries) from ended where retries > 0 group by 2
     union all
     select 'step_retries', d.workflow, coalesce(named.name, 'other'), sum(d.attempts - 1)
     from done as d left join named on named.workflow = d.workflow and named.name = d.name

@@ -33,7 +33,7 @@ _OWN_MEMBERS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime
 
 
 class RunLog(logging.Handler):
-    """The handler that Celeriac adds in a worker, wherever lines end on their way up. Outside of a run it does nothing."""
+    """The handler that Celeriac adds in a worker, where lines end on their way up. Outside of a run it does nothing."""
 
     def __init__(self, logbook: Logbook, level: int, limit_characters: int):
         super().__init__(level)
@@ -131,7 +131,7 @@ def install(logbook: Logbook, *, level: str, captures_stdout: bool, limit_charac
 
 
 def _apart() -> list[logging.Logger]:
-    """The loggers whose lines do not go on to the root logger: that of Celery's tasks, and those of the shop's choice."""
+    """The loggers whose lines do not go on to the root logger: that of Celery's tasks, and what the shop chose."""
     known = list(logging.getLogger().manager.loggerDict.values())
     return [each for each in known if isinstance(each, logging.Logger) and not each.propagate]
 

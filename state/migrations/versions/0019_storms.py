@@ -1,4 +1,4 @@
-"""Alerts in a storm of new errors, and lines of logs in the order of their commits: told in the .sql file beside this one."""
+"""Alerts in a storm of errors, and logs in the order of their commits: told in the .sql file beside this one."""
 
 from pathlib import Path
 
