@@ -78,6 +78,22 @@ def test_the_frame_is_the_innermost_of_the_shops_own_and_its_line_does_not_count
     assert found[0].hash == found[1].hash
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/srv/releases/20300131120000", "/srv/releases/20300207093000"),
+        ("/srv/shop-1.2.3", "/srv/shop-1.3.0"),
+        ("/tmp/9f8e7d6caaaa4bbb8cccddddeeeeffff", "/tmp/0a1b7d6caaaa4bbb8cccddddeeeeffff"),
+    ],
+)
+def test_a_release_in_a_folder_of_its_own_does_not_make_a_new_error(one, other):
+    def failed_in(file: str) -> str:
+        return of("declined", traceback=f'Traceback:\n  File "{file}", line 7, in charge\n')
+
+    assert failed_in(f"{one}/tasks.py") == failed_in(f"{other}/tasks.py")
+    assert failed_in(f"{one}/tasks.py") != failed_in(f"{one}/flows.py")
+
+
 def test_an_error_as_it_is_recorded_has_the_place_that_raised_it():
     def raises() -> None:
         raise ValueError("no box fits")

@@ -60,10 +60,12 @@ def _without_values(message: str) -> str:
 
 
 def _frame(traceback: str) -> str:
-    """The innermost place of the shop's own code that the error came through: 'shop/orders.py in charge'."""
+    """The innermost place of the shop's own code that the error came through: 'shop/orders.py in charge'. A deploy does
+    not make another one of it."""
     frames: list[tuple[str, str]] = FRAME.findall(traceback.partition(CHAINED)[0])
     own = [each for each in frames if not each[0].startswith(OURS) and not any(word in each[0] for word in FOREIGN)]
     if not (own or frames):
         return ""
-    file, function = (own or frames)[-1]
-    return f"{'/'.join(Path(file).parts[-2:])} in {function}"
+    file, function = Path((own or frames)[-1][0]), (own or frames)[-1][1]
+    folder = _without_values(file.parent.name)  # that of a release has its date or its hash
+    return f"{folder}/{file.name} in {function}" if folder else f"{file.name} in {function}"
