@@ -347,6 +347,28 @@ def test_of_many_lines_postgres_refuses_only_those_that_it_cannot_hold(database,
     assert list("abcd") == [each.message for each in logs.after(database, run.id, 10, since=run.created_at)]
 
 
+def test_of_a_long_traceback_both_ends_are_kept_and_no_part_of_a_secret(make_durable, perform, keep):
+    durable = make_durable(celeriac_log_message_limit_characters=500, celeriac_api_key="abcdefghijklmnop")
+    keep(durable, limit_characters=500)
+
+    @workflow(name="logs.chained")
+    def chained() -> None:
+        try:
+            try:
+                raise KeyError("abcdefghijklmnop" * 1000)
+            except KeyError as error:
+                raise ValueError("no such order") from error
+        except ValueError:
+            log.exception("cannot go on")
+
+    (message,) = said(durable, perform(chained))
+    assert message.startswith("cannot go on\nTraceback")
+    assert message.endswith("ValueError: no such order")
+    assert len(message) <= 500
+    assert "abcdefghijklmnop"[:6] not in message
+    assert "abcdefghijklmnop"[-6:] not in message
+
+
 def test_the_log_of_a_run_that_says_too_much_is_full_over_all_its_executions(make_durable, perform, keep):
     durable = make_durable(celeriac_log_limit_bytes=1000)
     keep(durable)

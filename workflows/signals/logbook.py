@@ -96,6 +96,10 @@ class Logbook:
         logger.log(level, "%s %s", public("run", run.id), message)
         self.note(run, level, message)
 
+    def without_secrets(self, text: str) -> str:
+        """A text that is to be cut before it comes here: else a part of a secret could be left."""
+        return self._durable.redaction.text(text)
+
     def hurry(self) -> None:
         """What was taken so far is written now rather than in a moment: an execution has ended."""
         if self._lines:

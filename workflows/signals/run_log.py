@@ -37,7 +37,7 @@ class RunLog(logging.Handler):
 
     def __init__(self, logbook: Logbook, level: int, limit_characters: int):
         super().__init__(level)
-        self._logbook, self._limit = logbook, limit_characters + OVERLAP
+        self._logbook, self._limit, self._kept = logbook, limit_characters + OVERLAP, limit_characters
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Without the lock of a handler: nothing here needs it, and threads need not wait for each other."""
@@ -60,6 +60,8 @@ class RunLog(logging.Handler):
             record.exc_text = record.exc_text or _FORMATTER.formatException(record.exc_info)
         for more in (record.exc_text, record.stack_info):
             message = f"{message}\n{more}" if more else message
+        if record.exc_text and len(message) > self._kept:  # its last line is the one that says what was wrong
+            message = _both_ends(self._logbook.without_secrets(message), self._kept)
         return _clean(message[: self._limit])
 
     def _fields(self, record: logging.LogRecord) -> Fields | None:
@@ -204,6 +206,13 @@ class _Plain:
         room = max(0, self.room)
         self.room -= len(words) + 4
         return _clean(words if len(words) <= room else words[:room] + CUT)
+
+
+def _both_ends(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = max(0, limit - 40) // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters …\n{text[len(text) - half :]}"
 
 
 def _clean(text: str) -> str:
