@@ -45,7 +45,8 @@ class Worker(ThreadWorker):
     """
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        end_streams(self.wsgi)
+        if hasattr(self, "wsgi"):  # it may be told to stop while it makes its app
+            end_streams(self.wsgi)
         super().handle_exit(sig, frame)
 
     def set_accept_enabled(self, enabled: bool | None) -> None:

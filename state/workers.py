@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from .database import Executor, Row
+from .database import Executor, Row, Session
 from .queries import Queries
 
 SQL = Queries("workers.sql")
 LOCK_CLASS = 0x63656C65  # "cele": the first half of the advisory lock, the worker's lock_key is the second
-RESTART_GRACE_SECONDS = 5.0  # after a restart of Postgres, before a missing lock means a dead worker
+GRACE_SECONDS = 5.0  # after an outage of Postgres, before a missing sign of life means a dead worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,13 @@ def stop(db: Executor, id: UUID, cause: str) -> None:
     db.all(SQL.stop, id=id, cause=cause)
 
 
-def bury_lost(db: Executor, timeout_seconds: float, now: datetime | None = None) -> list[Row]:
-    """Marks the workers that died as stopped, and returns them."""
-    return db.all(
+def bury_lost(judge: Session, timeout_seconds: float, now: datetime | None = None) -> list[Row]:
+    """Marks the workers that died as stopped, and returns them. `judge`: a connection that is kept, since what fell with
+    Postgres before it began says nothing of the workers."""
+    return judge.all(
         SQL.bury_lost,
         timeout_seconds=timeout_seconds,
-        grace_seconds=RESTART_GRACE_SECONDS,
+        grace_seconds=GRACE_SECONDS,
         lock_class=LOCK_CLASS,
         now=now,
     )

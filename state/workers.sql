@@ -33,22 +33,25 @@ returning *;
 
 -- name: bury_lost
 -- Workers whose session lock fell (their process died), or that did not beat for `timeout_seconds` (their host did).
--- After a restart of Postgres every lock is gone: workers that had theirs before get `grace_seconds` to take it again.
+-- When Postgres crashed, restarted or failed over, every lock fell and nobody could beat, which tells nothing of the
+-- workers. So the judge is a connection that was there: it judges those that took their lock while it lived, and when it
+-- has lived for `grace_seconds`, in which a living worker comes back, all.
+with judge as (select backend_start as since from pg_stat_activity where pid = pg_backend_pid())
 update celeriac.workers as w set stopped_at = now(), stop_cause = case
     when w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
     then 'its heartbeat stopped' else 'its process died' end
-where w.stopped_at is null and (
-    w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
-    or (
-        w.locked_at is not null
-        and (w.locked_at > pg_postmaster_start_time()
-            or pg_postmaster_start_time() < now() - %(grace_seconds)s * interval '1 second')
-        and not exists (
+from judge
+where w.stopped_at is null
+    and (w.locked_at > judge.since
+        or judge.since < coalesce(%(now)s::timestamptz, now()) - %(grace_seconds)s * interval '1 second')
+    and (
+        w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
+        or w.locked_at is not null and not exists (
             select from pg_locks as l
             where l.locktype = 'advisory' and l.granted and l.objsubid = 2
                 and l.database = (select oid from pg_database where datname = current_database())
-                and l.classid::bigint = %(lock_class)s and l.objid::bigint = w.lock_key)))
-returning *;
+                and l.classid::bigint = %(lock_class)s and l.objid::bigint = w.lock_key))
+returning w.*;
 
 -- name: stopped_with_runs
 -- Workers that are gone, and still stand as the holder of a run.

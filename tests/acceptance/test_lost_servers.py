@@ -1,16 +1,20 @@
 """Redis and Postgres go away under load. Servers of the test's own, to be killed."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
+import psycopg2
 import pytest
 import redis
 
 from celeriac.deploy.embedded import EmbeddedPostgres
 from celeriac.state import runs
 from celeriac.state.database import Database
+from celeriac.state.errors import StateUnavailable
 from celeriac.state.migrate import migrate
 
 LIMIT = 3  # of queue "limited"
@@ -99,6 +103,36 @@ def test_a_postgres_that_is_killed_and_restarted_under_load_loses_nothing(
     for run in [*started, held]:
         ends = [move for move in runs.history(shop.durable.database, run.row.id) if move["to_status"] == "completed"]
         assert 1 == len(ends)
+
+
+def test_a_process_of_postgres_that_dies_and_takes_all_connections_with_it_repeats_no_step(
+    make_shop, make_durable, own_postgres, wait_until
+):
+    shop = make_shop(make_durable(celeriac_database_url=own_postgres.url))
+    shop.beat()
+    worker = shop.worker()
+    run = shop.durable.trigger("five-steps")
+    shop.open_gates(1)
+    shop.pid_in_step(2)
+    database, began = shop.durable.database, shop.durable.database.now()
+
+    def has_judged():
+        with suppress(StateUnavailable):
+            return database.all(
+                "select from pg_stat_activity "
+                "where query like '%%judge%%' and state = 'idle' and backend_start > %(began)s",
+                began=began,
+            )
+
+    worker.send(signal.SIGSTOP)  # its main process is slow to come back; the step goes on
+    with closing(psycopg2.connect(own_postgres.url)) as doomed:
+        os.kill(doomed.info.backend_pid, signal.SIGKILL)  # as the kernel does for its memory: Postgres begins anew
+    wait_until(has_judged)  # beat, which is soon back
+    worker.send(signal.SIGCONT)
+    shop.open_gates(2, 3, 4, 5)
+    assert [1, 2, 3, 4, 5] == run.result(timeout=60)
+    assert [1, 2, 3, 4, 5] == shop.steps()
+    assert worker.is_running
 
 
 @pytest.mark.alone

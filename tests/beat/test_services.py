@@ -15,6 +15,7 @@ from celeriac.beat.reaper import Reaper
 from celeriac.beat.waker import Waker
 from celeriac.state import repairs as state_repairs
 from celeriac.state import runs, workers
+from celeriac.state.errors import StateUnavailable
 from celeriac.state.outlook import Outlook, look
 from celeriac.workflows import registry
 from celeriac.workflows.dispatch.buckets import NUDGES
@@ -78,13 +79,26 @@ class TestReaper:
         assert "its heartbeat stopped" in requeued.cause
 
     def test_a_worker_whose_session_lock_fell_is_lost_at_once(self, shop, start, worker, claim):
-        session = shop.database.session()
+        reaper, session = Reaper(shop), shop.database.session()
+        assert 0 == reaper.run_once()["workers_lost"]
         assert workers.lock(session, worker.id)
         run = claim(start())
-        assert 0 == Reaper(shop).run_once()["workers_lost"]
+        assert 0 == reaper.run_once()["workers_lost"]
         session.close()
-        _until(lambda: Reaper(shop).run_once()["workers_lost"] == 1)
+        _until(lambda: reaper.run_once()["workers_lost"] == 1)
         assert "its process died" in runs.get(shop.database, run.id).cause
+
+    def test_a_reaper_that_lost_its_own_connection_asks_on_a_new_one(self, shop, worker):
+        reaper = Reaper(shop)
+        reaper.run_once()
+        shop.database.all(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        with pytest.raises(StateUnavailable):
+            reaper.run_once()
+        assert 0 == reaper.run_once()["workers_lost"]
+        assert 1 == reaper.run_once(tomorrow())["workers_lost"]
 
     def test_runs_of_a_worker_that_stopped_in_order_are_queued_again(self, shop, start, worker, claim):
         run = claim(start())
