@@ -5,7 +5,8 @@
 
 **Load.** A process answers `api_threads` requests at once. A quarter of its threads is kept free: they tell further
 requests that they should come again (503 with Retry-After), take webhooks, which nobody sends twice as willingly, show
-the metrics, which are looked at just then, and answer health checks, to the last thread. So nothing waits for a thread behind those that wait for Postgres.
+the metrics, which are looked at just then, and answer health checks, to the last thread. So nothing waits for a thread
+behind those that wait for Postgres.
 """
 
 import math
