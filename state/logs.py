@@ -10,10 +10,11 @@ from uuid import UUID
 
 import psycopg2
 
-from .database import Executor, Row
+from .database import Database, Executor, Row
 from .queries import Queries
 
 SQL = Queries("logs.sql")
+SEARCH_SECONDS = 5.0  # for which a list of all runs' lines may look for them: a text is looked for line by line
 DAYS_AHEAD = 3  # that have their partition before they begin
 WARNING = 30  # a level of Python's logging: from here on lines have an index of their own
 DROPPED = ("no room", "run limit", "refused")  # reasons for which lines are missing
@@ -167,10 +168,11 @@ def last(
     return [LogRow.of(row) for row in reversed(rows)]
 
 
-def newest(db: Executor, filter: LogFilter, limit: int) -> list[LogRow]:
-    """One page of the lines of all runs, the newest first."""
+def newest(db: Database, filter: LogFilter, limit: int) -> list[LogRow] | None:
+    """One page of the lines of all runs, the newest first. None: they were not found within SEARCH_SECONDS, since few of
+    many lines are like that."""
     statement = SQL.newest_warnings if filter.level >= WARNING else SQL.newest
     values = asdict(filter)
     after_at, after_id = values.pop("after")
-    rows = db.all(statement, after_at=after_at, after_id=after_id, limit=limit, **values)
-    return [LogRow.of(row) for row in rows]
+    rows = db.briefly(statement, SEARCH_SECONDS, after_at=after_at, after_id=after_id, limit=limit, **values)
+    return None if rows is None else [LogRow.of(row) for row in rows]
