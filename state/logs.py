@@ -169,8 +169,8 @@ def last(
 
 
 def newest(db: Database, filter: LogFilter, limit: int) -> list[LogRow] | None:
-    """One page of the lines of all runs, the newest first. None: they were not found within SEARCH_SECONDS, since few of
-    many lines are like that."""
+    """One page of the lines of all runs, the newest first. None: they were not found within SEARCH_SECONDS, since few
+    of many are like that."""
     statement = SQL.newest_warnings if filter.level >= WARNING else SQL.newest
     values = asdict(filter)
     after_at, after_id = values.pop("after")
