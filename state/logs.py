@@ -95,14 +95,13 @@ def write(db: Executor, lines: Sequence[NewLine]) -> list[tuple[NewLine, str]]:
     """Appends lines, and returns those that Postgres refused for what they hold, with its words: one must not cost the
     others. Makes the partition of their day where beat has not."""
     document = json.dumps([line._asdict() for line in lines], default=str)
-    values = {"lines": document, "runs": list({line.run_id for line in lines})}
     try:
         try:
-            db.all(SQL.write, **values)
+            db.all(SQL.write, lines=document)
         except psycopg2.errors.CheckViolation:  # no partition of relation "logs" found for row
             for day in {line.at for line in lines}:
                 make_days(db, day)
-            db.all(SQL.write, **values)
+            db.all(SQL.write, lines=document)
     except psycopg2.DataError as error:
         if len(lines) == 1:
             return [(lines[0], str(error).strip())]

@@ -518,15 +518,15 @@ def test_who_reads_on_from_the_last_line_misses_none_that_another_process_commit
     """A run has gone from one worker to another, and the last lines of the first are still on their way."""
     run = perform.start(_speaks)
 
-    def line(message: str) -> NewLine:
-        return NewLine(None, run.id, "w", None, 1, None, 1, 20, "x", message, None, 4)
+    def line(message: str, epoch: int) -> NewLine:
+        return NewLine(datetime.now(UTC), run.id, "w", None, 1, None, epoch, 20, "x", message, None, 4)
 
     def read(after_id: int) -> list[LogRow]:
         return logs.after(database, run.id, 10, since=run.created_at, after_id=after_id)
 
     with database.transaction() as slow:
-        logs.write(slow, [line("by the first")])
-        second = threading.Thread(target=logs.write, args=(database, [line("by the second")]))
+        logs.write(slow, [line("by the first", epoch=1)])
+        second = threading.Thread(target=logs.write, args=(database, [line("by the second", epoch=2)]))
         second.start()
         wait_until(lambda: not second.is_alive() or _waits_for_a_lock(database))
         seen = read(0)
@@ -539,19 +539,28 @@ def _waits_for_a_lock(database) -> bool:
     return bool(database.all("select from pg_stat_activity where wait_event = 'advisory'"))
 
 
+def test_first_executions_of_runs_do_not_wait_for_each_other(database, perform):
+    with database.transaction() as slow:
+        for n, each in enumerate((slow, database)):  # the second would wait for ever
+            now, ids = datetime.now(UTC), [perform.start(_speaks).id for _ in range(100)]
+            logs.write(each, [NewLine(now, id, "w", None, 1, None, 1, 20, "x", str(n), None, 4) for id in ids])
+    assert 200 == database.one("select count(*) as lines from celeriac.logs")["lines"]
+
+
 def test_two_writers_of_many_runs_do_not_wait_for_each_other_for_ever(database, perform):
-    ids = [perform.start(_speaks).id for _ in range(100)]
+    ids, now = [perform.start(_speaks).id for _ in range(100)], datetime.now(UTC)
 
     def write(order: list[Any]) -> None:
         for _ in range(20):
-            logs.write(database, [NewLine(None, id, "w", None, 1, None, 1, 20, "x", "y", None, 4) for id in order])
+            lines = [(id, epoch) for id in order for epoch in (1, 2)]
+            logs.write(database, [NewLine(now, id, "w", None, 1, None, e, 20, "x", "y", None, 4) for id, e in lines])
 
     threads = [threading.Thread(target=write, args=(order,)) for order in (ids, ids[::-1])]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert 4000 == database.one("select count(*) as lines from celeriac.logs")["lines"]
+    assert 8000 == database.one("select count(*) as lines from celeriac.logs")["lines"]
 
 
 def test_a_day_without_a_partition_gets_one_by_its_first_line(database, perform):

@@ -25,8 +25,13 @@ create index errors_by_place on celeriac.errors (workflow, type, frame);
 -- Whoever writes lines of a log holds the lock of its run until they are committed (one of 64, by the id of the run, so
 -- that a statement with many runs takes few). So the ids of the lines of one run rise in the order of their commits, and
 -- a reader that goes on from the last id that it saw misses none, also where a run has just gone from one worker to
--- another. Taken in order, else two writers could wait for each other.
-create function celeriac.lock_logs(runs uuid[]) returns void language sql as $$
-    select pg_advisory_xact_lock(hashtextextended('celeriac: log', stripe))
-    from (select distinct hashtextextended(run::text, 0) & 63 as stripe from unnest(runs) as run order by 1) as s
+-- another. What the first execution of a run says comes from one process, whose statements follow each other: it shares
+-- the lock with others of its kind, and only what comes after waits for it. Taken in order, else two writers could wait
+-- for each other.
+create function celeriac.lock_logs(first uuid[], later uuid[]) returns void language sql as $$
+    select case when is_later then pg_advisory_xact_lock(stripe) else pg_advisory_xact_lock_shared(stripe) end
+    from (
+        select hashtextextended('celeriac: log', hashtextextended(run::text, 0) & 63) as stripe, bool_or(is_later) as is_later
+        from (select unnest(first) as run, false as is_later union all select unnest(later), true) as r
+        group by 1 order by 1) as s
 $$;
