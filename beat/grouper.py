@@ -1,16 +1,21 @@
 """Groups the runs that failed by what went wrong."""
 
+from collections.abc import MutableMapping
 from datetime import datetime
 from typing import ClassVar
+from uuid import UUID
 
 from ..state import error_groups
 from ..state.database import Row
-from ..state.error_groups import Sighting
+from ..state.error_groups import Place, Sighting
 from ..state.ids import new_id
 from ..state.outlook import Outlook
 from ..workflows import Celeriac
-from ..workflows.signals.fingerprint import fingerprint
+from ..workflows.signals.fingerprint import fingerprint, fingerprint_of_others
 from .service import Counts
+
+GROUPS_LIMIT = 50  # of one workflow, type and place, that are told apart by their messages; further ones are one group
+OTHERS = "(one of many messages) "  # before the message of that group
 
 
 class Grouper:
@@ -28,6 +33,8 @@ class Grouper:
             failed = error_groups.take_failed(transaction, now)
             sightings = _grouped(failed)
             if sightings:
+                known = error_groups.of_places(transaction, {each.place for each in sightings})
+                sightings = _bounded(sightings, known)
                 error_groups.record(transaction, sightings)
         self._is_behind = len(failed) >= error_groups.BATCH
         return {"failed": len(failed), "groups": len(sightings)}
@@ -49,8 +56,29 @@ def _grouped(failed: list[Row]) -> list[Sighting]:
                 [run["version"]],
             )  # fmt: skip
             continue
-        known.count += 1
-        known.message, known.last_seen_at, known.last_run_id = mark.message, run["finished_at"], run["id"]
-        if run["version"] not in known.versions:
-            known.versions.append(run["version"])
+        _add(known, run["id"], run["finished_at"], mark.message, 1, [run["version"]])
     return list(groups.values())
+
+
+def _bounded(sightings: list[Sighting], known: MutableMapping[Place, set[str]]) -> list[Sighting]:
+    """Without more groups than a place may have: messages that are others each time would begin one for each run."""
+    kept: dict[str, Sighting] = {}
+    for each in sightings:
+        there = known.setdefault(each.place, set())
+        if each.fingerprint in there or len(there) < GROUPS_LIMIT:
+            there.add(each.fingerprint)
+            kept[each.fingerprint] = each
+            continue
+        each.fingerprint, each.message = fingerprint_of_others(*each.place), OTHERS + each.message
+        others = kept.setdefault(each.fingerprint, each)
+        if others is not each:
+            others.first_seen_at = min(others.first_seen_at, each.first_seen_at)
+            _add(others, each.last_run_id, each.last_seen_at, each.message, each.count, each.versions)
+    return list(kept.values())
+
+
+def _add(to: Sighting, run_id: UUID, at: datetime, message: str, count: int, versions: list[str]) -> None:
+    to.count += count
+    to.versions += [each for each in versions if each not in to.versions]
+    if at >= to.last_seen_at:
+        to.last_run_id, to.last_seen_at, to.message = run_id, at, message

@@ -1,13 +1,14 @@
 """What goes wrong, grouped: many runs that fail for one reason are one thing to look at."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from .database import Executor, Row
-from .measures import SETTLED_SECONDS
+from .measures import settled_until
 from .queries import Queries
 
 SQL = Queries("error_groups.sql")
@@ -45,6 +46,14 @@ class ErrorGroup:
 _COLUMNS = tuple(column.name for column in fields(ErrorGroup))
 
 
+class Place(NamedTuple):
+    """What all groups have in common that differ in their message only."""
+
+    workflow: str
+    type: str
+    frame: str
+
+
 @dataclass(slots=True)
 class Sighting:
     """Runs that failed for one reason, as one pass found them; `id` is that of the group, if it is new."""
@@ -61,10 +70,21 @@ class Sighting:
     versions: list[str]
     count: int = 1
 
+    @property
+    def place(self) -> Place:
+        return Place(self.workflow, self.type, self.frame)
+
 
 def take_failed(db: Executor, now: datetime | None = None) -> list[Row]:
     """id, workflow, version, error (JSON text) and finished_at of runs that failed since the last time."""
-    return db.all(SQL.take_failed, now=now, limit=BATCH, settled_seconds=SETTLED_SECONDS)
+    return db.all(SQL.take_failed, until=settled_until(db, now), limit=BATCH)
+
+
+def of_places(db: Executor, places: Iterable[Place]) -> dict[Place, set[str]]:
+    """The fingerprints of the groups that there are of each of them."""
+    document = json.dumps([place._asdict() for place in places])
+    rows = db.all(SQL.of_places, places=document)
+    return {Place(row["workflow"], row["type"], row["frame"]): set(row["fingerprints"]) for row in rows}
 
 
 def record(db: Executor, sightings: Sequence[Sighting]) -> None:

@@ -1,11 +1,11 @@
 -- name: take_failed
--- Runs that failed since the last time, at most about `limit` of them, each once; see measures.sql for the seconds that
+-- Runs that failed since the last time, at most about `limit` of them, each once; see measures.sql for those that
 -- wait. In one transaction with `record`.
 with turn as materialized (
     select measured_until from celeriac.meters where name = 'errors' for update skip locked
 ), span as materialized (
     select t.measured_until as begins, greatest(t.measured_until, least(
-        coalesce(%(now)s::timestamptz, now()) - %(settled_seconds)s * interval '1 second',
+        %(until)s::timestamptz,
         (select r.finished_at from celeriac.runs as r
             where r.status in ('failed', 'timed_out', 'crashed') and r.finished_at > t.measured_until
             order by r.finished_at offset %(limit)s - 1 limit 1))) as ends
@@ -17,6 +17,13 @@ select r.* from span cross join lateral (
     select id, workflow, coalesce(version, '') as version, error, finished_at from celeriac.runs
     where status in ('failed', 'timed_out', 'crashed') and finished_at > span.begins and finished_at <= span.ends
     order by finished_at) as r;
+
+-- name: of_places
+-- The fingerprints of the groups that there are of each workflow, type and place of these.
+select e.workflow, e.type, e.frame, array_agg(e.fingerprint) as fingerprints from celeriac.errors as e
+where (e.workflow, e.type, e.frame) in (
+    select workflow, type, frame from json_to_recordset(%(places)s::json) as p (workflow text, type text, frame text))
+group by 1, 2, 3;
 
 -- name: record
 -- Adds to groups, or begins them. One that was resolved, and is seen after that in a version that was not known then,

@@ -10,12 +10,14 @@ from uuid import UUID
 
 import psycopg2
 
-from .database import Executor, Row
+from .database import Database, Executor, Row
 from .queries import Queries
 
 SQL = Queries("logs.sql")
+SEARCH_SECONDS = 5.0  # for which a list of all runs' lines may look for them: a text is looked for line by line
 DAYS_AHEAD = 3  # that have their partition before they begin
 WARNING = 30  # a level of Python's logging: from here on lines have an index of their own
+DROPPED = ("no room", "run limit", "refused")  # reasons for which lines are missing
 FIRST = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
 LAST_ID = 2**63 - 1
@@ -89,15 +91,23 @@ class LogFilter:
     after: tuple[datetime, int] = (NEVER, LAST_ID)
 
 
-def write(db: Executor, lines: Sequence[NewLine]) -> None:
-    """Appends lines. Makes the partition of their day where beat has not."""
+def write(db: Executor, lines: Sequence[NewLine]) -> list[tuple[NewLine, str]]:
+    """Appends lines, and returns those that Postgres refused for what they hold, with its words: one must not cost the
+    others. Makes the partition of their day where beat has not."""
     document = json.dumps([line._asdict() for line in lines], default=str)
     try:
-        db.all(SQL.write, lines=document)
-    except psycopg2.errors.CheckViolation:  # no partition of relation "logs" found for row
-        for day in {line.at for line in lines}:
-            make_days(db, day)
-        db.all(SQL.write, lines=document)
+        try:
+            db.all(SQL.write, lines=document)
+        except psycopg2.errors.CheckViolation:  # no partition of relation "logs" found for row
+            for day in {line.at for line in lines}:
+                make_days(db, day)
+            db.all(SQL.write, lines=document)
+    except psycopg2.DataError as error:
+        if len(lines) == 1:
+            return [(lines[0], str(error).strip())]
+        half = len(lines) // 2
+        return write(db, lines[:half]) + write(db, lines[half:])
+    return []
 
 
 def make_days(db: Executor, now: datetime | None = None, table: str = "logs") -> int:
@@ -157,10 +167,11 @@ def last(
     return [LogRow.of(row) for row in reversed(rows)]
 
 
-def newest(db: Executor, filter: LogFilter, limit: int) -> list[LogRow]:
-    """One page of the lines of all runs, the newest first."""
+def newest(db: Database, filter: LogFilter, limit: int) -> list[LogRow] | None:
+    """One page of the lines of all runs, the newest first. None: they were not found within SEARCH_SECONDS, since few
+    of many are like that."""
     statement = SQL.newest_warnings if filter.level >= WARNING else SQL.newest
     values = asdict(filter)
     after_at, after_id = values.pop("after")
-    rows = db.all(statement, after_at=after_at, after_id=after_id, limit=limit, **values)
-    return [LogRow.of(row) for row in rows]
+    rows = db.briefly(statement, SEARCH_SECONDS, after_at=after_at, after_id=after_id, limit=limit, **values)
+    return None if rows is None else [LogRow.of(row) for row in rows]

@@ -1,17 +1,21 @@
 -- name: write
 -- Lines of logs, many at once. What a crash of Postgres may cost are the lines of its last moments: nobody waits for
--- its disk.
-with unhurried as materialized (
-    select set_config('synchronous_commit', 'off', true)
+-- its disk. Their ids are drawn when the locks of their runs are held, see 0019_storms.sql.
+with lines as materialized (
+    select * from json_to_recordset(%(lines)s::json) as l (
+        at timestamptz, run_id uuid, workflow text, step text, attempt int, step_attempt int, epoch int, level int,
+        logger text, message text, fields text, run_bytes bigint)
+), unhurried as materialized (
+    select set_config('synchronous_commit', 'off', true), celeriac.lock_logs(
+        array(select run_id from lines where epoch <= 1 and at is not null),
+        array(select run_id from lines where epoch > 1 or at is null))
 )
 insert into celeriac.logs (
     at, run_id, workflow, step, attempt, step_attempt, epoch, level, logger, message, fields, run_bytes)
 select
     coalesce(l.at, now()), l.run_id, l.workflow, l.step, l.attempt, l.step_attempt, l.epoch, l.level, l.logger, l.message,
     l.fields::json, l.run_bytes
-from unhurried, json_to_recordset(%(lines)s::json) as l (
-    at timestamptz, run_id uuid, workflow text, step text, attempt int, step_attempt int, epoch int, level int,
-    logger text, message text, fields text, run_bytes bigint);
+from unhurried, lines as l;
 
 -- name: make_days
 -- The partitions of a day, and of the days after it, of `logs` or `spans`. What comes back is how many were made.

@@ -8,7 +8,10 @@ from .queries import Queries
 
 SQL = Queries("measures.sql")
 BATCH = 10_000  # runs, or deliveries, that one pass adds (a few more, where several ended at one moment)
-SETTLED_SECONDS = 5.0  # after which what ended can be counted on to be committed
+SETTLED_SECONDS = 5.0  # after which what ended is committed, unless a transaction says that it is still open
+PATIENCE_SECONDS = (
+    60.0  # for which that is waited for: well below the 120 s that the alert CeleriacBeatStandsStill allows
+)
 STEPS_LIMIT = 50  # names of steps of one workflow that are told apart
 COUNT_LIMIT = 100_000  # up to which what lives is counted
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 86400.0)
@@ -18,9 +21,8 @@ def measure_runs(db: Executor, now: datetime | None = None) -> int:
     """Adds runs that have ended and their steps to the measures, each once, and returns how many that were."""
     row = db.one(
         SQL.measure_runs,
-        now=now,
+        until=settled_until(db, now),
         limit=BATCH,
-        settled_seconds=SETTLED_SECONDS,
         bounds=list(BOUNDS),
         steps=STEPS_LIMIT,
         spans=list(trends.SPANS),
@@ -30,8 +32,17 @@ def measure_runs(db: Executor, now: datetime | None = None) -> int:
 
 def measure_deliveries(db: Executor, now: datetime | None = None) -> int:
     """Adds webhook deliveries that were routed or set aside, each once, and returns how many that were."""
-    row = db.one(SQL.measure_deliveries, now=now, limit=BATCH, settled_seconds=SETTLED_SECONDS)
+    row = db.one(SQL.measure_deliveries, until=settled_until(db, now), limit=BATCH)
     return row["measured"] if row else 0
+
+
+def settled_until(db: Executor, now: datetime | None = None) -> datetime:
+    """The moment up to which everything that ended can be seen: who goes on from there misses none. To be asked in a
+    statement of its own, before what it is asked for is read."""
+    row = db.one(SQL.settled_until, now=now, settled_seconds=SETTLED_SECONDS, patience_seconds=PATIENCE_SECONDS)
+    assert row is not None, "it has no condition"
+    until: datetime = row["until"]
+    return until
 
 
 def add(db: Executor, name: str, workflow: str, detail: str, count: int) -> None:

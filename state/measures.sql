@@ -8,26 +8,41 @@ bounded as (
     from measured group by 1, 2, 3, 4
 )
 
+-- name: settled_until
+-- What ends takes the moment at which its transaction began, and is seen when that commits, which may be long after where
+-- it waits for a lock or for a slow disk. So up to the begin of the oldest transaction of ours that is open, all is there.
+-- The last seconds wait in any case, and one that stays open for too long is not waited for. Those of other roles, which
+-- end no runs, are not seen here.
+select greatest(t.now - %(patience_seconds)s * interval '1 second', least(t.now - %(settled_seconds)s * interval '1 second', (
+    select min(xact_start) - interval '1 microsecond' from pg_stat_activity
+    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()))) as until
+from (select coalesce(%(now)s::timestamptz, now()) as now) as t;
+
 -- name: measure_runs
--- Adds the runs that ended since the last time, at most about `limit` of them, and the steps that they had. Those of the
--- last seconds wait: a statement that is under way may still end a run at a moment before now. One that runs at the same
--- time as another passes over. What the page draws of them (trends) is counted in the same pass. A workflow may name its steps as it likes: beyond `steps` names they are one, 'other'.
+-- Adds the runs that ended since the last time, at most about `limit` of them, and the steps that they had. One that runs
+-- at the same time as another passes over. What the page draws of them (trends) is counted in the same pass. A workflow may name its steps as it likes: beyond `steps` names they are one, 'other'.
 with turn as materialized (
     select measured_until from celeriac.meters where name = 'runs' for update skip locked
 ), span as materialized (
     select t.measured_until as begins, greatest(t.measured_until, least(
-        coalesce(%(now)s::timestamptz, now()) - %(settled_seconds)s * interval '1 second',
+        %(until)s::timestamptz,
         (select r.finished_at from celeriac.runs as r where r.finished_at > t.measured_until
             order by r.finished_at offset %(limit)s - 1 limit 1))) as ends
     from turn as t
 ), ended as materialized (
-    select r.* from span cross join lateral (
+    select r.*, r.attempt - coalesce(before.attempt, 1) as retries, coalesce(before.at, '-infinity') as begins
+    from span cross join lateral (
         select id, workflow, status, attempt, started_at, finished_at, concurrency_key from celeriac.runs
         where finished_at > span.begins and finished_at <= span.ends order by finished_at) as r
+    left join lateral (  -- its end before this one, where it was retried by hand: what was counted then is not again
+        select h.at, h.attempt from celeriac.run_history as h
+        where r.attempt > 1 and h.run_id = r.id and h.at < r.finished_at
+            and h.to_status in ('completed', 'failed', 'cancelled', 'expired', 'timed_out', 'crashed')
+        order by h.id desc limit 1) as before on true
 ), done as materialized (
     select e.workflow, s.name, s.attempts, extract(epoch from s.finished_at - s.started_at)::float8 as seconds
     from ended as e join celeriac.steps as s on s.run_id = e.id
-    where s.finished_at is not null and s.kind in ('step', 'transaction', 'compensation')
+    where s.finished_at > e.begins and s.kind in ('step', 'transaction', 'compensation')
 ), known as materialized (
     select distinct workflow, detail as name from celeriac.measures where name = 'step_duration' and detail <> 'other'
 ), new as (
@@ -56,7 +71,7 @@ with turn as materialized (
     select 'outbound', case when concurrency_key like 'callback %%' then '(callbacks)' else concurrency_key end, status,
         count(*) from ended where workflow = 'celeriac.outbound' group by 2, 3
     union all
-    select 'run_retries', workflow, '', sum(attempt - 1) from ended where attempt > 1 group by 2
+    select 'run_retries', workflow, '', sum(retries) from ended where retries > 0 group by 2
     union all
     select 'step_retries', d.workflow, coalesce(named.name, 'other'), sum(d.attempts - 1)
     from done as d left join named on named.workflow = d.workflow and named.name = d.name
@@ -84,7 +99,7 @@ with turn as materialized (
     select measured_until from celeriac.meters where name = 'deliveries' for update skip locked
 ), span as materialized (
     select t.measured_until as begins, greatest(t.measured_until, least(
-        coalesce(%(now)s::timestamptz, now()) - %(settled_seconds)s * interval '1 second',
+        %(until)s::timestamptz,
         (select d.routed_at from celeriac.deliveries as d where d.routed_at > t.measured_until
             order by d.routed_at offset %(limit)s - 1 limit 1))) as ends
     from turn as t

@@ -4,8 +4,9 @@
 (`workflows/dispatch/limiter.py`). What the guard refuses is not counted.
 
 **Load.** A process answers `api_threads` requests at once. A quarter of its threads is kept free: they tell further
-requests that they should come again (503 with Retry-After), take webhooks, which nobody sends twice as willingly, and
-answer health checks, to the last thread. So nothing waits for a thread behind those that wait for Postgres.
+requests that they should come again (503 with Retry-After), take webhooks, which nobody sends twice as willingly, show
+the metrics, which are looked at just then, and answer health checks, to the last thread. So nothing waits for a thread
+behind those that wait for Postgres.
 """
 
 import math
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 RATED = ("/api/", "/callbacks/")
 HEALTH = ("/livez", "/readyz")
-HOOKS = "/hooks/"
+PREFERRED = ("/hooks/", "/metrics")
 IN_FLIGHT = "celeriac.in_flight"  # in the environ: requests that this process answers now, this one among them
 IS_STREAM = "celeriac.is_stream"  # in the environ: what answers this has a thread of its own from now on, see `feed.py`
 
@@ -49,7 +50,7 @@ def admissible(path: str, threads: int) -> int:
     """How many requests there may be at once for one of this path to be answered."""
     if path.startswith(HEALTH):
         return threads
-    kept_free = max(1, threads // 16) if path.startswith(HOOKS) else threads // 4
+    kept_free = max(1, threads // 16) if path.startswith(PREFERRED) else threads // 4
     return max(1, threads - kept_free)
 
 

@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 from flask import Blueprint, request, url_for
 from flask.typing import ResponseReturnValue
 
-from ...state import logs
 from ...state.logs import LogFilter
 from ..access.scopes import needs
 from ..current import database
 from ..exchange.problems import Problem
 from ..rest.catalogue import known_workflows
+from ..rest.logs import newest
 from .page import render
 
 blueprint = Blueprint("log_page", __name__, url_prefix="/logs")
@@ -39,7 +39,7 @@ def index() -> ResponseReturnValue:
     return render(
         "logs.html",
         now,
-        lines=logs.newest(database(), filter, SHOWN),
+        lines=newest(filter, SHOWN),
         chosen=chosen,
         levels=LEVELS,
         ranges=RANGES,

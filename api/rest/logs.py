@@ -79,10 +79,23 @@ def of_all() -> ResponseReturnValue:
         text=_text("text"),
         after=_after(request.args.get("cursor", "")),
     )
-    found = logs.newest(database(), filter, limit + 1)
+    found = newest(filter, limit + 1)
     is_last = len(found) <= limit
     next_cursor = None if is_last else f"{documents.moment(found[limit - 1].at)}~{found[limit - 1].id}"
     return jsonify(logs=[line(row) for row in found[:limit]], next_cursor=next_cursor)
+
+
+def newest(filter: LogFilter, limit: int) -> list[LogRow]:
+    """The lines that a list shows. Raises Problem 400 where they are too few among too many."""
+    found = logs.newest(database(), filter, limit)
+    if found is None:
+        raise Problem(
+            400,
+            f"not found within {logs.SEARCH_SECONDS:g} s: too few of too many lines are like that. Ask for a shorter "
+            "time, for warnings only, or for the log of one run.",
+            "usage",
+        )
+    return found
 
 
 @blueprint.get("/api/v1/runs/<id>/logs/stream")

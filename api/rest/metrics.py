@@ -4,8 +4,9 @@ All of it is read when it is asked for, from Postgres and Redis, so it does not 
 kept in memory between two scrapes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import version
+from itertools import product
 from typing import Any
 
 from flask import Blueprint, Response
@@ -14,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from ...state import alerts, measures, outbound, queues, services, traces
+from ...state import alerts, endpoints, logs, measures, outbound, queues, services, status, traces
 from ...state.database import Row
 from ...workflows import Celeriac
 from ...workflows.dispatch.buckets import RedisUnavailable
@@ -96,8 +97,9 @@ class Scrape(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield gauge("celeriac_build_info", "The version that answers.", ("version",), [((version("celeriac"),), 1)])
-        yield from self._ended()
-        yield from self._live()
+        live = measures.live(self._database)
+        yield from self._ended({row["workflow"] for row in live})
+        yield self._live(live)
         yield from self._queues()
         yield from self._workers()
         yield from self._inbox()
@@ -105,23 +107,38 @@ class Scrape(Collector):
         yield from self._traces()
         yield from self._services()
 
-    def _ended(self) -> Iterator[Metric]:
+    def _ended(self, workflows: Collection[str]) -> Iterator[Metric]:
         kept: dict[str, list[Row]] = {}
+        begun = self._begun(workflows)
         for row in measures.every(self._database):
             kept.setdefault(row["name"], []).append(row)
         for name, metric, labels, told in COUNTERS:
             family = CounterMetricFamily(metric, told, labels=labels)
-            for row in kept.get(name, ()):
-                family.add_metric((row["workflow"], row["detail"])[: len(labels)], row["count"])
+            counts = dict.fromkeys(begun.get(name, ()), 0)
+            counts |= {(row["workflow"], row["detail"]): row["count"] for row in kept.get(name, ())}
+            for values, count in counts.items():
+                family.add_metric(values[: len(labels)], count)
             yield family
         for name, metric, labels, told in HISTOGRAMS:
             yield histogram(metric, told, labels, kept.get(name, ()))
         lag = measures.lag_seconds(self._database)
         yield gauge("celeriac_measures_lag_seconds", "How far what beat counts is behind.", (), [((), lag)])
 
-    def _live(self) -> Iterator[Metric]:
-        samples = [((row["workflow"], row["status"]), row["runs"]) for row in measures.live(self._database)]
-        yield gauge("celeriac_runs", "Runs that have not ended.", ("workflow", "status"), samples)
+    def _begun(self, workflows: Collection[str]) -> dict[str, Iterable[tuple[str, str]]]:
+        """What may be counted one day, and stands at 0 until then. Prometheus sees no increase where a series begins
+        with 1: an alert rule would miss the first crash of a workflow."""
+        hooks = [row["name"] for row in endpoints.every(self._database)]
+        subscriptions = [row["name"] for row in outbound.every(self._database)]
+        return {
+            "runs_finished": product(workflows, status.FINAL),
+            "log_lines_dropped": product(workflows, logs.DROPPED),
+            "deliveries": product(hooks, ("routed", "ignored", "parked", "discarded")),
+            "outbound": product([*subscriptions, CALLBACKS], (status.COMPLETED, status.FAILED)),
+        }
+
+    def _live(self, rows: Sequence[Row]) -> Metric:
+        samples = [((row["workflow"], row["status"]), row["runs"]) for row in rows]
+        return gauge("celeriac_runs", "Runs that have not ended.", ("workflow", "status"), samples)
 
     def _queues(self) -> Iterator[Metric]:
         rows = measures.depths(self._database)
@@ -137,8 +154,10 @@ class Scrape(Collector):
         held: list[tuple[tuple[str], int]] = []
         limits: list[tuple[tuple[str], int]] = []
         try:
-            for row in queues.every(self._database, self._durable.settings.deaf_seconds):
-                known = self._durable.buckets.holding(row.name)
+            rows = queues.every(self._database, self._durable.settings.deaf_seconds)
+            holdings = self._durable.buckets.holdings([row.name for row in rows])
+            for row in rows:
+                known = holdings[row.name]
                 if known is not None:
                     concurrency = Limits.of(row.limits).concurrency
                     held.append(((row.name,), len(known.slots)))

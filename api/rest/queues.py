@@ -1,6 +1,7 @@
 """Queues over HTTP: how they stand, pause, resume and drain them, change their limits at run time."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint, g, jsonify
@@ -10,7 +11,7 @@ from ...state import lines, queues
 from ...state.database import Revisions
 from ...state.queues import QueueRow
 from ...workflows import Celeriac
-from ...workflows.dispatch.buckets import RedisUnavailable
+from ...workflows.dispatch.buckets import Holding, RedisUnavailable
 from ...workflows.errors import UnknownQueue, UsageError
 from ...workflows.operate.control import QueueControl
 from ...workflows.queue import Limits
@@ -104,16 +105,24 @@ def known_queues(durable: Celeriac) -> list[shapes.queues.Queue]:
     """All queues, as `queue_document` has them."""
     queued = lines.depths(durable.database)
     found = queues.every(durable.database, durable.settings.deaf_seconds)
-    return [queue_document(durable, row, queued.get(row.name, 0)) for row in found]
+    holdings = _holdings(durable, [row.name for row in found])
+    return [_document(row, queued.get(row.name, 0), holdings.get(row.name)) for row in found]
 
 
 def queue_document(durable: Celeriac, row: QueueRow, queued: int) -> shapes.queues.Queue:
     """`queued` counts the runs that wait. `held` of at most `admissible` slots are held in Redis;
     both are None where Redis is away, or does not know the queue."""
+    return _document(row, queued, _holdings(durable, [row.name]).get(row.name))
+
+
+def _holdings(durable: Celeriac, names: Sequence[str]) -> dict[str, Holding | None]:
     try:
-        known = durable.buckets.holding(row.name)
+        return durable.buckets.holdings(names)
     except RedisUnavailable:
-        known = None
+        return {}
+
+
+def _document(row: QueueRow, queued: int, known: Holding | None) -> shapes.queues.Queue:
     concurrency = Limits.of(row.limits).concurrency
     return {
         **documents.queue(row),

@@ -47,7 +47,8 @@ def measure(shop: Any, rounds: int, count: int) -> None:
     client, scrapes = create_app(shop.durable).test_client(), []
     for _ in range(10 * rounds):
         began = time.perf_counter()
-        assert client.get("/metrics").status_code == 200
+        with client.get("/metrics") as answer:  # an answer that is not closed counts as one that is being sent
+            assert answer.status_code == 200
         scrapes.append(time.perf_counter() - began)
     rows = [
         ["a scrape of /metrics", f"{statistics.median(scrapes) * 1e3:.1f}", f"{max(scrapes) * 1e3:.1f}"],

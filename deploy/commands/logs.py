@@ -51,7 +51,11 @@ def command(
         if follows or step:
             raise UsageError("which run? --follow and --step need RUN_ID")
         filter = LogFilter(durable.database.now() - DAY, level=least, workflow=workflow, text=text)
-        _show([line(row) for row in reversed(logs.newest(durable.database, filter, limit))], as_json, is_of_one=False)
+        newest = logs.newest(durable.database, filter, limit)
+        if newest is None:
+            told = f"not found within {logs.SEARCH_SECONDS:g} s: too few of too many lines are like that"
+            raise click.ClickException(f"{told}. Give --level warning, or RUN_ID.")
+        _show([line(row) for row in reversed(newest)], as_json, is_of_one=False)
         return
     if workflow or text:
         raise UsageError("--workflow and --text are for the lines of all runs: leave RUN_ID out")

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from celery import Celery, signals
+from celery.utils.log import get_task_logger
 
 from celeriac import Celeriac, Cron, Every, Queue, Retry, gather, receive, sleep, step, wait_for_event, workflow
 from celeriac.workflows.worker import Lifeline
@@ -17,6 +18,7 @@ from celeriac.workflows.worker import Lifeline
 app = Celery("acceptance_shop")
 durable = Celeriac(app)
 log = logging.getLogger("acceptance")
+task_log = get_task_logger("acceptance.tasks")
 
 JOURNAL = Path(os.environ["JOURNAL"])
 GATES = Path(os.environ["GATES"])
@@ -204,6 +206,7 @@ def paced(n: int) -> int:
 @step
 def speaks(n: int) -> int:
     log.info("step %d speaks", n, extra={"n": n})
+    task_log.info("step %d speaks as tasks do", n)
     print(f"step {n} prints")
     pass_gate(str(n))
     return n

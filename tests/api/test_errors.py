@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from celeriac.beat import grouper as grouper_module
 from celeriac.beat.grouper import Grouper
 from celeriac.state import error_groups, measures
 from celeriac.state.ids import parse
@@ -120,6 +121,39 @@ def test_a_backlog_of_failures_is_worked_off_and_each_is_counted_once(client, gr
     found = [grouped()["failed"] for _ in range(4)]
     assert [2, 2, 1, 0] == found
     assert [5] == [each["count"] for each in errors(client)]
+
+
+def test_messages_that_are_others_each_time_do_not_begin_a_group_for_each_run(
+    client, grouped, fail, durable, monkeypatch
+):
+    monkeypatch.setattr(grouper_module, "GROUPS_LIMIT", 3)
+    words = ("ash", "birch", "cedar", "elm", "fir", "hazel", "larch")
+    fail(*(f"no {word} here" for word in words[:5]))
+    grouped()
+    fail(*(f"no {word} here" for word in words[4:]), "no ash here", version="v2")
+    grouped()
+    found = {each["message"]: (each["count"], each["versions"]) for each in errors(client)}
+    assert {
+        "no ash here": (2, ["v1", "v2"]),
+        "no birch here": (1, ["v1"]),
+        "no cedar here": (1, ["v1"]),
+        "(one of many messages) no larch here": (5, ["v1", "v2"]),
+    } == found
+
+
+def test_a_failure_that_is_committed_late_is_grouped_when_it_is(client, database, grouped, start, worker):
+    """Else it would be in no group, and no alert would tell of it."""
+    run = worker.claim(start())
+    with database.transaction() as slow:
+        slow.all(
+            "update celeriac.runs set status = 'failed', finished_at = now(), error = %(error)s, worker_id = null, "
+            "worker_pid = null where id = %(id)s",
+            id=run.id,
+            error='{"type": "ValueError", "message": "boom"}',
+        )
+        assert {"failed": 0, "groups": 0} == grouped()
+    assert {"failed": 1, "groups": 1} == grouped()
+    assert ["boom"] == [each["message"] for each in errors(client)]
 
 
 def test_a_second_grouper_passes_over_what_one_is_grouping(client, grouped, fail, durable):

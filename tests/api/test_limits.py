@@ -115,6 +115,7 @@ def test_beyond_its_threads_a_process_refuses_at_once_and_keeps_a_reserve(busy: 
         ("/livez", 32, 32),
         ("/", 1, 1),
         ("/hooks/a", 1, 1),
+        ("/metrics", 32, 30),
     ],
 )
 def test_who_may_take_how_many_threads(path: str, threads: int, most: int) -> None:

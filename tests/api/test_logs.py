@@ -38,6 +38,17 @@ def messages(answer: Any) -> list[str]:
     return [line["message"] for line in answer.get_json()["logs"]]
 
 
+def test_a_list_that_takes_too_long_to_find_is_given_up_and_says_how_to_ask(client, durable, start, say, monkeypatch):
+    monkeypatch.setattr(logs, "SEARCH_SECONDS", 0.05)
+    say(start(), "one")
+    with durable.database.transaction() as other:
+        other.all("lock table celeriac.logs in access exclusive mode")  # as slow as can be
+        answer = client.get("/api/v1/logs?text=two")
+        assert 400 == answer.status_code
+        assert "Ask for a shorter time" in answer.get_json()["detail"]
+        assert "Ask for a shorter time" in client.get("/logs?text=two").text
+
+
 def events(text: str) -> list[tuple[str, Any]]:
     """Name and data of each server-sent event."""
     found = []

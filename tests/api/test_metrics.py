@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from celeriac import Celeriac
 from celeriac.beat.meter import Meter
-from celeriac.state import deliveries, measures, services, workers
+from celeriac.state import deliveries, measures, runs, services, workers
 from celeriac.state.deliveries import Dispatch, NewDelivery
 from celeriac.state.ids import new_id, parse
 from celeriac.state.outlook import look
@@ -84,9 +84,61 @@ def test_runs_that_ended_are_counted_once_with_their_durations_and_lags(measured
 def test_what_ended_a_moment_ago_waits_for_the_next_pass(durable, measured, read, start, worker):
     worker.complete(start())
     assert {"runs": 0, "deliveries": 0} == Meter(durable).run_once()
-    assert read("celeriac_runs_finished_total", workflow=GREET, status="completed") is None
+    assert 0 == read("celeriac_runs_finished_total", workflow=GREET, status="completed")
     measured()
     assert 1 == read("celeriac_runs_finished_total", workflow=GREET, status="completed")
+
+
+def test_an_end_that_is_committed_late_is_counted_when_it_is(database, durable, measured, read, start, worker):
+    """It has the moment at which its transaction began, which had to wait."""
+    run = worker.claim(start())
+    with database.transaction() as slow:
+        slow.all(
+            "update celeriac.runs set status = 'completed', finished_at = now(), output = '1', worker_id = null, "
+            "worker_pid = null where id = %(id)s",
+            id=run.id,
+        )
+        later = worker.complete(start())
+        assert {"runs": 0, "deliveries": 0} == measured()
+    assert {"runs": 2, "deliveries": 0} == measured()
+    assert later
+
+
+def test_a_transaction_that_stays_open_for_long_does_not_keep_others_from_being_counted(
+    database, durable, read, start, worker
+):
+    with database.transaction() as forgotten:
+        forgotten.all("select 1")
+        worker.complete(start())
+        much_later = durable.database.now() + timedelta(seconds=measures.PATIENCE_SECONDS + 1)
+        assert 1 == Meter(durable).run_once(much_later)["runs"]
+
+
+def test_a_run_that_is_retried_by_hand_counts_again_and_what_it_had_done_before_does_not(
+    client, measured, read, start, worker
+):
+    id = start()
+    worker.fail_in(id, "charge")
+    measured()
+    assert 0 == (read("celeriac_run_retries_total", workflow=GREET) or 0)
+    assert 202 == client.post(f"/api/v1/runs/{id}/retry").status_code
+    run = worker.claim(id)
+    assert 2 == run.attempt
+    worker.checkpoint(run, "charge", 1, seq=2)
+    runs.complete(worker.database, run.id, run.epoch, "1")
+    measured()
+    assert 1 == read("celeriac_run_retries_total", workflow=GREET)
+    assert 1 == read("celeriac_runs_finished_total", workflow=GREET, status="failed")
+    assert 1 == read("celeriac_runs_finished_total", workflow=GREET, status="completed")
+    assert 1 == read("celeriac_step_duration_seconds_count", workflow=GREET, step="fetch"), "kept, and not done again"
+    assert 2 == read("celeriac_step_duration_seconds_count", workflow=GREET, step="charge")
+
+
+def test_what_may_be_counted_one_day_stands_at_0_so_that_its_first_time_is_an_increase(durable, read, client):
+    durable.register()
+    assert 0 == read("celeriac_runs_finished_total", workflow=GREET, status="crashed")
+    assert 0 == read("celeriac_log_lines_dropped_total", workflow=GREET, reason="no room")
+    assert 0 == read("celeriac_outbound_total", subscription="(callbacks)", status="failed")
 
 
 def test_a_run_that_never_started_has_an_end_and_no_duration(measured, client, read, start):

@@ -126,12 +126,14 @@ def far_perform(wire: Proxy, database_url: str, make_durable: Callable[..., Cele
 @pytest.fixture
 def root_logger_of_this_test() -> Iterator[None]:
     """For a test that keeps what runs say, as a worker does."""
-    root = logging.getLogger()
-    handlers, level, streams = list(root.handlers), root.level, (sys.stdout, sys.stderr)
-    levels = [each.level for each in handlers]
+    known = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    before = [(each, list(each.handlers), each.level, each.propagate) for each in (logging.root, *known)]
+    levels = [(handler, handler.level) for _, handlers, _, _ in before for handler in handlers]
+    streams = sys.stdout, sys.stderr
     yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for handler, old in zip(handlers, levels, strict=True):
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    for handler, old in levels:
         handler.setLevel(old)
     sys.stdout, sys.stderr = streams

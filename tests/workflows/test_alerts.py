@@ -309,6 +309,22 @@ def test_an_error_is_told_when_it_is_new_and_when_it_comes_back(perform, durable
     assert ["completed", "completed"] == send_all(perform)
 
 
+def test_a_storm_of_new_errors_in_one_workflow_is_told_once_and_counted(perform, durable, receiver):
+    durable.alert("ops").create("webhook", receiver.url, ["error.new"], cool_down=300)
+    for order, text in enumerate(("no ash", "no birch", "no cedar", "no elm")):
+        perform.finish(charge.delay(order, text=text).row)
+    perform(other)  # another workflow has a turn of its own
+    Grouper(durable).run_once(durable.database.now() + LATER)
+    assert ["alert-tests.charge", "alert-tests.other"] == sorted(
+        message["data"]["error"]["workflow"] for message in told(durable.database)
+    )
+    assert 1 == Digest(durable).run_once(durable.database.now() + timedelta(seconds=310))["digests"]
+    digest = told(durable.database)[-1]
+    assert ("alert.digest", 3, "alert-tests.charge") == (
+        digest["type"], digest["data"]["held"], digest["data"]["error"]["workflow"],
+    )  # fmt: skip
+
+
 def test_a_message_that_is_not_accepted_is_tried_again_and_alerts_nobody(perform, durable, receiver):
     durable.alert("ops").create("webhook", receiver.url)
     receiver.answers = [says(500), says(200)]

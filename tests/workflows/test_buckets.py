@@ -18,6 +18,7 @@ from redis.crc import key_slot
 from celeriac.deploy.embedded import EmbeddedRedis
 from celeriac.state.ids import new_id
 from celeriac.state.lines import QueuedRow
+from celeriac.workflows.dispatch import buckets as buckets_module
 from celeriac.workflows.dispatch.buckets import (
     ADMIT_LIMIT,
     NUDGES,
@@ -874,12 +875,13 @@ VERBS: list[Callable[[Buckets, QueuedRow], object]] = [
     lambda buckets, _: buckets.pace("crm"),
     lambda buckets, _: buckets.configure("crm", Bucket(Limits(concurrency=5), 9)),
     lambda buckets, _: buckets.holding("crm"),
+    lambda buckets, _: buckets.holdings(["crm", "other"])["crm"],
     lambda buckets, run: buckets.why("crm", Ticket.of(run)),
 ]
 
 
 def test_an_unknown_queue_answers_nothing_and_admits_nobody(crm: Crm, client: Any) -> None:
-    assert [None] * 7 == [verb(crm.buckets, queued()) for verb in VERBS]
+    assert [None] * 8 == [verb(crm.buckets, queued()) for verb in VERBS]
     assert [] == client.keys("*")
 
 
@@ -958,7 +960,7 @@ def test_nothing_of_another_generation_is_left(crm: Crm, client: Any, limits: di
     crm.begin(**limits)
     crm.offer(*[queued(n, key, begun=begun) for n in range(9) for key in ("a", "b", "") for begun in (False, True)])
     client.hset(QUEUE, "generation", "another")
-    assert [None] * 7 == [verb(crm.buckets, queued()) for verb in VERBS]
+    assert [None] * 8 == [verb(crm.buckets, queued()) for verb in VERBS]
     crm.buckets.restore("crm", Bucket(Limits(), 9), [], is_loss=True)
     assert {QUEUE} == set(client.keys("*"))
     assert [run := queued(0, "a")] == crm.offer(run)
@@ -982,7 +984,7 @@ def test_a_server_that_was_restarted_from_an_old_snapshot_is_not_believed(server
         server.kill()
         server.start()
         assert verb(buckets, stale) is None
-        assert [None] * 7 == [each(buckets, queued()) for each in VERBS]
+        assert [None] * 8 == [each(buckets, queued()) for each in VERBS]
         assert [] == buckets.restore("crm", bucket, [Ticket.of(running)], is_loss=True)
         assert ({Ticket.of(running)}, 0) == (crm.holders, crm.waiting)
         late = [queued(4, "a"), queued(5, "a")]
@@ -1022,6 +1024,21 @@ def test_the_scripts_are_loaded_again_where_redis_forgot_them(crm: Crm, client: 
     client.script_flush()
     run = queued()
     assert [run] == crm.offer(run)
+
+
+def test_many_queues_are_asked_about_at_once_and_each_is_told_as_by_itself(
+    buckets: Buckets, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets_module, "PAGE", 2)
+    client.script_flush()  # as after a restart: nobody has sent the script yet
+    for name, count in (("a", 1), ("b", 2), ("c", 3)):
+        buckets.restore(name, Bucket(Limits(concurrency=2), 9), [], is_loss=False)
+        buckets.offer(name, [queued() for _ in range(count)])
+    names = ["a", "b", "unknown", "c"]
+    found = buckets.holdings(names)
+    assert names == list(found)
+    assert [(1, 0), (2, 0), None, (2, 1)] == [(len(one.slots), one.waiting) if one else None for one in found.values()]
+    assert {} == buckets.holdings([])
 
 
 def test_without_redis_every_verb_says_so_and_the_next_one_does_not_wait() -> None:

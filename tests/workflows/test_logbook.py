@@ -266,7 +266,107 @@ def test_a_long_message_and_large_fields_are_cut(make_durable, perform, keep):
 
     (line,) = lines(durable, perform(long))
     assert "y" * 50 + "…" == line.message
-    assert json.loads(line.fields)["cut"].endswith("more characters")
+    assert json.loads(line.fields)["cut"].endswith("z…")
+
+
+def test_of_fields_without_end_only_what_is_kept_is_looked_at(make_durable, perform, keep):
+    durable = make_durable(celeriac_log_message_limit_characters=50)
+    keep(durable, limit_characters=50)
+    looked: list[int] = []
+
+    class Many(list[int]):
+        def __iter__(self):
+            for n in range(1_000_000):
+                looked.append(n)
+                yield n
+
+    @workflow(name="logs.endless")
+    def endless() -> None:
+        log.info("rows", extra={"rows": Many()})
+
+    (line,) = lines(durable, perform(endless))
+    assert json.loads(line.fields)["cut"].startswith('{"rows": [0, 1, 2')
+    assert len(looked) < 2000
+
+
+def test_fields_that_were_cut_say_so_also_where_a_secret_was_what_took_the_room(make_durable, perform, keep):
+    durable = make_durable(celeriac_log_message_limit_characters=50)
+    keep(durable, limit_characters=50)
+
+    @workflow(name="logs.cut-fields")
+    def cut() -> None:
+        log.info("rows", extra={"a_token": "x" * 9000, "shop": "ada"})
+
+    (line,) = lines(durable, perform(cut))
+    assert {"a_token": "***", "…": "…"} == json.loads(line.fields)
+
+
+@pytest.mark.parametrize("name", ["celery.task", "shop.apart"])
+def test_a_logger_that_goes_its_own_way_is_kept_as_well_and_once(durable, perform, keep, name):
+    apart = logging.getLogger(name)
+    heard: list[str] = []
+    console = logging.StreamHandler()
+    console.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    apart.addHandler(console)
+    apart.propagate = False
+    if name == "celery.task":
+        apart.setLevel(logging.WARNING)  # as a worker with -l WARNING has it
+    keep()
+    keep()
+
+    @workflow(name="logs.apart")
+    def goes_apart() -> None:
+        logging.getLogger(f"{name}.below").info("below")
+        apart.warning("itself")
+
+    assert ["below", "itself"] == said(durable, perform(goes_apart))
+    assert "below" not in heard or name != "celery.task"
+    assert "itself" in heard
+
+
+def test_a_level_that_no_logger_has_does_not_cost_the_lines_around_it(durable, perform, keep):
+    keep()
+
+    @workflow(name="logs.loud")
+    def loud() -> None:
+        log.info("before")
+        log.log(10**9, "louder than all")
+        log.info("after")
+
+    assert ["before", "louder than all", "after"] == said(durable, perform(loud))
+
+
+def test_of_many_lines_postgres_refuses_only_those_that_it_cannot_hold(database, perform):
+    run = perform.start(_speaks)
+
+    def line(message: str, level: int = 20) -> NewLine:
+        return NewLine(datetime.now(UTC), run.id, "w", None, 1, None, 1, level, "x", message, None, 4)
+
+    refused = logs.write(database, [line("a"), line("b"), line("bad", level=10**6), line("c"), line("d")])
+    assert [("bad", "smallint out of range")] == [(each.message, why) for each, why in refused]
+    assert list("abcd") == [each.message for each in logs.after(database, run.id, 10, since=run.created_at)]
+
+
+def test_of_a_long_traceback_both_ends_are_kept_and_no_part_of_a_secret(make_durable, perform, keep):
+    durable = make_durable(celeriac_log_message_limit_characters=500, celeriac_api_key="abcdefghijklmnop")
+    keep(durable, limit_characters=500)
+
+    @workflow(name="logs.chained")
+    def chained() -> None:
+        try:
+            try:
+                raise KeyError("abcdefghijklmnop" * 1000)
+            except KeyError as error:
+                raise ValueError("no such order") from error
+        except ValueError:
+            log.exception("cannot go on")
+
+    (message,) = said(durable, perform(chained))
+    assert message.startswith("cannot go on\nTraceback")
+    assert message.endswith("ValueError: no such order")
+    assert len(message) <= 500
+    assert "abcdefghijklmnop"[:6] not in message
+    assert "abcdefghijklmnop"[-6:] not in message
 
 
 def test_the_log_of_a_run_that_says_too_much_is_full_over_all_its_executions(make_durable, perform, keep):
@@ -340,10 +440,36 @@ def test_lines_beyond_the_room_of_the_process_are_dropped_counted_and_told(
     assert far.logbook.flush(20)
     told = said(durable, run)
     assert ["first", *(f"line {n}" for n in range(10))] == told[:11]
-    assert ["20 lines of this run's log were dropped here: they came faster than Postgres took them"] == told[11:]
+    dropped = "20 lines of this run's log before this one were dropped: they came faster than Postgres took them"
+    assert [dropped] == told[11:]
     assert [("log_lines_dropped", "logs.speaks", "no room", 20)] == [
         (row["name"], row["workflow"], row["detail"], row["count"]) for row in measures.every(durable.database)
     ]
+
+
+def test_long_lines_that_wait_for_postgres_are_bounded_by_what_they_hold(
+    durable, perform, keep, wire, far_perform, monkeypatch
+):
+    monkeypatch.setattr(logbook_module, "QUEUE_CHARACTERS", 10_000)
+    far = far_perform.durable
+    keep(far)
+    run = perform.start(_speaks)
+    held, _ = perform.claim(run)
+    wire.cut()
+    with run_log_execution(far, held).entered():
+        log.info("first")
+        wait_until(lambda: not far.logbook._lines)  # the writer holds it, and waits for Postgres
+        for n in range(30):
+            log.info("%d", n, extra={"row": "x" * 1000})
+    wire.mend()
+    assert far.logbook.flush(20)
+    told = said(durable, run)
+    assert ["first", *map(str, range(8))] == told[:9]
+    assert told[9].startswith("22 lines of this run's log")
+    with run_log_execution(far, held).entered():
+        log.info("there is room again")
+    assert far.logbook.flush(20)
+    assert "there is room again" == said(durable, run)[-1]
 
 
 def test_a_forked_child_writes_its_own_lines_once(durable, perform, keep):
@@ -386,6 +512,55 @@ def test_what_the_engine_notes_of_a_run_stands_in_its_log(durable, perform):
     durable.logbook.tell(log, logging.WARNING, run, "lost its worker w@test, and is queued")
     (line,) = lines(durable, run)
     assert ("lost its worker w@test, and is queued", 30, "celeriac") == (line.message, line.level, line.logger)
+
+
+def test_who_reads_on_from_the_last_line_misses_none_that_another_process_commits_late(database, perform):
+    """A run has gone from one worker to another, and the last lines of the first are still on their way."""
+    run = perform.start(_speaks)
+
+    def line(message: str, epoch: int) -> NewLine:
+        return NewLine(datetime.now(UTC), run.id, "w", None, 1, None, epoch, 20, "x", message, None, 4)
+
+    def read(after_id: int) -> list[LogRow]:
+        return logs.after(database, run.id, 10, since=run.created_at, after_id=after_id)
+
+    with database.transaction() as slow:
+        logs.write(slow, [line("by the first", epoch=1)])
+        second = threading.Thread(target=logs.write, args=(database, [line("by the second", epoch=2)]))
+        second.start()
+        wait_until(lambda: not second.is_alive() or _waits_for_a_lock(database))
+        seen = read(0)
+    second.join()
+    seen += read(seen[-1].id if seen else 0)
+    assert ["by the first", "by the second"] == [each.message for each in seen]
+
+
+def _waits_for_a_lock(database) -> bool:
+    return bool(database.all("select from pg_stat_activity where wait_event = 'advisory'"))
+
+
+def test_first_executions_of_runs_do_not_wait_for_each_other(database, perform):
+    with database.transaction() as slow:
+        for n, each in enumerate((slow, database)):  # the second would wait for ever
+            now, ids = datetime.now(UTC), [perform.start(_speaks).id for _ in range(100)]
+            logs.write(each, [NewLine(now, id, "w", None, 1, None, 1, 20, "x", str(n), None, 4) for id in ids])
+    assert 200 == database.one("select count(*) as lines from celeriac.logs")["lines"]
+
+
+def test_two_writers_of_many_runs_do_not_wait_for_each_other_for_ever(database, perform):
+    ids, now = [perform.start(_speaks).id for _ in range(100)], datetime.now(UTC)
+
+    def write(order: list[Any]) -> None:
+        for _ in range(20):
+            lines = [(id, epoch) for id in order for epoch in (1, 2)]
+            logs.write(database, [NewLine(now, id, "w", None, 1, None, e, 20, "x", "y", None, 4) for id, e in lines])
+
+    threads = [threading.Thread(target=write, args=(order,)) for order in (ids, ids[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 8000 == database.one("select count(*) as lines from celeriac.logs")["lines"]
 
 
 def test_a_day_without_a_partition_gets_one_by_its_first_line(database, perform):

@@ -27,6 +27,7 @@ from ...state.runs import RunRow
 from ..queue import Limits
 
 REST_SECONDS = 0.5  # after Redis failed to answer it is not asked again for so long: a trigger does not wait for it
+PAGE = 100  # queues that are asked about in one round trip
 ADMIT_LIMIT = 2000  # tickets that one call admits at most, see admit.lua
 LOST = "lost"  # what a listener hears when the connection to Redis is gone
 NUDGES = "celeriac:nudge"  # channel on which beat is told that there is something to do
@@ -103,6 +104,13 @@ class Holding(NamedTuple):
     waiting: int
     slots: list[tuple[Ticket, int]]
 
+    @classmethod
+    def of(cls, answer: list[Any] | None) -> "Holding | None":
+        if answer is None:
+            return None
+        digest, window, waiting, *flat = answer
+        return cls(digest, window, waiting, list(zip(map(Ticket.parse, flat[::2]), flat[1::2], strict=True)))
+
 
 class Admission(NamedTuple):
     """Who got a slot, and in how many seconds a rate allows the next; None: when something comes free."""
@@ -171,11 +179,16 @@ class Buckets:
 
     def holding(self, queue: str, counts_anew: bool = False) -> Holding | None:
         """Who waits and who holds a slot. `counts_anew`: key by key, in case something but a script removed tickets."""
-        answer = self._call(self._holding, queue, ["1" if counts_anew else "0"])
-        if answer is None:
-            return None
-        digest, window, waiting, *flat = answer
-        return Holding(digest, window, waiting, list(zip(map(Ticket.parse, flat[::2]), flat[1::2], strict=True)))
+        return Holding.of(self._call(self._holding, queue, ["1" if counts_anew else "0"]))
+
+    def holdings(self, queues: Sequence[str], counts_anew: bool = False) -> dict[str, Holding | None]:
+        """The same of many queues, PAGE of them in one round trip."""
+        found: dict[str, Holding | None] = {}
+        for start in range(0, len(queues), PAGE):
+            page = queues[start : start + PAGE]
+            answers = self._call_each(self._holding, page, ["1" if counts_anew else "0"])
+            found |= zip(page, map(Holding.of, answers), strict=True)
+        return found
 
     def touch(self, queue: str, tickets: Sequence[Ticket]) -> None:
         """Remembers that these tickets are published again now."""
@@ -248,13 +261,24 @@ class Buckets:
         return self._redis.register_script("\n".join(lua.joinpath(part).read_text() for part in parts))
 
     def _call(self, script: Any, queue: str, arguments: Sequence[str | float | int]) -> Any:
+        return self._call_each(script, [queue], arguments)[0]
+
+    def _call_each(self, script: Any, queues: Sequence[str], arguments: Sequence[str | float | int]) -> list[Any]:
+        """What the script answers of each queue; None: the queue is to be restored first."""
         with self._awake():
             if not self._generation:
                 self._redis.ping()  # connects, and so learns it
             generation, clock = self._generation, self._now_ms() if self._now_ms else ""
-            answer = script(keys=[f"celeriac:{{{queue}}}"], args=[generation, clock, *arguments])
+            asked = [{"keys": [f"celeriac:{{{queue}}}"], "args": [generation, clock, *arguments]} for queue in queues]
+            if len(asked) == 1:
+                answers = [script(**asked[0])]
+            else:
+                pipeline = self._redis.pipeline(transaction=False)
+                for each in asked:
+                    script(**each, client=pipeline)
+                answers = pipeline.execute()
             # It connected anew while it asked: what the server believed may have been out of date.
-            return answer if generation == self._generation else None
+            return answers if generation == self._generation else [None] * len(asked)
 
     @contextmanager
     def _awake(self) -> Iterator[None]:

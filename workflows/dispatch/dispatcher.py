@@ -175,7 +175,7 @@ class Dispatcher:
         counts = {"freed": 0, "republished": 0, "offered": 0}
         queued, rows = lines.count_queued(self._database), queues.every(self._database, self._settings.deaf_seconds)
         counts_anew = time.monotonic() >= self._count_at
-        holdings = {row.name: self._buckets.holding(row.name, counts_anew) for row in rows}
+        holdings = self._buckets.holdings([row.name for row in rows], counts_anew)
         if counts_anew:
             self._count_at = time.monotonic() + COUNT_SECONDS
         shared = windows(rows, holdings, queued, self._settings.dispatch_window_factor)

@@ -109,7 +109,7 @@ class CodeSpans:
 
     def _text(self, value: Any, instead: Any) -> str:
         """As JSON, without secrets. What is too long is left out as a whole."""
-        text = json.dumps(self._durable.redaction.within(plain(value)))
+        text = json.dumps(self._durable.redaction.within(plain(value, 2 * TEXT_LIMIT)))
         return text if len(text) <= TEXT_LIMIT else json.dumps(instead)
 
     def _clear(self, text: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from ...state import logs, measures
@@ -32,12 +32,28 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUEUE_LIMIT = 10_000  # lines of one process that wait for Postgres
+QUEUE_CHARACTERS = 16_000_000  # of them together: lines may be long
 BATCH = 500  # lines in one statement
+BATCH_CHARACTERS = 1_000_000
+LINE_CHARACTERS = 200  # that a line has beside its message and its fields, about
 PAUSE_SECONDS = 0.1  # between two statements, in which lines gather; the first of a quiet time is written at once
 OUTAGE_SECONDS = 0.5  # between two tries while Postgres is away
 FLUSH_SECONDS = 2.0  # that a process which ends waits for its last lines
 RUNS_REMEMBERED = 1000  # whose size is known without asking
 OWN = "celeriac.logbook"  # the logger of what is said about a log itself
+
+
+class Fields(NamedTuple):
+    """What a line has beside its message, as plain JSON values, and about how many characters that is."""
+
+    values: dict[str, Any]
+    characters: int
+
+
+class _Taken(NamedTuple):
+    line: NewLine
+    fields: Fields | None
+    characters: int
 
 
 @dataclass(slots=True)
@@ -56,12 +72,15 @@ class Logbook:
         self._renew()
         _logbooks.add(self)
 
-    def add(self, line: NewLine, fields: dict[str, Any] | None = None) -> None:
-        """Takes a line, and its fields as plain JSON values, which are encoded later. Never waits, never raises."""
-        if len(self._lines) >= QUEUE_LIMIT:
-            self._drop(line)
-            return
-        self._lines.append((line, fields))
+    def add(self, line: NewLine, fields: Fields | None = None) -> None:
+        """Takes a line, and its fields, which are encoded later. Never waits for Postgres, never raises."""
+        characters = LINE_CHARACTERS + len(line.message) + (fields.characters if fields else 0)
+        with self._lock:
+            if len(self._lines) >= QUEUE_LIMIT or self._characters + characters > QUEUE_CHARACTERS:
+                self._drop(line)
+                return
+            self._characters += characters
+            self._lines.append(_Taken(line, fields, characters))
         if not self._has_lines.is_set():
             self._has_lines.set()
         if self._thread is None:
@@ -76,6 +95,10 @@ class Logbook:
         """Says something about a run in the log of this process, and in the log of the run."""
         logger.log(level, "%s %s", public("run", run.id), message)
         self.note(run, level, message)
+
+    def without_secrets(self, text: str) -> str:
+        """A text that is to be cut before it comes here: else a part of a secret could be left."""
+        return self._durable.redaction.text(text)
 
     def hurry(self) -> None:
         """What was taken so far is written now rather than in a moment: an execution has ended."""
@@ -102,9 +125,10 @@ class Logbook:
 
     def _renew(self) -> None:
         """Everything that belongs to one process."""
-        self._lines: deque[tuple[NewLine, dict[str, Any] | None]] = deque()
+        self._lines: deque[_Taken] = deque()
+        self._characters = 0  # of them
         self._has_lines, self._hurried, self._rested = threading.Event(), threading.Event(), threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler, or what is collected meanwhile, may say something as well
         self._thread: threading.Thread | None = None
         self._dropped: dict[UUID, tuple[NewLine, int]] = {}  # the last line of a run that was, and how many were
         self._counts: Counter[tuple[str, str]] = Counter()  # of dropped lines, by workflow and reason
@@ -136,16 +160,16 @@ class Logbook:
                     log.exception("lines of logs were lost")
                 self._rested.set()
                 self._rested.clear()
-                if len(self._lines) < BATCH:
+                if len(self._lines) < BATCH and self._characters < BATCH_CHARACTERS:
                     self._hurried.wait(PAUSE_SECONDS)
                     self._hurried.clear()
 
     def _write_some(self) -> None:
         self._is_writing = True
         try:
-            # What was dropped came after all that is there. Looked at before lines are taken: that makes room for more.
-            apologies = self._apologies() if len(self._lines) <= BATCH else []
-            batch = [self._cleared(*self._lines.popleft()) for _ in range(min(BATCH, len(self._lines)))]
+            batch = self._batch()
+            # What was dropped came after all that was there.
+            apologies = [] if self._lines else self._apologies()
             lines = [each for line in [*batch, *apologies] for each in self._fitted(line)]
             if lines:
                 self._outlast(lambda: self._write(lines))
@@ -153,31 +177,47 @@ class Logbook:
         finally:
             self._is_writing = False
 
+    def _batch(self) -> list[NewLine]:
+        """The next lines, as they may be kept."""
+        batch: list[NewLine] = []
+        characters = 0
+        while self._lines and len(batch) < BATCH and characters < BATCH_CHARACTERS:
+            taken = self._lines.popleft()
+            characters += taken.characters
+            batch.append(self._cleared(taken.line, taken.fields))
+        with self._lock:
+            self._characters -= characters
+        return batch
+
     def _write(self, lines: list[NewLine]) -> None:
         try:
-            logs.write(self._durable.database, lines)
+            refused = logs.write(self._durable.database, lines)
         except StateUnavailable:
             raise
-        except Exception:  # Postgres will refuse them again
+        except Exception:  # not for what a line holds: Postgres would refuse them again
             log.exception("%d lines of logs were refused, and are dropped", len(lines))
             self._counts.update((line.workflow, "refused") for line in lines)
+        else:
+            for line, why in refused:
+                log.error("a line of the log of %s was refused, and is dropped: %s", public("run", line.run_id), why)
+                self._counts[line.workflow, "refused"] += 1
 
     def _apologies(self) -> list[NewLine]:
         """A line for each run of which lines were dropped for want of room."""
         with self._lock:
             dropped, self._dropped = self._dropped, {}
-        told = "of this run's log were dropped here: they came faster than Postgres took them"
+        told = "of this run's log before this one were dropped: they came faster than Postgres took them"
         for line, count in dropped.values():
             self._counts[line.workflow, "no room"] += count
         return [_own(line, f"{count} line{'s' if count > 1 else ''} {told}") for line, count in dropped.values()]
 
-    def _cleared(self, line: NewLine, fields: dict[str, Any] | None) -> NewLine:
+    def _cleared(self, line: NewLine, fields: Fields | None) -> NewLine:
         """The line without secrets, and no longer than it may be."""
         hidden = self._durable.redaction
         limit = self._durable.settings.log_message_limit_characters
-        text = json.dumps(hidden.within(fields)) if fields else None
+        text = json.dumps(hidden.within(fields.values)) if fields else None
         if text is not None and len(text) > limit:
-            text = json.dumps({"cut": f"{text[:limit]}… {len(text) - limit} more characters"})
+            text = json.dumps({"cut": f"{text[:limit]}…"})
         message = hidden.text(line.message)
         if len(message) > limit:
             message = f"{message[:limit]}…"
