@@ -16,7 +16,7 @@ from ..state.ids import parse
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
-from .canvas.call import start_canvas
+from .canvas.call import link_of, start_canvas
 from .declaration import register, target_of, when_full_of
 from .dispatch.buckets import Buckets
 from .dispatch.connection import connect, is_redis
@@ -199,6 +199,10 @@ class Celeriac:
         Raises UsageError and UnknownWorkflow for a node that cannot be, NotSerializable, TooLarge, StateUnavailable.
         """
         return start_canvas(self, signature, options)
+
+    def linked_canvas(self, signature: Any, takes: str) -> dict[str, Any]:
+        """What the hooks of a run say for a canvas that its end starts. Raises as `canvas` does."""
+        return link_of(self, signature, takes)
 
     def start_many(
         self,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from celery import Task
 from celery.canvas import Signature
 
+from ...state import payload, runs
+from ...state.payload import Json
 from ...state.runs import NewRun
 from ..errors import UsageError
 from ..options import Options
@@ -17,10 +19,10 @@ from ..tasks.links import links_of
 from ..tasks.run_task import Elsewhere
 from ..tasks.start import run_of
 from ..tasks.targets import stand_in, target_of_task
-from ..trigger import Source, Target
+from ..trigger import Source, Target, new_run
 from ..worker.task import WorkflowTask
 from .interpreter import ACCUMULATE
-from .tree import Node, calls
+from .tree import VERSION, Node, calls
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -71,11 +73,23 @@ def new_call(
         payload = task.workflow.payload(tuple(_revived(args)), _revived(kwargs))
         return durable.prepare(task.workflow, payload, Options.of(_options(node)), source)
     call, links, given = _read(targets, node, args)
-    call = replace(call, request={**call.request, **request})
+    told = {"is_errback": True} if node.get("is_errback") else {}
+    call = replace(call, request={**call.request, **told, **request})
     new = run_of(durable, target, call, args, kwargs, links, source, given)
     if call.queue is None:
         stand_in(durable, target.queue, target.name)
     return replace(new, step_is_optional=is_optional)
+
+
+def new_canvas(durable: "Celeriac", tree: Node, options: Options, source: Source) -> NewRun:
+    """The row of the run that a canvas becomes. Raises NotSerializable, TooLarge."""
+    ttl_seconds = durable.settings.idempotency_ttl_seconds
+    return new_run(durable.target(runs.CANVAS), canvas_text(durable, tree), options, source, ttl_seconds)
+
+
+def canvas_text(durable: "Celeriac", tree: Node) -> Json:
+    """The payload of that run."""
+    return payload.encode({"version": VERSION, "tree": tree}, "a canvas", durable.settings.output_limit_bytes)
 
 
 def _read(targets: Targets, node: Node, args: Sequence[Any]) -> tuple[Call, Mapping[str, Any], dict[str, Any]]:

@@ -6,6 +6,7 @@ since Postgres counts its header.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...state import runs, steps, waits
@@ -16,13 +17,15 @@ from ..engine import suspension
 from ..engine.execution import Execution, execution_for
 from ..engine.outcome import Failed
 from ..errors import UsageError
+from ..options import Options
 from ..queue import Queue
 from ..tasks.results import exception_of
+from ..trigger import Source
 from ..workflow import workflow
-from .calls import Targets, new_call
+from .calls import Targets, new_call, new_canvas
 from .expansion import HEADER, NODE, read
 from .interpreter import Blocked, Broken, Ended, Open, Replaced, State, arguments, evaluate
-from .tree import VERSION, Node, normalised
+from .tree import VERSION, Node, called, normalised, told_of_a_failure
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -32,12 +35,24 @@ PAGE = 500  # calls that are started in one statement
 
 
 @workflow(name=CANVAS, queue=Queue(CANVAS), version=str(VERSION))
-def conduct(version: int, tree: dict[str, Any]) -> Any:
-    """The result of a canvas. It fails with the error of the call that failed first."""
+def conduct(
+    version: int = VERSION,
+    tree: dict[str, Any] | None = None,
+    args: list[Any] | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> Any:
+    """The result of a canvas. It fails with the error of the call that failed first.
+
+    Of one that the end of another run started, as a link, `kwargs` says the version and the tree, and `args` what it
+    got: that is how the payload of anything linked is written.
+    """
     execution = execution_for(CANVAS)
-    if version > VERSION:
-        raise UsageError(f"{execution.id} was started by a newer Celeriac (version {version} of its tree): deploy that")
-    return CanvasExecution(registry.durable(), execution).result(tree)
+    said = kwargs or {"version": version, "tree": tree}
+    if said["version"] > VERSION:
+        raise UsageError(
+            f"{execution.id} was started by a newer Celeriac (version {said['version']} of its tree): deploy that"
+        )
+    return CanvasExecution(registry.durable(), execution).result(called(said["tree"], args or [], {}))
 
 
 conduct.speaks_celery = True  # it passes on what its tasks returned
@@ -128,12 +143,17 @@ class CanvasExecution:
         placed: list[tuple[str, int, runs.NewRun]] = []
         for path, errback in broken.errbacks:
             if self._execution.boundary(path, "child") is None:
-                node = normalised(errback, path)
-                request = {} if node.get("immutable") else {"is_errback": True}
-                new = self._new_call(path, node, arguments(node, [failed_id]), request, is_optional=True)
+                node = called(told_of_a_failure(normalised(errback, path)), [failed_id], {})
+                new = self._new_errback(path, node)
                 placed.append((path, self._begun + len(placed) + 1, new))
         if placed:
             self._begin(placed)
+
+    def _new_errback(self, path: str, node: Node) -> runs.NewRun:
+        if "task" in node:
+            return self._new_call(path, node, node.get("args", []), {}, is_optional=True)
+        durable, source = self._targets.durable, Source("parent", self._execution.id)
+        return replace(new_canvas(durable, node, Options(), source), step_is_optional=True)
 
 
 def _cause(paths: Sequence[str]) -> str:
