@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task, signals
+from celery import Celery, Task, chord, group, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from kombu import serialization
 from pydantic import BaseModel
@@ -232,6 +232,26 @@ def plain_retry(self: Any, name: str) -> str:
 @task(base=Task)
 def plain_fail() -> None:
     raise LookupError("nothing there")
+
+
+@workflow(name="tasks_shop.primitives")
+def primitives(name: str) -> list[Any]:
+    results = [
+        (add.s(1, 2) | add.s(3)).delay(),
+        group(add.s(1, 1), add.s(2, 2)).apply_async(),
+        chord([add.s(1, 1), add.s(2, 2)])(echo.s(name)),
+    ]
+    values = [result.get() for result in results]
+    sleep(0.01)  # so that all of it is executed again
+    return [*values, [result.id for result in results]]
+
+
+@task(bind=True)
+def sends_a_group(self: Any, name: str) -> str:
+    result = group(noted.si(name, 1), noted.si(name, 2)).apply_async()
+    note("sent", name)
+    pass_gate(name)
+    return str(result.id)
 
 
 @workflow(name="tasks_shop.waits")

@@ -97,25 +97,6 @@ def linked_to(tasks, result):
     )
 
 
-def test_chains_and_chords_of_plain_celery_are_refused_and_name_what_to_write(tasks):
-    with pytest.raises(UsageError, match=r"part of a chain of plain Celery.*durable\.canvas"):
-        chain(tasks.add.s(1), tasks.add.s(2)).apply_async()
-
-
-def test_the_last_node_of_a_plain_chain_may_be_durable(tasks):
-    result = chain(tasks.plain.s("chained", 4), tasks.add.s(1)).apply_async()
-    assert 9 == result.get(timeout=20, follow_parents=False)
-
-
 def test_a_group_is_many_calls(tasks):
     results = group(tasks.add.s(n, n) for n in range(3)).apply_async()
     assert [0, 2, 4] == results.get(timeout=20)
-
-
-def test_the_header_of_a_plain_chord_may_not_be_durable_and_its_body_may(tasks, pool):
-    if pool != "prefork":
-        pytest.skip("a chord of plain Celery needs a result backend, which this shop has not")
-    with pytest.raises(UsageError, match=r"part of a chord of plain Celery.*durable\.canvas"):
-        chord([tasks.add.s(1), tasks.add.s(2)])(tasks.noted.s())
-    result = chord([tasks.plain.s("c", 1), tasks.plain.s("c", 2)])(tasks.echo.s())
-    assert [[[2, 4]], {}] == result.get(timeout=20, follow_parents=False)

@@ -1,17 +1,18 @@
 """`durable.canvas(...)`: a canvas becomes a run. Or a link, which becomes one when another run ends."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..options import Options
 from ..run import Run
+from ..tasks.calls import run_id
 from ..tasks.start import as_child
 from ..trigger import Source, parent_execution
 from .calls import canvas_text, check, new_canvas
 from .canvas import conduct
-from .tree import VERSION, normalised, told_of_a_failure
+from .tree import VERSION, Node, normalised, told_of_a_failure
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -25,9 +26,18 @@ def start_canvas(durable: "Celeriac", signature: Any, options: Mapping[str, Any]
         raise UsageError("canvas(queue=...): a canvas executes nothing. Say it of its tasks: `task.s().set(queue=...)`")
     tree = normalised(signature)
     check(durable, tree)
+    return launch(durable, tree, said, session)
+
+
+def launch(
+    durable: "Celeriac", tree: Node, options: Mapping[str, Any], session: Any = None, task_id: str | None = None
+) -> Run:
+    """Starts the run of a tree that was checked. `task_id`: what its id is to be, or stands for."""
     execution = parent_execution() if session is None else None
     source = Source() if execution is None else Source("parent", execution.id)
-    new = new_canvas(durable, tree, Options.of(said), source)
+    new = new_canvas(durable, tree, Options.of(options), source)
+    if task_id is not None:
+        new = replace(new, id=run_id(task_id))
     return durable.launch(new if execution is None else as_child(execution, new), execution, session)
 
 

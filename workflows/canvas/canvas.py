@@ -8,9 +8,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 from ...state import runs, steps, waits
-from ...state.ids import public
+from ...state.ids import new_id, public
 from ...state.steps import StepRow
 from .. import registry
 from ..engine import suspension
@@ -22,7 +23,7 @@ from ..queue import Queue
 from ..tasks.results import exception_of
 from ..trigger import Source
 from ..workflow import workflow
-from .calls import Targets, new_call, new_canvas
+from .calls import Targets, new_call, new_canvas, node_id
 from .expansion import HEADER, NODE, read
 from .interpreter import Blocked, Broken, Ended, Open, Replaced, State, arguments, evaluate
 from .tree import VERSION, Node, called, normalised, told_of_a_failure
@@ -111,9 +112,17 @@ class CanvasExecution:
         self, path: str, node: Node, args: Sequence[Any], request: dict[str, Any], is_optional: bool = False
     ) -> runs.NewRun:
         try:
-            return new_call(self._targets, self._execution.id, node, args, request, is_optional)
+            new = new_call(self._targets, self._execution.id, node, args, request, is_optional)
+            return replace(new, id=self._id_of(path))
         except UsageError as error:
             raise type(error)(f"node {path!r} of {self._execution.id}: {error}") from error
+
+    def _id_of(self, path: str) -> UUID:
+        """The one that results know it by. After a retry another run may have it: one that was cancelled before."""
+        execution, id = self._execution, node_id(self._execution.run.id, path)
+        is_retried = execution.run.attempt > 1
+        is_taken = is_retried and execution.outlast(lambda: runs.get(execution.database, id)) is not None
+        return new_id() if is_taken else id
 
     def _wait(self, state: State) -> None:
         match state:

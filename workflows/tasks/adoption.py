@@ -1,4 +1,5 @@
-"""What `Celeriac(app)` does to a Celery app for its tasks: `app.AsyncResult` and `app.control.revoke` know runs."""
+"""What `Celeriac(app)` does to a Celery app for its tasks: `app.AsyncResult` and `app.control.revoke` know runs, and
+canvases with durable tasks are durable."""
 
 from typing import Any
 
@@ -7,6 +8,7 @@ from celery.backends.base import DisabledBackend
 from celery.result import AsyncResult
 
 from .. import registry
+from ..canvas.primitives import adopt_primitives
 from ..worker.task import WorkflowTask
 from .handle import TaskResult
 from .results import RunBackend
@@ -17,6 +19,7 @@ OWN = "celery."  # Celery's own tasks: chords, maps, the clean-up of backends
 
 def adopt(app: Celery) -> None:
     """Safe to repeat. An app that has a control class, or a class of results, of its own keeps it."""
+    adopt_primitives()
     adopted: Any = app
     if adopted.control_cls == PLAIN_CONTROL and "control" not in vars(app):
         adopted.control_cls = RUN_CONTROL

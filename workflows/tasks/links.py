@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
-from celery.canvas import Signature, maybe_signature
+from celery.canvas import maybe_signature
 from kombu.utils.functional import maybe_list
 
 from ..canvas.tree import is_canvas
@@ -37,12 +37,12 @@ def links_of(durable: "Celeriac", task: "Task[..., Any]", given: dict[str, Any])
 
 
 def _link(durable: "Celeriac", task: "Task[..., Any]", option: str, takes: str, given: Any) -> dict[str, Any]:
-    signature = maybe_signature(given, app=durable.app)
-    if not isinstance(signature, Signature):
+    if not isinstance(given, dict):
         raise UsageError(
-            f"durable task {task.name!r}: {option} is {given!r}: a signature can be linked, `task.s(...)` or a canvas, or "
-            "a list of them"
+            f"durable task {task.name!r}: {option} is {given!r}: a signature can be linked, `task.s(...)` or a "
+            "canvas, or a list of them"
         )
+    signature: Any = maybe_signature(given, app=durable.app)
     takes = "nothing" if signature.immutable else takes
     if is_canvas(signature):
         return durable.linked_canvas(signature, takes)

@@ -13,6 +13,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, states
 from celery.backends.base import BaseBackend, DisabledBackend
 from celery.exceptions import TaskRevokedError, TimeoutError
+from celery.result import GroupResult
 from celery.utils.serialization import create_exception_cls
 from kombu.exceptions import EncodeError
 
@@ -136,10 +137,19 @@ class RunBackend(BaseBackend):
     def _forget(self, task_id: str) -> None:
         """Its run is history, and is deleted after its retention."""
 
-    def _save_group(self, group_id: str, result: Any) -> Any:
-        raise UsageError("GroupResult.save() needs a backend that keeps groups: write `durable.canvas(group(...))`")
+    def _restore_group(self, group_id: str) -> dict[str, Any] | None:
+        """The result of a canvas that gives a list, by its id. Others are not kept."""
+        result = registry.of_app(self.app).canvas_result(group_id)
+        return {"result": result} if isinstance(result, GroupResult) else None
 
-    _restore_group = _delete_group = _save_group
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        raise UsageError(
+            "GroupResult.save() of a group of single calls needs a backend that keeps groups: write "
+            "`durable.canvas(group(...))`, and keep the id of its run"
+        )
+
+    def _delete_group(self, group_id: str) -> None:
+        """Its run is history, and is deleted after its retention."""
 
 
 def state_of(row: RunRow) -> str:
