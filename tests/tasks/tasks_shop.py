@@ -254,6 +254,19 @@ def sends_a_group(self: Any, name: str) -> str:
     return str(result.id)
 
 
+@workflow(name="tasks_shop.publishes")
+def publishes(name: str) -> int:
+    def published(sender: Any, **_: Any) -> None:
+        note("published", sender)
+
+    signals.before_task_publish.connect(published, weak=False, dispatch_uid=name)
+    first = add.delay(1, 1)
+    sleep(0.01)
+    second = add.delay(first.get(), 2).get()
+    signals.before_task_publish.disconnect(dispatch_uid=name)
+    return int(second)
+
+
 @workflow(name="tasks_shop.waits")
 def waits(name: str) -> str:
     return str(run_task(held.s(name)).result())

@@ -8,11 +8,11 @@ from ..errors import UsageError
 from ..options import Options
 from ..run import Run
 from ..tasks.calls import run_id
-from ..tasks.start import as_child
+from ..tasks.start import as_child, told
 from ..trigger import Source, parent_execution
 from .calls import canvas_text, check, new_canvas
-from .canvas import conduct
-from .tree import VERSION, Node, normalised, told_of_a_failure
+from .canvas import CANVAS, conduct
+from .tree import VERSION, Node, calls, normalised, told_of_a_failure
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -38,7 +38,10 @@ def launch(
     new = new_canvas(durable, tree, Options.of(options), source)
     if task_id is not None:
         new = replace(new, id=run_id(task_id))
-    return durable.launch(new if execution is None else as_child(execution, new), execution, session)
+    if execution is not None:
+        new = as_child(execution, new)
+    first = next(node for _, node in calls(tree)) if any(calls(tree)) else {"task": CANVAS}
+    return told(durable, first["task"], new, first.get("args", []), first.get("kwargs", {}), execution, session)
 
 
 def link_of(durable: "Celeriac", signature: Any, takes: str) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def new_call(
     node: Node,
     args: Sequence[Any],
     request: Mapping[str, Any],
+    headers: Mapping[str, Any],
     is_optional: bool = False,
 ) -> NewRun:
     """The row of the run that a call becomes. Raises UsageError, UnknownWorkflow, NotSerializable, TooLarge."""
@@ -75,7 +76,9 @@ def new_call(
         payload = task.workflow.payload(tuple(_revived(args)), _revived(kwargs))
         return durable.prepare(task.workflow, payload, Options.of(_options(node)), source)
     call, links, given = _read(targets, node, args)
-    told = {"is_errback": True} if node.get("is_errback") else {}
+    told: dict[str, Any] = {"is_errback": True} if node.get("is_errback") else {}
+    if headers:
+        told["headers"] = {**headers, **call.request.get("headers", {})}
     call = replace(call, request={**call.request, **told, **request})
     new = run_of(durable, target, call, args, kwargs, links, source, given)
     if call.queue is None:

@@ -20,6 +20,7 @@ from ..engine.outcome import Failed
 from ..errors import UsageError
 from ..options import Options
 from ..queue import Queue
+from ..tasks.publishing import headers_of
 from ..tasks.results import exception_of
 from ..trigger import Source
 from ..workflow import workflow
@@ -64,6 +65,7 @@ class CanvasExecution:
 
     def __init__(self, durable: "Celeriac", execution: Execution):
         self._execution, self._targets = execution, Targets(durable)
+        self._headers = headers_of(execution.run.request)  # what its caller's receivers said is said of each node
         self._due: list[tuple[str, Node, Sequence[Any], bool]] = []
         self._begun = 0  # calls that were started
 
@@ -112,7 +114,8 @@ class CanvasExecution:
         self, path: str, node: Node, args: Sequence[Any], request: dict[str, Any], is_optional: bool = False
     ) -> runs.NewRun:
         try:
-            new = new_call(self._targets, self._execution.id, node, args, request, is_optional)
+            parent, headers = self._execution.id, self._headers
+            new = new_call(self._targets, parent, node, args, request, headers, is_optional)
             return replace(new, id=self._id_of(path))
         except UsageError as error:
             raise type(error)(f"node {path!r} of {self._execution.id}: {error}") from error

@@ -9,6 +9,7 @@ from celery.result import AsyncResult
 
 from .. import registry
 from ..canvas.primitives import adopt_primitives
+from ..dispatch.quiet import listen_to_quiet
 from ..worker.task import WorkflowTask
 from .handle import TaskResult
 from .results import RunBackend
@@ -20,6 +21,7 @@ OWN = "celery."  # Celery's own tasks: chords, maps, the clean-up of backends
 def adopt(app: Celery) -> None:
     """Safe to repeat. An app that has a control class, or a class of results, of its own keeps it."""
     adopt_primitives()
+    listen_to_quiet(app)
     adopted: Any = app
     if adopted.control_cls == PLAIN_CONTROL and "control" not in vars(app):
         adopted.control_cls = RUN_CONTROL

@@ -24,7 +24,7 @@ from ..engine.outcome import Completed, Failed, Interruption, RetryAt
 from ..errors import RetryAfter
 from ..retry import Retry as RetryPolicy
 from .at_work import AtWork, NextAttempt, working
-from .codec import decode_call, encode, encode_call
+from .codec import decode, decode_call, encode, encode_call
 from .errbacks import errback_arguments
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TracedTask:
 
     def perform(self, run: RunRow, limit_bytes: int) -> Json:
         """The result, as it is stored. Raises the Interruption of any other outcome."""
-        said = json.loads(run.request or "{}")
+        said = decode(run.request or "{}")
         args, kwargs = decode_call(run.payload, said.get("serializer"))
         if said.get("is_errback"):
             args = errback_arguments(registry.of_app(self._task.app), self._task, args)
