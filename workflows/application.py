@@ -200,7 +200,7 @@ class Celeriac:
         are those of any trigger: idempotency_key, countdown, tags, session and others. Inside a run it is a child.
         Raises UsageError and UnknownWorkflow for a node that cannot be, NotSerializable, TooLarge, StateUnavailable.
         """
-        return start_canvas(self, signature, options)
+        return start_canvas(registry.acting(self), signature, options)
 
     def canvas_result(self, id: str) -> Any:
         """The run of a canvas as Celery's callers know it: an AsyncResult, or a GroupResult where it gives a list.

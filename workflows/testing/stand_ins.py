@@ -25,11 +25,15 @@ log = logging.getLogger(__name__)
 
 
 class InlineCeleriac(Celeriac):
-    """With a Celery app of its own, and nobody to tell. `finish` executes a run to its end."""
+    """With nobody to tell, and the tasks of the shop's `app`, where it has one. `finish` executes a run to its end."""
 
-    def __init__(self, memory: Memory, settings: Settings, finish: Callable[[UUID], object]):
+    def __init__(self, app: Celery | None, memory: Memory, settings: Settings, finish: Callable[[UUID], object]):
         self._memory, self._settings, self._finish = memory, settings, finish
         super().__init__(Celery("inline", set_as_current=False))
+        self.app = app or self.app  # which Celeriac is installed in already
+
+    def bind(self, workflow: Any) -> None:
+        """Nothing executes a workflow here as the task of an app."""
 
     @cached_property
     def settings(self) -> Settings:
