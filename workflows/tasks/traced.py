@@ -106,6 +106,8 @@ class TracedTask:
         if state == states.RETRY:  # raised by hand, not by `self.retry`
             when = error.when if isinstance(error.when, int | float) else self._task.default_retry_delay
             document = told_with_arguments(error.exc or error)
+            if run.attempt >= run.max_attempts:
+                return Interruption(Failed(document, "it raised Retry, and its retries are spent", error.exc or error))
             return Interruption(RetryAt(document, "it raised Retry", float(when), run.attempt + 1))
         if isinstance(error, Reject) and getattr(error, "requeue", False):
             document = told_with_arguments(error)
