@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import Celery, Task, chord, group, signals
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from kombu import serialization
 from pydantic import BaseModel
 
@@ -327,6 +327,17 @@ def returns_an_object() -> object:
 @task(ignore_result=True)
 def ignores() -> object:
     return object()
+
+
+@task(ignore_result=True)
+def ignored_but_linked(x: int) -> int:
+    return 10 * x
+
+
+@task(max_retries=1)
+def raises_retry(name: str) -> None:
+    note("try", name)
+    raise Retry("later", exc=ConnectionError("away"), when=0.05)
 
 
 @task(rate_limit="0.5/s")

@@ -31,6 +31,12 @@ def test_links_have_links(shop, tasks, wait_until):
     assert ["noted (13, 'l3') {}"] == noted(shop, "l3")
 
 
+def test_a_linked_task_gets_a_result_that_is_ignored(shop, tasks, wait_until):
+    tasks.ignored_but_linked.apply_async((4,), link=tasks.noted.s("l8"))
+    wait_until(lambda: noted(shop, "l8"))
+    assert ["noted (40, 'l8') {}"] == noted(shop, "l8")
+
+
 def test_a_plain_task_can_be_linked_and_later(shop, tasks, wait_until):
     tasks.add.apply_async((1, 2), link=tasks.plain.si("l4", 1).set(countdown=0.2))
     wait_until(lambda: "plain l4" in shop.lines())

@@ -34,6 +34,14 @@ def test_a_plain_task_is_what_it_was(shop, tasks, wait_until):
     wait_until(lambda: "plain as ever" in shop.lines())
 
 
+def test_celerys_own_tasks_stay_what_they_are_though_all_tasks_of_the_app_are_durable(tasks, pool):
+    if pool != "prefork":
+        pytest.skip("whether it was executed is told by a result backend, which this shop has not")
+    result = tasks.app.tasks["celery.backend_cleanup"].delay()
+    assert result.get(timeout=20) is None
+    assert tasks.durable.get(result.id) is None
+
+
 def test_the_revoke_of_a_stranger_cancels_the_run(shop, tasks, stranger, wait_until):
     result = tasks.add.apply_async((1,), countdown=3600)
     stranger.control.revoke(result.id)

@@ -11,11 +11,10 @@ from .. import registry
 from ..canvas.primitives import adopt_primitives
 from ..dispatch.quiet import listen_to_quiet
 from ..worker.task import WorkflowTask
+from .durable_task import OWN
 from .handle import TaskResult
 from .results import RunBackend
 from .revoking import PLAIN_CONTROL, RUN_CONTROL
-
-OWN = "celery."  # Celery's own tasks: chords, maps, the clean-up of backends
 
 
 def adopt(app: Celery) -> None:

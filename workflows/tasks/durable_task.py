@@ -19,6 +19,7 @@ from .handle import TaskResult
 from .start import start_task
 from .task_workflow import TaskWorkflow
 
+OWN = "celery."  # Celery's own tasks: chords, maps, the clean-up of backends
 log = logging.getLogger(__name__)
 
 
@@ -56,10 +57,10 @@ class DurableTask(Task):  # type: ignore[type-arg]
         work = task_at_work()
         if work is not None and work.takes(args, kwargs, said):
             return self.AsyncResult(str(task_id))
-        if self.app.conf.task_always_eager:
+        if self.app.conf.task_always_eager or not self.is_durable:
             celerys: Any = super()
-            eager: AsyncResult[Any] = celerys.apply_async(args, kwargs, producer=producer, **said)
-            return eager
+            plain: AsyncResult[Any] = celerys.apply_async(args, kwargs, producer=producer, **said)
+            return plain
         self._check(args, kwargs)
         dump = getattr(self, "_dump_pydantic_arguments", None)  # Celery 5.7: models that `pydantic=True` gives back
         if dump is not None:
@@ -70,17 +71,21 @@ class DurableTask(Task):  # type: ignore[type-arg]
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> TaskResult:
         """The result of a run of this task, whatever result backend the app has."""
+        if not self.is_durable:
+            return cast(TaskResult, super().AsyncResult(task_id, **kwargs))
         return TaskResult(task_id, backend=self.backend, task_name=self.name, app=self.app, **kwargs)
 
     def result_of(self, run: Run, task_id: str | None = None) -> TaskResult:
         """The run as Celery's callers know it."""
-        result = self.AsyncResult(task_id or run.id)
+        result: TaskResult = self.AsyncResult(task_id or run.id)
         result.run = run
         return result
 
     @property
     def backend(self) -> Any:
         """Celeriac's, where the app has one: see `RunBackend`."""
+        if not self.is_durable:
+            return self._backend or self.app.backend
         return self._backend or registry.results_of(self.app) or self.app.backend
 
     @backend.setter
@@ -108,8 +113,12 @@ class DurableTask(Task):  # type: ignore[type-arg]
 
     @classmethod
     def on_bound(cls, app: Celery) -> None:
-        """A task that is made after the app was finalized joins those that are known."""
+        """A task that is made after the app was finalized joins those that are known. Celery's own, which have the
+        class of all tasks of the app, stay what they are: they clean up its result backend, and count its chords."""
         super().on_bound(app)
+        if str(cls.name).startswith(OWN):
+            cls.is_durable = False
+            return
         durable, bound = registry.maybe_of_app(app), cast(Any, app)
         if durable is not None and bound.finalized and isinstance(task := bound._tasks.get(cls.name), cls):
             declare_task(durable, task)

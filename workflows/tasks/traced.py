@@ -70,7 +70,7 @@ class TracedTask:
             raise Interruption(Completed(told(work, Json("null")), is_ignored=True))
         if info is not None:
             raise self._ended(run, info.state, info.retval, work.place is not None)
-        if request["ignore_result"] and self._is_durable and work.place is None:
+        if request["ignore_result"] and self._is_durable and work.place is None and not _is_linked(run):
             return Json("null")
         return told(work, work.output or work.keep(result))
 
@@ -115,6 +115,11 @@ class TracedTask:
         if isinstance(error, RetryAfter):
             return error
         return Interruption(Failed(told_with_arguments(error), "the task raised", error))
+
+
+def _is_linked(run: RunRow) -> bool:
+    """Whether its end passes its result on: then it is kept, though nobody asks for it."""
+    return "link" in json.loads(run.hooks or "{}")
 
 
 def _retried(run: RunRow, asked: NextAttempt, error: BaseException | None, text: Json, now: datetime) -> RetryAt:
