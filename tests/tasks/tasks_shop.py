@@ -221,6 +221,12 @@ def plain(name: str, x: int) -> int:
     return x * 2
 
 
+@task(base=Task)
+def plain_parent() -> int:
+    add.delay(1, 2)
+    return 1
+
+
 @task(base=Task, bind=True, max_retries=1, default_retry_delay=0.05)
 def plain_retry(self: Any, name: str) -> str:
     note("plain_retry", name, self.request.retries)

@@ -133,6 +133,30 @@ def test_a_group_of_single_calls_is_many_calls(tasks):
     assert [0, 2, 4] == results.get(timeout=20)
     assert ["tasks_shop.add"] * 3 == [each.run.workflow for each in results]
     assert [None] * 3 == [each.run.row.parent_id for each in results]
+    assert [0, 2, 4] == [tasks.app.AsyncResult(each.id).get(timeout=20) for each in results]
+    assert [0, 2, 4] == [told["result"] for _, told in results.iter_native()]
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's call of redis-py
+def test_a_group_of_durable_and_plain_tasks_gives_the_results_of_both(tasks, pool):
+    if pool != "prefork":
+        pytest.skip("a plain task needs a result backend, which this shop has not")
+    results = group(tasks.plain.s("g", 1), tasks.add.s(1, 2))()
+    assert [2, 3] == results.get(timeout=20)
+    results.save()
+    assert [2, 3] == GroupResult.restore(results.id, app=tasks.app).get(timeout=20)
+
+
+def test_what_a_task_calls_are_its_children_also_of_a_plain_one(tasks, pool):
+    if pool != "prefork":
+        pytest.skip("a plain task needs a result backend, which this shop has not")
+    result = tasks.plain_parent.delay()
+    assert 1 == result.get(timeout=20)
+    assert [3] == [child.get(timeout=20) for child in result.children]
+
+
+def test_a_result_that_is_ignored_is_not_waited_for(tasks):
+    assert tasks.ignores.apply_async(countdown=3600).get(timeout=20) is None
 
 
 def test_canvases_of_plain_tasks_are_left_to_celery(tasks, pool):

@@ -23,6 +23,17 @@ def test_a_plain_message_for_a_durable_task_becomes_a_run_once_for_its_id(shop, 
     assert 1 == shop.lines().count("noted ('stranger',) {}")
 
 
+def test_who_sent_a_plain_message_finds_its_result_where_it_looks_for_it(tasks, pool):
+    if pool != "prefork":
+        pytest.skip("it looks into the result backend of the app, which this shop has not")
+    with Celery("asker", broker=tasks.app.conf.broker_url, backend=tasks.app.conf.result_backend) as asker:
+        assert 3 == asker.send_task("tasks_shop.add", (1, 2)).get(timeout=20)
+        with pytest.raises(Exception, match="asked"):
+            asker.send_task("tasks_shop.fail", ("asked",)).get(timeout=20)
+        assert "third" == asker.send_task("tasks_shop.third_time", ("third",)).get(timeout=20)
+    assert 3 == tasks.app.send_task("tasks_shop.add", (1, 2)).get(timeout=20)
+
+
 def test_links_of_a_plain_message_are_links_of_its_run(shop, tasks, stranger, wait_until):
     linked = stranger.signature("tasks_shop.noted", args=("linked by a stranger",))
     stranger.send_task("tasks_shop.add", (1, 2), link=linked)

@@ -10,8 +10,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from celery import canvas
-from celery.canvas import Signature
+from celery.canvas import Signature, maybe_signature
 
+from ...state.ids import new_id, public
 from .. import registry
 from ..engine.execution import current_execution
 from ..errors import UnknownWorkflow
@@ -41,12 +42,14 @@ def _durably(of_celery: Any) -> Any:
     @wraps(of_celery)
     def apply_async(self: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         durable = _durable_of(self, kwargs or {}, options)
-        if durable is not None:
-            try:
-                return _started(durable, self, args, dict(kwargs or {}), options)
-            except UnknownWorkflow:
-                pass  # a node is at workers without Celeriac: what can still be done of it Celery does
-        return of_celery(self, args, kwargs, **options)
+        if durable is None:
+            return of_celery(self, args, kwargs, **options)
+        if _is_many_calls(self):
+            return of_celery(_with_ids(durable, self), args, kwargs, **options)
+        try:
+            return _started(durable, self, args, dict(kwargs or {}), options)
+        except UnknownWorkflow:  # a node is at workers without Celeriac: what can still be done of it Celery does
+            return of_celery(self, args, kwargs, **options)
 
     apply_async.of_celery = of_celery  # type: ignore[attr-defined]
     return apply_async
@@ -66,8 +69,25 @@ def _durable_of(signature: Any, kwargs: Mapping[str, Any], options: Mapping[str,
     last = _last(signature)
     if last is not None and last["options"].get("task_id") and not _is_durable(durable, last):
         return None  # it was sent here frozen: whoever waits for its end looks into the app's own result backend
-    is_many_calls = signature["task"] == "celery.group" and not any(map(is_canvas, signature["kwargs"]["tasks"]))
-    return None if is_many_calls and current_execution() is None else durable
+    return durable
+
+
+def _is_many_calls(signature: Any) -> bool:
+    """Whether it is a group of single tasks, which has no state. In a run it has: its code is executed again."""
+    is_flat = signature["task"] == "celery.group" and not any(map(is_canvas, signature["kwargs"]["tasks"]))
+    return is_flat and current_execution() is None
+
+
+def _with_ids(durable: "Celeriac", group: Any) -> Any:
+    """The same group, whose members have ids of runs: by those `app.AsyncResult` knows them in any process."""
+    signatures: list[Any] = [maybe_signature(member, app=durable.app) for member in group["kwargs"]["tasks"]]
+    members = [
+        each.clone(task_id=public("run", new_id()))
+        if _is_durable(durable, each) and not each["options"].get("task_id")
+        else each
+        for each in signatures
+    ]
+    return canvas.group(members, app=durable.app, **group["options"])
 
 
 def _started(durable: "Celeriac", signature: Any, args: Any, kwargs: dict[str, Any], options: dict[str, Any]) -> Any:

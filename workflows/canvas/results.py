@@ -13,7 +13,7 @@ from ...state.ids import public
 from ...state.runs import RunRow
 from ..run import Run
 from ..tasks.calls import run_id
-from ..tasks.handle import TaskResult
+from ..tasks.handle import TaskGroupResult, TaskResult
 from .calls import node_id
 from .tree import Node, at
 
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from ..application import Celeriac
 
 
-class CanvasGroupResult(GroupResult):
+class CanvasGroupResult(TaskGroupResult):
     """The result of a canvas that gives a list. It waits for the run of the canvas, `whole`, which also ends where a
     node before the group failed, so that its members are never started."""
 
     whole: TaskResult
-    results: list[Any]
 
     def get(
         self,
@@ -122,7 +121,7 @@ class Results:
 
     def _many(self, members: list[Node], path: str, parent: Any) -> Any:
         results = [self.of(member, at(path, place), parent) for place, member in enumerate(members)]
-        return self.group(GroupResult, self._id(path), results, parent)
+        return self.group(TaskGroupResult, self._id(path), results, parent)
 
     def _id(self, path: str) -> str:
         return public("run", node_id(self._canvas_id, path))

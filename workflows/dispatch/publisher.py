@@ -59,6 +59,7 @@ class Publisher:
             headers={EPOCH_HEADER: ticket.epoch, "traceparent": traceparent()},
             producer=producer,
             ignore_result=True,
+            add_to_parent=False,  # whoever publishes it: that is not who called it
             expires=None,  # the row says when it expires, and what it is called with
             serializer="json",
             retry=False,

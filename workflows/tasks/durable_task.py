@@ -67,7 +67,11 @@ class DurableTask(Task):  # type: ignore[type-arg]
             args, kwargs = dump(args, kwargs)
         said["shadow"] = shadow or cast(Any, self).shadow_name(args, kwargs, said)
         said = {**self._defaults(), **{name: value for name, value in said.items() if value is not None}}
-        return self.result_of(start_task(registry.of_app(self.app), self, args, kwargs, said), task_id)
+        result = self.result_of(start_task(registry.of_app(self.app), self, args, kwargs, said), task_id)
+        result.ignored = said["ignore_result"]
+        if options.get("add_to_parent", True) and (parent := self.app.current_worker_task) is not None:
+            parent.add_trail(result)
+        return result
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> TaskResult:
         """The result of a run of this task, whatever result backend the app has."""
@@ -127,6 +131,10 @@ class DurableTask(Task):  # type: ignore[type-arg]
         soft, hard = self.soft_time_limit, self.time_limit
         if soft and hard and soft > hard:
             raise ValueError("soft_time_limit must be less than or equal to time_limit")
+        if not isinstance(args or (), list | tuple):
+            raise TypeError("task args must be a list or tuple")
+        if not isinstance(kwargs or {}, Mapping):
+            raise TypeError("task keyword arguments must be a mapping")
         header = getattr(self, "__header__", None)
         if self.typing and header is not None:
             header(*(args or ()), **(kwargs or {}))

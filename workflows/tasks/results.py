@@ -106,15 +106,14 @@ class RunBackend(BaseBackend):
                 at_work.keep(result)
             except (NotSerializable, TooLarge) as error:
                 raise EncodeError(str(error)) from error
+            if at_work.has_own_id and self._plain is not None:
+                self._plain.mark_as_done(task_id, result, request, store_result, state)
 
     def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
         """A failure is told by the row; that of a message which is executed as a plain task by the app's backend."""
         at_work = task_at_work()
-        if (
-            self._plain is not None
-            and not task_id.startswith("run_")
-            and (at_work is None or not at_work.is_of(task_id))
-        ):
+        is_plain = at_work is None or not at_work.is_of(task_id) or at_work.has_own_id
+        if self._plain is not None and not task_id.startswith("run_") and is_plain:
             self._plain.mark_as_failure(task_id, *args, **kwargs)
         else:
             super().mark_as_failure(task_id, *args, **kwargs)

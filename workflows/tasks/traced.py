@@ -53,7 +53,8 @@ class TracedTask:
         request, execution = self._request(run, said, args, kwargs), current_execution()
         assert execution is not None
         execution.is_whole = True
-        with working(AtWork(request["id"], run.attempt - 1, limit_bytes, said.get("canvas"))) as work:
+        place, has_own_id = said.get("canvas"), bool(said.get("id"))
+        with working(AtWork(request["id"], run.attempt - 1, limit_bytes, place, has_own_id)) as work:
             self.answer = self._trace(request["id"], args, kwargs, request)
         result, info = self.answer[0], self.answer[1]
         if work.next_attempt is not None:
