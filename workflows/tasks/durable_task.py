@@ -11,9 +11,11 @@ from celery.result import AsyncResult
 from .. import registry
 from ..canvas import expansion
 from ..canvas.expansion import node_at_work
+from ..engine.execution import current_execution
 from ..errors import UsageError
 from ..run import Run
 from .at_work import task_at_work
+from .calls import CANVAS
 from .carrier import Tracing, carry
 from .handle import TaskResult
 from .start import start_task
@@ -57,7 +59,7 @@ class DurableTask(Task):  # type: ignore[type-arg]
         work = task_at_work()
         if work is not None and work.takes(args, kwargs, said):
             return self.AsyncResult(str(task_id))
-        if self.app.conf.task_always_eager or not self.is_durable:
+        if self.app.conf.task_always_eager or not self.is_durable or self._is_sent_on(said):
             celerys: Any = super()
             plain: AsyncResult[Any] = celerys.apply_async(args, kwargs, producer=producer, **said)
             return plain
@@ -126,6 +128,12 @@ class DurableTask(Task):  # type: ignore[type-arg]
         durable, bound = registry.maybe_of_app(app), cast(Any, app)
         if durable is not None and bound.finalized and isinstance(task := bound._tasks.get(cls.name), cls):
             declare_task(durable, task)
+
+    def _is_sent_on(self, said: Mapping[str, Any]) -> bool:
+        """Whether a worker calls it as the next node of a canvas of plain Celery, which a producer without Celeriac
+        sent: that goes on as it came."""
+        is_node = any(said.get(name) for name in CANVAS)
+        return is_node and current_execution() is None and self.app.current_worker_task is not None
 
     def _check(self, args: Any, kwargs: Any) -> None:
         soft, hard = self.soft_time_limit, self.time_limit
