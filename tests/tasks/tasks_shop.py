@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task, chord, group, signals
+from celery import Celery, Task, chain, chord, group, signals
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from kombu import serialization
 from pydantic import BaseModel
@@ -375,8 +375,22 @@ by_hand = app.register_task(ByHand())
 
 
 @task(bind=True)
-def replaces(self: Any) -> Any:
-    return self.replace(add.s(1))
+def replaces(self: Any, name: str, *values: int) -> Any:
+    note("replaces", name, *values)
+    look_up(7)
+    return self.replace(chain(add.s(*values), add.s(10), gated.s(name)))
+
+
+@task(base=Task, bind=True)
+def plain_replaces(self: Any, x: int) -> Any:
+    raise self.replace(group(add.s(x, 1), plain.si("replaced", x)))
+
+
+@task
+def gated(value: int, name: str) -> int:
+    if not (GATES / name).exists():
+        raise LookupError(name)
+    return value
 
 
 class Odd(Exception):

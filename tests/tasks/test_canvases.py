@@ -8,6 +8,7 @@ from celery import chain, chord, group
 from celery.exceptions import TaskRevokedError
 from celery.result import GroupResult, result_from_tuple
 
+from celeriac import run_task
 from celeriac.workflows import registry
 from celeriac.workflows.errors import UsageError
 from celeriac.workflows.tasks.handle import TaskResult
@@ -165,6 +166,25 @@ def test_canvases_of_plain_tasks_are_left_to_celery(tasks, pool):
     result = chain(tasks.plain.s("p", 1), tasks.plain.s("p", 2).set(immutable=True))()
     assert not isinstance(result, TaskResult)
     assert 4 == result.get(timeout=20)
+
+
+def test_a_task_that_replaces_itself_has_the_result_of_what_took_its_place(shop, tasks, wait_until):
+    shop.open_gates("r1")
+    result = tasks.replaces.apply_async(("r1", 1, 2), link=tasks.noted.s("r1 linked"))
+    assert (13, "SUCCESS") == (result.get(timeout=20), result.state)
+    assert 1 == shop.lines().count("replaces r1 1 2")
+    wait_until(lambda: "noted (13, 'r1 linked') {}" in shop.lines())
+    assert [4, 6] == run_task(tasks.plain_replaces.s(3)).result(timeout=20)
+
+
+def test_it_fails_with_what_took_its_place_and_is_retried_there(shop, tasks):
+    result = tasks.replaces.delay("r2", 1, 2)
+    with pytest.raises(LookupError, match="r2"):
+        result.get(timeout=20)
+    shop.open_gates("r2")
+    result.run.retry()
+    assert 13 == result.run.result(timeout=20)
+    assert 1 == shop.lines().count("replaces r2 1 2")
 
 
 def test_eagerly_it_is_what_it_is_in_celery(tasks):

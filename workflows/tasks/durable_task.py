@@ -99,16 +99,12 @@ class DurableTask(Task):  # type: ignore[type-arg]
         self._backend = value
 
     def replace(self, sig: "Signature[Any]") -> NoReturn:
-        """Puts a signature in the place of this task, where it is a node of a canvas. Raises UsageError where it is
-        none: what takes the task's place would not be in its run."""
-        if (node := node_at_work()) is not None:
-            expansion.replace(node, sig)
-        if self.request.is_eager:
-            super().replace(sig)
-        raise UsageError(
-            f"durable task {self.name!r} cannot replace itself by {sig.task!r}: make it a node of "
-            "`durable.canvas(...)`, or a workflow that calls both."
-        )
+        """Puts a signature in the place of this task: in its canvas, or, where it is in none, its run waits for what
+        replaces it, and has the result of that."""
+        if (work := task_at_work()) is not None:
+            expansion.replace(work, sig)
+        super().replace(sig)  # eagerly, or in a canvas of plain Celery
+        raise AssertionError("what replaces a task ends it")
 
     def add_to_chord(self, sig: "Signature[Any]", lazy: bool = False) -> Any:
         """Adds a signature to the header that this task is in: it starts once the task has ended. Raises ValueError

@@ -26,6 +26,7 @@ from ..retry import Retry as RetryPolicy
 from .at_work import AtWork, NextAttempt, working
 from .codec import decode, decode_call, encode, encode_call
 from .errbacks import errback_arguments
+from .replacement import REPLACED, begin_replacement, replaced
 
 if TYPE_CHECKING:
     from ..worker.tail import Trace
@@ -53,6 +54,8 @@ class TracedTask:
         request, execution = self._request(run, said, args, kwargs), current_execution()
         assert execution is not None
         execution.is_whole = True
+        if execution.recorded(REPLACED) is not None:  # its code is done: it gives what was put in its place
+            return replaced(execution)
         place, has_own_id = said.get("canvas"), bool(said.get("id"))
         with working(AtWork(request["id"], run.attempt - 1, limit_bytes, place, has_own_id)) as work:
             self.answer = self._trace(request["id"], args, kwargs, request)
@@ -68,6 +71,9 @@ class TracedTask:
             )
             raise Interruption(_retried(run, work.next_attempt, cause, text, execution.now))
         if info is not None and info.state == states.IGNORED and work.replacement is not None:
+            if work.place is None:
+                begin_replacement(registry.of_app(self._task.app), execution, work.replacement)
+                return replaced(execution)
             raise Interruption(Completed(told(work, Json("null")), is_ignored=True))
         if info is not None:
             raise self._ended(run, info.state, info.retval, work.place is not None)
