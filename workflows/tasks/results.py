@@ -5,6 +5,7 @@ there is nothing to configure besides; plain tasks of such an app have no result
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -27,6 +28,8 @@ from ..run import LOOK_AGAIN_SECONDS
 from .at_work import task_at_work
 from .calls import run_id
 from .codec import decode, decode_call, encode
+
+log = logging.getLogger(__name__)
 
 IGNORED_CAUSE = "the task raised Ignore"
 ERRORS = {"WorkerLost": WorkerLostError, status.TIMED_OUT: TimeLimitExceeded}  # what ended it, if not its own code
@@ -107,14 +110,16 @@ class RunBackend(BaseBackend):
             except (NotSerializable, TooLarge) as error:
                 raise EncodeError(str(error)) from error
             if at_work.has_own_id and self._plain is not None:
-                self._plain.mark_as_done(task_id, result, request, store_result, state)
+                _told_besides(task_id, lambda: self._plain.mark_as_done(task_id, result, request, store_result, state))
 
     def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
         """A failure is told by the row; that of a message which is executed as a plain task by the app's backend."""
         at_work = task_at_work()
-        is_plain = at_work is None or not at_work.is_of(task_id) or at_work.has_own_id
-        if self._plain is not None and not task_id.startswith("run_") and is_plain:
+        is_own = at_work is not None and at_work.is_of(task_id)
+        if self._plain is not None and not is_own and not task_id.startswith("run_"):
             self._plain.mark_as_failure(task_id, *args, **kwargs)
+        elif self._plain is not None and at_work is not None and is_own and at_work.has_own_id:
+            _told_besides(task_id, lambda: self._plain.mark_as_failure(task_id, *args, **kwargs))
         else:
             super().mark_as_failure(task_id, *args, **kwargs)
 
@@ -149,6 +154,15 @@ class RunBackend(BaseBackend):
 
     def _delete_group(self, group_id: str) -> None:
         """Its run is history, and is deleted after its retention."""
+
+
+def _told_besides(task_id: str, tell: Callable[[], object]) -> None:
+    """Tells the app's own result backend what the row will say anyway: should that be away, the task has its result
+    all the same."""
+    try:
+        tell()
+    except Exception as error:  # whatever a backend raises
+        log.warning("the result of task %s is not told to the app's result backend: %s", task_id, error)
 
 
 def state_of(row: RunRow) -> str:

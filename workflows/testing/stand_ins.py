@@ -19,6 +19,7 @@ from ..run import Run
 from ..settings import Settings
 from ..signals.code_spans import CodeSpans
 from ..signals.logbook import Logbook
+from ..tasks.results import RunBackend
 from .memory import INSTEAD, Memory
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,20 @@ class InlineCeleriac(Celeriac):
     def code_spans(self) -> CodeSpans:
         return _NoSpans(self)
 
+    @cached_property
+    def results(self) -> RunBackend:
+        return _InMemory(self.app)
+
     def start(self, workflow: Any, payload_: Any, options: Any, source: Any = None) -> Run:
         if options.get("session") is not None:
             raise UsageError(f"a trigger with session= is part of a transaction in Postgres: {INSTEAD}")
         return super().start(workflow, payload_, options, source)
+
+
+class _InMemory(RunBackend):
+    """The app's own result backend is left alone."""
+
+    _plain = None
 
 
 class _NoQueues(Dispatcher):
