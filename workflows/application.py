@@ -16,7 +16,8 @@ from ..state.ids import parse
 from ..state.payload import Json
 from ..state.runs import NewRun, RunRow
 from . import registry
-from .canvas.call import start_canvas
+from .canvas.call import link_of, start_canvas
+from .canvas.results import result_of_row
 from .declaration import register, target_of, when_full_of
 from .dispatch.buckets import Buckets
 from .dispatch.connection import connect, is_redis
@@ -43,6 +44,7 @@ from .signals.logbook import Logbook
 from .signals.redaction import Redaction
 from .step import return_annotation
 from .tasks.adoption import adopt, shop_tasks
+from .tasks.calls import run_id
 from .tasks.codec import TAGGED
 from .tasks.durable_task import declare_task
 from .tasks.results import RunBackend
@@ -198,7 +200,17 @@ class Celeriac:
         are those of any trigger: idempotency_key, countdown, tags, session and others. Inside a run it is a child.
         Raises UsageError and UnknownWorkflow for a node that cannot be, NotSerializable, TooLarge, StateUnavailable.
         """
-        return start_canvas(self, signature, options)
+        return start_canvas(registry.acting(self), signature, options)
+
+    def canvas_result(self, id: str) -> Any:
+        """The run of a canvas as Celery's callers know it: an AsyncResult, or a GroupResult where it gives a list.
+        None: there is no canvas of this id."""
+        row = runs.get(self.database, run_id(id))
+        return None if row is None or row.workflow != runs.CANVAS else result_of_row(self, row, id)
+
+    def linked_canvas(self, signature: Any, takes: str) -> dict[str, Any]:
+        """What the hooks of a run say for a canvas that its end starts. Raises as `canvas` does."""
+        return link_of(self, signature, takes)
 
     def start_many(
         self,

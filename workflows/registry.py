@@ -82,6 +82,16 @@ def stood_in(celeriac: "Celeriac") -> Iterator[None]:
         _standing_in.remove(celeriac)
 
 
+def acting(celeriac: "Celeriac") -> "Celeriac":
+    """What acts for this one: itself, or what stands in for it in a test."""
+    return _standing_in[-1] if _standing_in else celeriac
+
+
+def app_of_shop() -> Celery | None:
+    """The Celery app of the Celeriac that `durable()` is, if there is one."""
+    return durable().app if _bound else None
+
+
 def durable() -> "Celeriac":
     """The Celeriac of the current Celery app, else the one that was made last. Raises UsageError if there is none."""
     if _standing_in:
@@ -96,6 +106,8 @@ def durable() -> "Celeriac":
 
 def maybe_of_app(app: Celery) -> "Celeriac | None":
     """The Celeriac of a Celery app, if it has one."""
+    if _standing_in:
+        return _standing_in[-1]
     return next((celeriac for celeriac in reversed(_bound) if celeriac.app == app), None)
 
 

@@ -56,6 +56,11 @@ def mix(*args: Any, **kwargs: Any) -> list[Any]:
     return [*args, *kwargs.values()]
 
 
+@durable_task
+def mix_durably(*args: Any, **kwargs: Any) -> list[Any]:
+    return [*args, *kwargs.values()]
+
+
 @task
 def noted(name: str, value: Any = None) -> Any:
     note("noted", name)

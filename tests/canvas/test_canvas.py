@@ -133,6 +133,18 @@ def test_the_errback_of_a_chords_body_is_told_of_the_member_that_failed(tasks, s
     assert 1 == shop.lines().count(line)
 
 
+def test_links_and_errbacks_of_nodes_may_be_canvases(play, tasks, shop, wait_until):
+    node = tasks.same.s(1)
+    node.link(chain(tasks.add.s(5), tasks.same.s(), tasks.noted.s("never mind")))
+    assert 2 == play(chain(node, tasks.add.s(1)))
+    broken = chord([tasks.flaky.si("e3")] * 2, tasks.total.s().on_error(chain(tasks.errback.s(), tasks.noted.si("e3"))))
+    with pytest.raises(RunFailed):
+        play(broken)
+    line = "errback canvas_shop.flaky ValueError('e3', 'is not mended')"
+    wait_until(lambda: {line, "noted e3", "noted 6"} <= set(shop.lines()))
+    assert [1, 1, 1] == [shop.lines().count(each) for each in (line, "noted e3", "noted 6")]
+
+
 def test_cancelling_a_canvas_cancels_its_nodes(tasks, shop, wait_until):
     run = tasks.durable.canvas(group(tasks.held.s("c1"), tasks.held.s("c2").set(countdown=600)) | tasks.same.s())
     wait_until(lambda: "begin c1" in shop.lines())

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from canvases import Player, canvases, tree_of
-from celery import Celery
+from celery import Celery, signature
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -32,8 +32,17 @@ def test_random_canvases_give_what_a_worker_of_plain_celery_gives(tasks: Any, da
     canvas = data.draw(canvases(tasks.mix, depth=2).filter(lambda drawn: not has_a_group_in_a_group(drawn)))
     pending = canvas.clone().apply_async()
     run = tasks.durable.canvas(canvas)
+    durable = of_durable_tasks(canvas, tasks).apply_async()
     assume(pending is not None)  # a chain of empty groups alone: Celery has no result to wait for
-    assert pending.get(timeout=20) == run.result(timeout=20)
+    expected = pending.get(timeout=20)
+    assert expected == run.result(timeout=20)
+    assert expected == durable.get(timeout=20)
+
+
+def of_durable_tasks(canvas: Any, tasks: Any) -> Any:
+    """The same canvas, called as Celery's callers call it, which is durable because its tasks are."""
+    text = json.dumps(canvas).replace(f'"{tasks.mix.name}"', f'"{tasks.mix_durably.name}"')
+    return signature(json.loads(text), app=tasks.app)
 
 
 def has_a_group_in_a_group(canvas: Any) -> bool:

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task, signals
-from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery import Celery, Task, chain, chord, group, signals
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from kombu import serialization
 from pydantic import BaseModel
 
@@ -221,6 +221,12 @@ def plain(name: str, x: int) -> int:
     return x * 2
 
 
+@task(base=Task)
+def plain_parent() -> int:
+    add.delay(1, 2)
+    return 1
+
+
 @task(base=Task, bind=True, max_retries=1, default_retry_delay=0.05)
 def plain_retry(self: Any, name: str) -> str:
     note("plain_retry", name, self.request.retries)
@@ -232,6 +238,39 @@ def plain_retry(self: Any, name: str) -> str:
 @task(base=Task)
 def plain_fail() -> None:
     raise LookupError("nothing there")
+
+
+@workflow(name="tasks_shop.primitives")
+def primitives(name: str) -> list[Any]:
+    results = [
+        (add.s(1, 2) | add.s(3)).delay(),
+        group(add.s(1, 1), add.s(2, 2)).apply_async(),
+        chord([add.s(1, 1), add.s(2, 2)])(echo.s(name)),
+    ]
+    values = [result.get() for result in results]
+    sleep(0.01)  # so that all of it is executed again
+    return [*values, [result.id for result in results]]
+
+
+@task(bind=True)
+def sends_a_group(self: Any, name: str) -> str:
+    result = group(noted.si(name, 1), noted.si(name, 2)).apply_async()
+    note("sent", name)
+    pass_gate(name)
+    return str(result.id)
+
+
+@workflow(name="tasks_shop.publishes")
+def publishes(name: str) -> int:
+    def published(sender: Any, **_: Any) -> None:
+        note("published", sender)
+
+    signals.before_task_publish.connect(published, weak=False, dispatch_uid=name)
+    first = add.delay(1, 1)
+    sleep(0.01)
+    second = add.delay(first.get(), 2).get()
+    signals.before_task_publish.disconnect(dispatch_uid=name)
+    return int(second)
 
 
 @workflow(name="tasks_shop.waits")
@@ -296,6 +335,17 @@ def ignores() -> object:
     return object()
 
 
+@task(ignore_result=True)
+def ignored_but_linked(x: int) -> int:
+    return 10 * x
+
+
+@task(max_retries=1)
+def raises_retry(name: str) -> None:
+    note("try", name)
+    raise Retry("later", exc=ConnectionError("away"), when=0.05)
+
+
 @task(rate_limit="0.5/s")
 def rated() -> None:
     """Nothing."""
@@ -325,8 +375,22 @@ by_hand = app.register_task(ByHand())
 
 
 @task(bind=True)
-def replaces(self: Any) -> Any:
-    return self.replace(add.s(1))
+def replaces(self: Any, name: str, *values: int) -> Any:
+    note("replaces", name, *values)
+    look_up(7)
+    return self.replace(chain(add.s(*values), add.s(10), gated.s(name)))
+
+
+@task(base=Task, bind=True)
+def plain_replaces(self: Any, x: int) -> Any:
+    raise self.replace(group(add.s(x, 1), plain.si("replaced", x)))
+
+
+@task
+def gated(value: int, name: str) -> int:
+    if not (GATES / name).exists():
+        raise LookupError(name)
+    return value
 
 
 class Odd(Exception):

@@ -115,3 +115,20 @@ def test_it_goes_to_the_queue_of_its_route_or_of_its_call(tasks):
 def test_a_call_that_does_not_fit_is_refused_at_once(tasks):
     with pytest.raises(TypeError):
         tasks.add.delay()
+
+
+def test_a_result_is_found_by_its_id_without_the_app_and_by_an_id_of_the_callers_own(tasks):
+    result = tasks.add.delay(1, 2)
+    assert 3 == AsyncResult(result.id, app=tasks.app).get(timeout=20)
+    own_id = str(uuid4())
+    assert 3 == tasks.add.apply_async((1, 2), task_id=own_id).get(timeout=20)
+    assert 3 == tasks.app.AsyncResult(own_id).get(timeout=20)
+    if tasks.app.conf.result_backend:  # where it was kept, as that of a plain task would be
+        assert 3 == AsyncResult(own_id, app=tasks.app).get(timeout=20)
+
+
+def test_arguments_are_a_list_and_a_mapping(tasks):
+    with pytest.raises(TypeError, match="must be a list or tuple"):
+        tasks.echo.apply_async("ab")
+    with pytest.raises(TypeError, match="must be a mapping"):
+        tasks.echo.apply_async(kwargs=["ab"])

@@ -67,6 +67,12 @@ def test_a_call_has_time_limits_of_its_own(tasks, needs_processes):
     assert "SoftTimeLimitExceeded" == type(result.result).__name__
 
 
+def test_a_task_that_raises_retry_by_hand_is_tried_again_as_often_as_it_may_be(shop, tasks):
+    with pytest.raises(ConnectionError, match="away"):
+        tasks.raises_retry.delay("by hand").get(timeout=20)
+    assert 2 == shop.lines().count("try by hand")
+
+
 def test_a_task_whose_process_is_killed_is_executed_again_and_no_retry_is_spent(
     shop, tasks, wait_until, needs_processes
 ):

@@ -31,6 +31,12 @@ def test_links_have_links(shop, tasks, wait_until):
     assert ["noted (13, 'l3') {}"] == noted(shop, "l3")
 
 
+def test_a_linked_task_gets_a_result_that_is_ignored(shop, tasks, wait_until):
+    tasks.ignored_but_linked.apply_async((4,), link=tasks.noted.s("l8"))
+    wait_until(lambda: noted(shop, "l8"))
+    assert ["noted (40, 'l8') {}"] == noted(shop, "l8")
+
+
 def test_a_plain_task_can_be_linked_and_later(shop, tasks, wait_until):
     tasks.add.apply_async((1, 2), link=tasks.plain.si("l4", 1).set(countdown=0.2))
     wait_until(lambda: "plain l4" in shop.lines())
@@ -44,32 +50,59 @@ def test_link_error_gets_the_id_of_what_failed_or_all_of_it(shop, tasks, wait_un
     assert [1, 1] == [shop.lines().count(line) for line in told]
 
 
-def test_a_link_that_is_no_single_task_is_refused(tasks):
-    with pytest.raises(UsageError, match=r"durable\.canvas"):
-        tasks.add.apply_async((1,), link=chain(tasks.add.s(1), tasks.add.s(2)))
+def test_a_linked_chain_goes_on_with_the_result_and_is_a_run_of_its_own(shop, tasks, wait_until):
+    link = chain(tasks.add.s(10), tasks.noted.s("l5"))
+    result = tasks.add.apply_async((1, 2), link=link)
+    wait_until(lambda: noted(shop, "l5"))
+    assert ["noted (13, 'l5') {}"] == noted(shop, "l5")
+    started = linked_to(tasks, result)
+    assert ["celeriac.canvas"] == [row["workflow"] for row in started]
+
+
+def test_a_linked_group_and_a_linked_chord_get_the_result_and_an_immutable_one_gets_nothing(shop, tasks, wait_until):
+    link = [
+        group(tasks.noted.s("l6"), tasks.noted.si("l6")),
+        chord([tasks.add.s(1), tasks.add.s(2)], tasks.noted.s("l6", "chord")),
+        chain(tasks.noted.si("l6", "deaf"), tasks.noted.si("l6", "end")),
+    ]
+    tasks.add.apply_async((1, 2), link=link)
+    wait_until(lambda: len(noted(shop, "l6")) == 5)
+    expected = {"(3, 'l6')", "('l6',)", "([4, 5], 'l6', 'chord')", "('l6', 'deaf')", "('l6', 'end')"}
+    assert expected == {line.removeprefix("noted ").removesuffix(" {}") for line in noted(shop, "l6")}
+
+
+def test_a_canvas_as_errback_begins_with_what_failed(shop, tasks, wait_until):
+    link = chain(tasks.errback.s(), tasks.noted.si("le2"))
+    result = tasks.fail.apply_async(("le2",), link_error=[link, group(tasks.told_id.s())])
+    result.get(timeout=20, propagate=False)
+    told = [f"told {result.id}", f"errback {result.id} ValueError('le2', 42) True", "noted ('le2',) {}"]
+    wait_until(lambda: set(told) <= set(shop.lines()))
+    assert [1, 1, 1] == [shop.lines().count(line) for line in told]
+
+
+def test_a_link_of_a_link_may_be_a_canvas(shop, tasks, wait_until):
+    second = tasks.add.s(1)
+    second.link(chain(tasks.add.s(2), tasks.noted.s("l7")))
+    tasks.add.apply_async((1, 2), link=second)
+    wait_until(lambda: noted(shop, "l7"))
+    assert ["noted (6, 'l7') {}"] == noted(shop, "l7")
+
+
+def test_a_link_that_cannot_be_is_refused_by_the_call(tasks):
+    with pytest.raises(UsageError, match="a signature can be linked"):
+        tasks.add.apply_async((1,), link="tasks_shop.add")
     with pytest.raises(UnknownWorkflow, match="no worker with Celeriac"):
         tasks.add.apply_async((1,), link=tasks.app.signature("nobody.knows"))
+    with pytest.raises(UnknownWorkflow, match=r"node '1' .*no worker with Celeriac"):
+        tasks.add.apply_async((1,), link=chain(tasks.add.s(1), tasks.app.signature("nobody.knows")))
 
 
-def test_chains_and_chords_of_plain_celery_are_refused_and_name_what_to_write(tasks):
-    with pytest.raises(UsageError, match=r"part of a chain of plain Celery.*durable\.canvas"):
-        chain(tasks.add.s(1), tasks.add.s(2)).apply_async()
-
-
-def test_the_last_node_of_a_plain_chain_may_be_durable(tasks):
-    result = chain(tasks.plain.s("chained", 4), tasks.add.s(1)).apply_async()
-    assert 9 == result.get(timeout=20, follow_parents=False)
+def linked_to(tasks, result):
+    return tasks.durable.database.all(
+        "select workflow, status from celeriac.runs where source = 'hook' and source_id = %(id)s", id=result.run.id
+    )
 
 
 def test_a_group_is_many_calls(tasks):
     results = group(tasks.add.s(n, n) for n in range(3)).apply_async()
     assert [0, 2, 4] == results.get(timeout=20)
-
-
-def test_the_header_of_a_plain_chord_may_not_be_durable_and_its_body_may(tasks, pool):
-    if pool != "prefork":
-        pytest.skip("a chord of plain Celery needs a result backend, which this shop has not")
-    with pytest.raises(UsageError, match=r"part of a chord of plain Celery.*durable\.canvas"):
-        chord([tasks.add.s(1), tasks.add.s(2)])(tasks.noted.s())
-    result = chord([tasks.plain.s("c", 1), tasks.plain.s("c", 2)])(tasks.echo.s())
-    assert [[[2, 4]], {}] == result.get(timeout=20, follow_parents=False)

@@ -114,8 +114,3 @@ def test_pydantic_tasks_get_models_and_give_plain_values(tasks):
 
 def test_a_class_that_is_registered_by_hand_is_a_task_as_any(tasks):
     assert "by hand" == tasks.by_hand.delay().get(timeout=20)
-
-
-def test_a_task_that_replaces_itself_is_told_what_to_write(tasks):
-    with pytest.raises(UsageError, match=r"durable\.canvas"):
-        tasks.replaces.delay().get(timeout=20)

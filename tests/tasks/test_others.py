@@ -1,9 +1,10 @@
 """Those who do not know Celeriac: producers, result backends, `celery` on the command line, `beat_schedule`."""
 
+from functools import partial
 from uuid import uuid4
 
 import pytest
-from celery import Celery, states
+from celery import Celery, chain, chord, states
 
 
 @pytest.fixture
@@ -23,6 +24,26 @@ def test_a_plain_message_for_a_durable_task_becomes_a_run_once_for_its_id(shop, 
     assert 1 == shop.lines().count("noted ('stranger',) {}")
 
 
+def test_who_sent_a_plain_message_finds_its_result_where_it_looks_for_it(tasks, pool):
+    if pool != "prefork":
+        pytest.skip("it looks into the result backend of the app, which this shop has not")
+    with Celery("asker", broker=tasks.app.conf.broker_url, backend=tasks.app.conf.result_backend) as asker:
+        assert 3 == asker.send_task("tasks_shop.add", (1, 2)).get(timeout=20)
+        with pytest.raises(Exception, match="asked"):
+            asker.send_task("tasks_shop.fail", ("asked",)).get(timeout=20)
+        assert "third" == asker.send_task("tasks_shop.third_time", ("third",)).get(timeout=20)
+    assert 3 == tasks.app.send_task("tasks_shop.add", (1, 2)).get(timeout=20)
+
+
+def test_a_canvas_of_a_producer_without_celeriac_goes_on_as_it_came(tasks, pool):
+    if pool != "prefork":
+        pytest.skip("it needs the result backend of the app, which this shop has not")
+    with Celery("asker", broker=tasks.app.conf.broker_url, backend=tasks.app.conf.result_backend) as asker:
+        add, echo = (partial(asker.signature, f"tasks_shop.{name}") for name in ("add", "echo"))
+        assert 10 == chain(add((1, 2)), add((3,)), add((4,)))().get(timeout=20)
+        assert [[[2, 4]], {}] == chord([add((1, 1)), add((2, 2))])(echo()).get(timeout=20)
+
+
 def test_links_of_a_plain_message_are_links_of_its_run(shop, tasks, stranger, wait_until):
     linked = stranger.signature("tasks_shop.noted", args=("linked by a stranger",))
     stranger.send_task("tasks_shop.add", (1, 2), link=linked)
@@ -32,6 +53,14 @@ def test_links_of_a_plain_message_are_links_of_its_run(shop, tasks, stranger, wa
 def test_a_plain_task_is_what_it_was(shop, tasks, wait_until):
     tasks.plain.delay("as ever", 1)
     wait_until(lambda: "plain as ever" in shop.lines())
+
+
+def test_celerys_own_tasks_stay_what_they_are_though_all_tasks_of_the_app_are_durable(tasks, pool):
+    if pool != "prefork":
+        pytest.skip("whether it was executed is told by a result backend, which this shop has not")
+    result = tasks.app.tasks["celery.backend_cleanup"].delay()
+    assert result.get(timeout=20) is None
+    assert tasks.durable.get(result.id) is None
 
 
 def test_the_revoke_of_a_stranger_cancels_the_run(shop, tasks, stranger, wait_until):

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from celery import signals
+from kombu import Producer
 
 from celeriac import Retry, gather, parallel, sleep, step, workflow
 from celeriac.state.ids import new_id
@@ -247,18 +247,11 @@ def test_a_replay_has_a_trace_of_its_own_with_a_link_to_what_it_repeats(perform)
     assert (original.trace_id, original.span_id) == again.link
 
 
-def test_messages_tell_workers_that_they_are_no_part_of_a_trace_also_where_nobody_instruments(durable):
+def test_messages_tell_workers_that_they_are_no_part_of_a_trace_also_where_nobody_instruments(durable, monkeypatch):
     sent = []
-
-    def note(headers, **_):
-        sent.append(headers["traceparent"])
-
-    signals.before_task_publish.connect(note)
-    try:
-        with tracing.asked_by({"traceparent": CALLER}):
-            durable.dispatcher.publish([Ticket(new_id(), 0, "", "traced.leaf")])
-    finally:
-        signals.before_task_publish.disconnect(note)
+    monkeypatch.setattr(Producer, "publish", lambda self, body, headers, **_: sent.append(headers["traceparent"]))
+    with tracing.asked_by({"traceparent": CALLER}):
+        durable.dispatcher.publish([Ticket(new_id(), 0, "", "traced.leaf")])
     assert "00" == sent[0][-2:]
     assert CALLER.split("-")[1] not in sent[0]
 

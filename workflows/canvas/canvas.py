@@ -6,23 +6,28 @@ since Postgres counts its header.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
+from uuid import UUID
 
 from ...state import runs, steps, waits
-from ...state.ids import public
+from ...state.ids import new_id, public
 from ...state.steps import StepRow
 from .. import registry
 from ..engine import suspension
 from ..engine.execution import Execution, execution_for
 from ..engine.outcome import Failed
 from ..errors import UsageError
+from ..options import Options
 from ..queue import Queue
+from ..tasks.publishing import headers_of
 from ..tasks.results import exception_of
+from ..trigger import Source
 from ..workflow import workflow
-from .calls import Targets, new_call
+from .calls import Targets, new_call, new_canvas, node_id
 from .expansion import HEADER, NODE, read
 from .interpreter import Blocked, Broken, Ended, Open, Replaced, State, arguments, evaluate
-from .tree import VERSION, Node, normalised
+from .tree import VERSION, Node, called, normalised, told_of_a_failure
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -32,12 +37,24 @@ PAGE = 500  # calls that are started in one statement
 
 
 @workflow(name=CANVAS, queue=Queue(CANVAS), version=str(VERSION))
-def conduct(version: int, tree: dict[str, Any]) -> Any:
-    """The result of a canvas. It fails with the error of the call that failed first."""
+def conduct(
+    version: int = VERSION,
+    tree: dict[str, Any] | None = None,
+    args: list[Any] | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> Any:
+    """The result of a canvas. It fails with the error of the call that failed first.
+
+    Of one that the end of another run started, as a link, `kwargs` says the version and the tree, and `args` what it
+    got: that is how the payload of anything linked is written.
+    """
     execution = execution_for(CANVAS)
-    if version > VERSION:
-        raise UsageError(f"{execution.id} was started by a newer Celeriac (version {version} of its tree): deploy that")
-    return CanvasExecution(registry.durable(), execution).result(tree)
+    said = kwargs or {"version": version, "tree": tree}
+    if said["version"] > VERSION:
+        raise UsageError(
+            f"{execution.id} was started by a newer Celeriac (version {said['version']} of its tree): deploy that"
+        )
+    return CanvasExecution(registry.durable(), execution).result(called(said["tree"], args or [], {}))
 
 
 conduct.speaks_celery = True  # it passes on what its tasks returned
@@ -48,6 +65,7 @@ class CanvasExecution:
 
     def __init__(self, durable: "Celeriac", execution: Execution):
         self._execution, self._targets = execution, Targets(durable)
+        self._headers = headers_of(execution.run.request)  # what its caller's receivers said is said of each node
         self._due: list[tuple[str, Node, Sequence[Any], bool]] = []
         self._begun = 0  # calls that were started
 
@@ -96,9 +114,18 @@ class CanvasExecution:
         self, path: str, node: Node, args: Sequence[Any], request: dict[str, Any], is_optional: bool = False
     ) -> runs.NewRun:
         try:
-            return new_call(self._targets, self._execution.id, node, args, request, is_optional)
+            parent, headers = self._execution.id, self._headers
+            new = new_call(self._targets, parent, node, args, request, headers, is_optional)
+            return replace(new, id=self._id_of(path))
         except UsageError as error:
             raise type(error)(f"node {path!r} of {self._execution.id}: {error}") from error
+
+    def _id_of(self, path: str) -> UUID:
+        """The one that results know it by. After a retry another run may have it: one that was cancelled before."""
+        execution, id = self._execution, node_id(self._execution.run.id, path)
+        is_retried = execution.run.attempt > 1
+        is_taken = is_retried and execution.outlast(lambda: runs.get(execution.database, id)) is not None
+        return new_id() if is_taken else id
 
     def _wait(self, state: State) -> None:
         match state:
@@ -128,12 +155,17 @@ class CanvasExecution:
         placed: list[tuple[str, int, runs.NewRun]] = []
         for path, errback in broken.errbacks:
             if self._execution.boundary(path, "child") is None:
-                node = normalised(errback, path)
-                request = {} if node.get("immutable") else {"is_errback": True}
-                new = self._new_call(path, node, arguments(node, [failed_id]), request, is_optional=True)
+                node = called(told_of_a_failure(normalised(errback, path)), [failed_id], {})
+                new = self._new_errback(path, node)
                 placed.append((path, self._begun + len(placed) + 1, new))
         if placed:
             self._begin(placed)
+
+    def _new_errback(self, path: str, node: Node) -> runs.NewRun:
+        if "task" in node:
+            return self._new_call(path, node, node.get("args", []), {}, is_optional=True)
+        durable, source = self._targets.durable, Source("parent", self._execution.id)
+        return replace(new_canvas(durable, node, Options(), source), step_is_optional=True)
 
 
 def _cause(paths: Sequence[str]) -> str:

@@ -6,6 +6,8 @@
     {"header": [node, ...], "body": node}                                                  a chord
     {"map": call, "items": [[argument, ...], ...]}                                         map and starmap
 
+A call that is told of a failure (`link_error`) says so: {"is_errback": true}.
+
 A node is known by its path: "1" is the second link of the chain, "1.g.3" the fourth member of a group that stands
 there, "2.h.0" and "2.b" the header and the body of a chord, "4.i.7" an item of a map.
 """
@@ -30,6 +32,7 @@ OF_AN_EXECUTION = (
     "replaced_task_nesting",
 )  # fmt: skip
 LINKS = ("link", "link_error")
+CANVASES = ("chain", "group", "chord", "map", "starmap", "chunks")
 DELAYS = ("countdown", "eta")  # of a chord: its header's alone
 
 
@@ -55,6 +58,12 @@ def normalised(signature: Mapping[str, Any], path: str = "") -> Node:
         case _:
             return _call(signature, path or "0")
     return _with_its_own(node, signature, path or "0")
+
+
+def is_canvas(signature: Mapping[str, Any]) -> bool:
+    """Whether a signature is one of many calls."""
+    owner, _, name = str(signature["task"]).partition(".")
+    return owner == "celery" and name in CANVASES
 
 
 def at(path: str, *words: object) -> str:
@@ -218,6 +227,20 @@ def called(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Node:
             own = {"args": [*args, *node.get("args", [])], "kwargs": {**node.get("kwargs", {}), **kwargs}}
             return node | {name: value for name, value in own.items() if value}
     return node
+
+
+def told_of_a_failure(node: Node) -> Node:
+    """As an errback: the calls with which it begins get the id of what failed, and are called as errbacks are."""
+    match node:
+        case {"chain": [first, *others]}:
+            return {"chain": [told_of_a_failure(first), *others]}
+        case {"group": members}:
+            return {"group": [told_of_a_failure(member) for member in members]}
+        case {"header": members, "body": body}:
+            return {"header": [told_of_a_failure(member) for member in members], "body": body}
+        case {"map": _}:
+            return node
+    return node if node.get("immutable") else node | {"is_errback": True}
 
 
 def _deaf(node: Node) -> Node:

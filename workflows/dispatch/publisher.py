@@ -14,6 +14,7 @@ from ...state.ids import public
 from ..signals.tracing import traceparent, unseen
 from .buckets import RedisUnavailable, Ticket
 from .connection import sentinel_kwargs
+from .quiet import quiet
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Publisher:
     def publish(self, tickets: Sequence[Ticket]) -> None:
         """Sends a message for each ticket, all in one pipeline. Raises RedisUnavailable when the broker is away."""
         if tickets:
-            with self.producer() as producer, _pipeline(producer), unseen():
+            with self.producer() as producer, _pipeline(producer), unseen(), quiet():
                 for ticket in tickets:
                     self._send(producer, ticket)
 
@@ -58,6 +59,7 @@ class Publisher:
             headers={EPOCH_HEADER: ticket.epoch, "traceparent": traceparent()},
             producer=producer,
             ignore_result=True,
+            add_to_parent=False,  # whoever publishes it: that is not who called it
             expires=None,  # the row says when it expires, and what it is called with
             serializer="json",
             retry=False,

@@ -164,6 +164,10 @@ class Execution:
         self._seq += 1
         return self.lane.next_key(name), self._seq
 
+    def knows_next(self, name: str) -> bool:
+        """Whether the next step of this name is recorded."""
+        return self.lane.coming_key(name) in self._recorded
+
     def ask(self, key: str) -> None:
         """The code asks for this step: it is no step that other code recorded."""
         self._asked_keys.add(key)

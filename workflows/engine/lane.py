@@ -24,8 +24,13 @@ class Lane:
     tasks: int = 0
 
     def next_key(self, name: str) -> str:
+        key = self.coming_key(name)
         self.asked[name] += 1
-        count = self.asked[name]
+        return key
+
+    def coming_key(self, name: str) -> str:
+        """What `next_key` is going to return."""
+        count = self.asked[name] + 1
         if self.path:
             return f"{name}#{self.path}{count}"
         return name if count == 1 else f"{name}#{count}"

@@ -39,8 +39,11 @@ def aware(moment: Any, tz: Any = None) -> datetime:
 class AtWork:
     """One execution of a task for a run."""
 
-    def __init__(self, task_id: str, retries: int, limit_bytes: int, place: str | None = None):
+    def __init__(
+        self, task_id: str, retries: int, limit_bytes: int, place: str | None = None, has_own_id: bool = False
+    ):
         self.task_id, self._retries, self._limit_bytes = task_id, retries, limit_bytes
+        self.has_own_id = has_own_id  # of its caller, by which the app's own result backend may be asked
         self.place = place  # in the canvas that it is a node of: see canvas/expansion.py
         self.replacement: dict[str, Any] | None = None  # trees that its code put in its place, or added to its chord
         self.added: list[dict[str, Any]] = []

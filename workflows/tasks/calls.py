@@ -5,7 +5,6 @@ refused as well. docs/celery.md has them all.
 """
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from ..dispatch.connection import is_redis
 from ..errors import UsageError
 from ..options import Options
 from .at_work import aware
+from .codec import encode
 from .task_workflow import celery_queue, queue_name, rate_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Call:
 
     @property
     def request_text(self) -> str | None:
-        return json.dumps(self.request) if self.request else None
+        return encode(self.request, "what is said of a call") if self.request else None
 
 
 def call_of(durable: "Celeriac", task: "Task[..., Any]", args: Any, kwargs: Any, given: Mapping[str, Any]) -> Call:

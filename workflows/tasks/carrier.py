@@ -61,8 +61,8 @@ def carry(task: "Task[..., Any]") -> None:
         kind.Request = WorkflowRequest if is_plain else type(given.__name__, (WorkflowRequest, given), {})
     if not getattr(task, "is_durable", False):
         kind.apply_async = _with_retries_of_runs(kind, kind.__dict__.get("apply_async"))
-        kind.replace = _in_a_canvas(kind, "replace", expansion.replace)
-        kind.add_to_chord = _in_a_canvas(kind, "add_to_chord", expansion.add_to_chord)
+        kind.replace = _for_a_run(kind, "replace", task_at_work, expansion.replace)
+        kind.add_to_chord = _for_a_run(kind, "add_to_chord", expansion.node_at_work, expansion.add_to_chord)
 
 
 def _for_runs(task: "Task[..., Any]", trace: Trace) -> Trace:
@@ -117,13 +117,14 @@ def _with_retries_of_runs(kind: Any, own: Any) -> Any:
     return apply
 
 
-def _in_a_canvas(kind: Any, name: str, expand: Any) -> Any:
-    """A plain task's `self.replace` and `self.add_to_chord`, while it is executed as a node of a durable canvas."""
+def _for_a_run(kind: Any, name: str, at_work: Any, expand: Any) -> Any:
+    """A plain task's `self.replace`, while it is executed for a run, and `self.add_to_chord`, where that is a node of a
+    durable canvas."""
     own = kind.__dict__.get(name)
 
     def changed(self: Any, sig: Any, *others: Any, **options: Any) -> Any:
-        if (node := expansion.node_at_work()) is not None:
-            return expand(node, sig)
+        if (work := at_work()) is not None:
+            return expand(work, sig)
         of_celery = getattr(super(kind, self), name) if own is None else partial(own, self)
         return of_celery(sig, *others, **options)
 

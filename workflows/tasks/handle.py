@@ -1,11 +1,12 @@
 """The result of a run of a task, as Celery's callers know results."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import _state
 from celery.exceptions import TaskRevokedError
-from celery.result import AsyncResult
+from celery.result import AsyncResult, GroupResult
 
 from ...state import runs
 from ...state.ids import public
@@ -79,6 +80,34 @@ class TaskResult(AsyncResult):  # type: ignore[type-arg]
     def forget(self) -> None:
         """Forgets what this object knows. The run is history, and is deleted after its retention."""
         self._cache = None
+
+
+class TaskGroupResult(GroupResult):
+    """Of calls some of which may be of durable tasks, whose results are not in the app's own backend: then each result
+    is asked for itself."""
+
+    results: list[Any]
+
+    @property
+    def supports_native_join(self) -> bool:
+        return bool(super().supports_native_join) and not self._has_runs
+
+    def iter_native(self, timeout: float | None = None, *others: Any, **options: Any) -> Iterator[Any]:
+        """The ids and the states of all of them, each once it is there."""
+        return self._each(timeout) if self._has_runs else super().iter_native(timeout, *others, **options)
+
+    def join_native(self, *args: Any, **options: Any) -> Any:
+        join = self.join if self._has_runs else super().join_native
+        return join(*args, **options)
+
+    @property
+    def _has_runs(self) -> bool:
+        return any(isinstance(each, TaskResult) for each in self.results)
+
+    def _each(self, timeout: float | None) -> Iterator[Any]:
+        for each in self.results:
+            each.get(timeout=timeout, propagate=False)
+            yield each.id, each._get_task_meta()
 
 
 def _joining_blocks() -> bool:

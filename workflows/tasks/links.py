@@ -1,4 +1,5 @@
-"""`link` and `link_error`: tasks that the end of a run starts, in the transaction that ends it (0017_tasks.sql).
+"""`link` and `link_error`: tasks and canvases that the end of a run starts, in the transaction that ends it
+(0017_tasks.sql).
 
 So each is started once, whatever dies, and also where the run is ended by something else than its own code.
 """
@@ -9,9 +10,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from celery import Task
-from celery.canvas import Signature, maybe_signature
+from celery.canvas import maybe_signature
 from kombu.utils.functional import maybe_list
 
+from ..canvas.tree import is_canvas
 from ..errors import UsageError
 from ..options import Options
 from .calls import call_of
@@ -35,12 +37,15 @@ def links_of(durable: "Celeriac", task: "Task[..., Any]", given: dict[str, Any])
 
 
 def _link(durable: "Celeriac", task: "Task[..., Any]", option: str, takes: str, given: Any) -> dict[str, Any]:
-    signature = maybe_signature(given, app=durable.app)
-    if not isinstance(signature, Signature) or signature.get("subtask_type"):
+    if not isinstance(given, dict):
         raise UsageError(
-            f"durable task {task.name!r}: {option} is {given!r}: one task can be linked, or a list of them. "
-            "Write `durable.canvas(...)` for a canvas that goes on after it."
+            f"durable task {task.name!r}: {option} is {given!r}: a signature can be linked, `task.s(...)` or a "
+            "canvas, or a list of them"
         )
+    signature: Any = maybe_signature(given, app=durable.app)
+    takes = "nothing" if signature.immutable else takes
+    if is_canvas(signature):
+        return durable.linked_canvas(signature, takes)
     target, own = target_of_task(durable, signature)
     call = call_of(durable, own or task, signature.args, signature.kwargs, _plain(signature.options))
     options = Options.of(call.options)
@@ -53,7 +58,7 @@ def _link(durable: "Celeriac", task: "Task[..., Any]", option: str, takes: str, 
     args = json.loads(encode(list(signature.args), f"the arguments of {signature.task!r}"))
     return asdict(target) | {
         "id": str(call.id) if call.id else None,
-        "takes": "nothing" if signature.immutable else takes,
+        "takes": takes,
         "args": args,
         "kwargs": json.loads(encode(dict(signature.kwargs), f"the arguments of {signature.task!r}")),
         "queue": call.queue or target.queue,
@@ -61,7 +66,7 @@ def _link(durable: "Celeriac", task: "Task[..., Any]", option: str, takes: str, 
         "delay_seconds": options.countdown,
         "ttl_seconds": target.ttl_seconds if options.expires is None else options.expires,
         "delivery": call.delivery,
-        "request": call.request | ({"is_errback": True} if takes == "id" and not signature.immutable else {}),
+        "request": call.request | ({"is_errback": True} if takes == "id" else {}),
         "hooks": links_of(durable, own or task, signature.options) or None,
     }
 

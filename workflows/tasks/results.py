@@ -5,6 +5,7 @@ there is nothing to configure besides; plain tasks of such an app have no result
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, states
 from celery.backends.base import BaseBackend, DisabledBackend
 from celery.exceptions import TaskRevokedError, TimeoutError
+from celery.result import GroupResult
 from celery.utils.serialization import create_exception_cls
 from kombu.exceptions import EncodeError
 
@@ -26,6 +28,8 @@ from ..run import LOOK_AGAIN_SECONDS
 from .at_work import task_at_work
 from .calls import run_id
 from .codec import decode, decode_call, encode
+
+log = logging.getLogger(__name__)
 
 IGNORED_CAUSE = "the task raised Ignore"
 ERRORS = {"WorkerLost": WorkerLostError, status.TIMED_OUT: TimeLimitExceeded}  # what ended it, if not its own code
@@ -105,16 +109,17 @@ class RunBackend(BaseBackend):
                 at_work.keep(result)
             except (NotSerializable, TooLarge) as error:
                 raise EncodeError(str(error)) from error
+            if at_work.has_own_id and self._plain is not None:
+                _told_besides(task_id, lambda: self._plain.mark_as_done(task_id, result, request, store_result, state))
 
     def mark_as_failure(self, task_id: str, *args: Any, **kwargs: Any) -> None:
         """A failure is told by the row; that of a message which is executed as a plain task by the app's backend."""
         at_work = task_at_work()
-        if (
-            self._plain is not None
-            and not task_id.startswith("run_")
-            and (at_work is None or not at_work.is_of(task_id))
-        ):
+        is_own = at_work is not None and at_work.is_of(task_id)
+        if self._plain is not None and not is_own and not task_id.startswith("run_"):
             self._plain.mark_as_failure(task_id, *args, **kwargs)
+        elif self._plain is not None and at_work is not None and is_own and at_work.has_own_id:
+            _told_besides(task_id, lambda: self._plain.mark_as_failure(task_id, *args, **kwargs))
         else:
             super().mark_as_failure(task_id, *args, **kwargs)
 
@@ -136,10 +141,28 @@ class RunBackend(BaseBackend):
     def _forget(self, task_id: str) -> None:
         """Its run is history, and is deleted after its retention."""
 
-    def _save_group(self, group_id: str, result: Any) -> Any:
-        raise UsageError("GroupResult.save() needs a backend that keeps groups: write `durable.canvas(group(...))`")
+    def _restore_group(self, group_id: str) -> dict[str, Any] | None:
+        """The result of a canvas that gives a list, by its id. Others are not kept."""
+        result = registry.of_app(self.app).canvas_result(group_id)
+        return {"result": result} if isinstance(result, GroupResult) else None
 
-    _restore_group = _delete_group = _save_group
+    def _save_group(self, group_id: str, result: Any) -> Any:
+        raise UsageError(
+            "GroupResult.save() of a group of single calls needs a backend that keeps groups: write "
+            "`durable.canvas(group(...))`, and keep the id of its run"
+        )
+
+    def _delete_group(self, group_id: str) -> None:
+        """Its run is history, and is deleted after its retention."""
+
+
+def _told_besides(task_id: str, tell: Callable[[], object]) -> None:
+    """Tells the app's own result backend what the row will say anyway: should that be away, the task has its result
+    all the same."""
+    try:
+        tell()
+    except Exception as error:  # whatever a backend raises
+        log.warning("the result of task %s is not told to the app's result backend: %s", task_id, error)
 
 
 def state_of(row: RunRow) -> str:

@@ -14,6 +14,7 @@ from ..engine.execution import Execution
 from ..options import Options
 from ..run import Run
 from ..trigger import Source, Target, new_run, parent_execution
+from . import publishing
 from .at_work import task_at_work
 from .calls import Call, call_of
 from .codec import encode_call
@@ -61,7 +62,19 @@ def begin(
     new = run_of(durable, target, call, args, kwargs, links, source or Source(), given)
     if execution is not None:
         new = as_child(execution, new)
-    return durable.launch(new, execution, session)
+    return told(durable, target.name, new, args, kwargs, execution, session)
+
+
+def told(
+    durable: "Celeriac", task: str, new: NewRun, args: Any, kwargs: Any, execution: Execution | None, session: Any
+) -> Run:
+    """Starts a run, and tells receivers of Celery's signals that a task is published: not on a replay."""
+    if execution is not None and execution.knows_next(new.parent_step or new.workflow):
+        return durable.launch(new, execution, session)
+    new = publishing.before(task, new, args, kwargs)
+    run = durable.launch(new, execution, session)
+    publishing.after(task, new, args, kwargs)
+    return run
 
 
 def run_of(
@@ -97,6 +110,7 @@ def as_child(execution: Execution, new: NewRun) -> NewRun:
     executed, so there it is known by its arguments as well, and each attempt has children of its own, as in Celery."""
     if task_at_work() is None:
         return new
-    told = json.dumps([new.payload, new.request, new.delivery, execution.run.attempt])
-    digest = hashlib.sha256(told.encode()).hexdigest()[:12]
+    request = {name: value for name, value in json.loads(new.request or "{}").items() if name != "headers"}
+    said = json.dumps([new.payload, request, new.delivery, execution.run.attempt])  # headers differ: ids of spans
+    digest = hashlib.sha256(said.encode()).hexdigest()[:12]
     return replace(new, parent_step=f"{new.workflow} {digest}", step_is_optional=True)

@@ -24,8 +24,9 @@ from ..engine.outcome import Completed, Failed, Interruption, RetryAt
 from ..errors import RetryAfter
 from ..retry import Retry as RetryPolicy
 from .at_work import AtWork, NextAttempt, working
-from .codec import decode_call, encode, encode_call
+from .codec import decode, decode_call, encode, encode_call
 from .errbacks import errback_arguments
+from .replacement import REPLACED, begin_replacement, replaced
 
 if TYPE_CHECKING:
     from ..worker.tail import Trace
@@ -46,14 +47,17 @@ class TracedTask:
 
     def perform(self, run: RunRow, limit_bytes: int) -> Json:
         """The result, as it is stored. Raises the Interruption of any other outcome."""
-        said = json.loads(run.request or "{}")
+        said = decode(run.request or "{}")
         args, kwargs = decode_call(run.payload, said.get("serializer"))
         if said.get("is_errback"):
             args = errback_arguments(registry.of_app(self._task.app), self._task, args)
         request, execution = self._request(run, said, args, kwargs), current_execution()
         assert execution is not None
         execution.is_whole = True
-        with working(AtWork(request["id"], run.attempt - 1, limit_bytes, said.get("canvas"))) as work:
+        if execution.recorded(REPLACED) is not None:  # its code is done: it gives what was put in its place
+            return replaced(execution)
+        place, has_own_id = said.get("canvas"), bool(said.get("id"))
+        with working(AtWork(request["id"], run.attempt - 1, limit_bytes, place, has_own_id)) as work:
             self.answer = self._trace(request["id"], args, kwargs, request)
         result, info = self.answer[0], self.answer[1]
         if work.next_attempt is not None:
@@ -67,10 +71,13 @@ class TracedTask:
             )
             raise Interruption(_retried(run, work.next_attempt, cause, text, execution.now))
         if info is not None and info.state == states.IGNORED and work.replacement is not None:
+            if work.place is None:
+                begin_replacement(registry.of_app(self._task.app), execution, work.replacement)
+                return replaced(execution)
             raise Interruption(Completed(told(work, Json("null")), is_ignored=True))
         if info is not None:
             raise self._ended(run, info.state, info.retval, work.place is not None)
-        if request["ignore_result"] and self._is_durable and work.place is None:
+        if request["ignore_result"] and self._is_durable and work.place is None and not _is_linked(run):
             return Json("null")
         return told(work, work.output or work.keep(result))
 
@@ -106,6 +113,8 @@ class TracedTask:
         if state == states.RETRY:  # raised by hand, not by `self.retry`
             when = error.when if isinstance(error.when, int | float) else self._task.default_retry_delay
             document = told_with_arguments(error.exc or error)
+            if run.attempt >= run.max_attempts:
+                return Interruption(Failed(document, "it raised Retry, and its retries are spent", error.exc or error))
             return Interruption(RetryAt(document, "it raised Retry", float(when), run.attempt + 1))
         if isinstance(error, Reject) and getattr(error, "requeue", False):
             document = told_with_arguments(error)
@@ -113,6 +122,11 @@ class TracedTask:
         if isinstance(error, RetryAfter):
             return error
         return Interruption(Failed(told_with_arguments(error), "the task raised", error))
+
+
+def _is_linked(run: RunRow) -> bool:
+    """Whether its end passes its result on: then it is kept, though nobody asks for it."""
+    return "link" in json.loads(run.hooks or "{}")
 
 
 def _retried(run: RunRow, asked: NextAttempt, error: BaseException | None, text: Json, now: datetime) -> RetryAt:

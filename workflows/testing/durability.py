@@ -3,11 +3,17 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from celery import Task
+from celery.canvas import Signature
+
 from ...state import payload
+from ..errors import UsageError
 from ..run import Run
+from ..tasks.handle import TaskResult
+from ..tasks.run_task import run_task
 from ..workflow import Workflow
 from .inline import Inline
 
@@ -16,19 +22,24 @@ Meanwhile = Sequence[Callable[[Run], object]]
 IDS = re.compile(r"(?:run|tok)_[0-9a-f]{32}")
 
 
-def run_inline(workflow: Workflow[..., R], *args: Any, **kwargs: Any) -> R:
+def run_inline(workflow: "Workflow[..., R] | Task[..., R] | Signature[R]", *args: Any, **kwargs: Any) -> R:
     """Executes a workflow in this process, without a server, and returns its result; sleeps and delays take no time.
 
-    Children, hooks and retries are executed as well. Raises what `run.result()` raises, PayloadInvalid, and UsageError
-    where it waits for an event, a message or a token: with an Inline the test can bring it.
+    In place of a workflow it takes a Celery task, durable or plain, and a canvas: `run_inline(chain(...))`.
+
+    Children, hooks, links and retries are executed as well. Raises what `run.result()` raises, for a task or a canvas
+    what `.get()` raises in Celery, PayloadInvalid, and UsageError where it waits for an event, a message or a token:
+    with an Inline the test can bring it.
     """
-    with Inline():
-        result: R = workflow.delay(*args, **kwargs).result()
-        return result
+    with Inline() as inline:
+        run = _started(inline, workflow, args, kwargs)
+        if isinstance(workflow, Workflow):
+            return cast(R, run.result())
+        return cast(R, TaskResult(run.id, backend=inline.durable.results, app=inline.durable.app).get())
 
 
 def assert_durable(
-    workflow: Workflow[..., Any],
+    workflow: "Workflow[..., Any] | Task[..., Any] | Signature[Any]",
     *args: Any,
     meanwhile: Meanwhile = (),
     inside_bodies: bool = False,
@@ -37,6 +48,8 @@ def assert_durable(
     **kwargs: Any,
 ) -> Any:
     """Executes a workflow undisturbed, and again once for each moment at which its worker can die; returns its result.
+
+    In place of a workflow it takes a Celery task and a canvas, as `run_inline`.
 
     The moments are after each checkpoint, and after each claim. Asserts that every run ends as the undisturbed one did
     (status, result, error, steps, children, metadata), and that no body ran again whose result was kept.
@@ -73,13 +86,29 @@ class Ending:
     metadata: str
 
 
+def _started(inline: Inline, what: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+    if isinstance(what, Workflow):
+        return what.delay(*args, **kwargs)
+    if isinstance(what, Task):
+        return run_task(what.s(*args, **kwargs))
+    if args or kwargs:
+        raise UsageError("a canvas has its arguments in its signatures: `run_inline(chain(add.s(1, 2), ...))`")
+    return inline.durable.canvas(what)
+
+
+def _named(what: Any) -> str:
+    if isinstance(what, Workflow):
+        return f"workflow {what.name!r}"
+    return f"task {what.name!r}" if isinstance(what, Task) else f"canvas {what!r}"
+
+
 class _Play:
     """One run of the workflow in a world of its own."""
 
     def __init__(
         self,
         inline: Inline,
-        workflow: Workflow[..., Any],
+        workflow: "Workflow[..., Any] | Task[..., Any] | Signature[Any]",
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         meanwhile: Meanwhile,
@@ -92,7 +121,7 @@ class _Play:
 
     def performed(self) -> Ending:
         with self.inline:
-            run = self._workflow.delay(*self._args, **self._kwargs)
+            run = _started(self.inline, self._workflow, self._args, self._kwargs)
             for bring in self._meanwhile:
                 self.inline.work()
                 if run.refresh().row.is_final:
@@ -107,7 +136,7 @@ class _Play:
     def check(self, expected: Ending, undisturbed: "_Play", when: str) -> None:
         """Asserts that it ends as expected though its worker died, and that no kept body ran again."""
         ended = self.performed()
-        told = f"workflow {self._workflow.name!r}, whose worker died {when}"
+        told = f"{_named(self._workflow)}, whose worker died {when}"
         for name in Ending.__slots__:
             before, after = getattr(expected, name), getattr(ended, name)
             assert before == after, (

@@ -23,6 +23,7 @@ from ..worker.process import WorkerProcess
 from ..worker.task import perform
 from .memory import Memory, NewSession
 from .stand_ins import InlineCeleriac
+from .tasks import executable_of
 
 KILLED = "the test killed its worker"
 EXECUTIONS = 1000  # after which runs that start each other without end are a fault of the test
@@ -81,7 +82,7 @@ class Inline:
         self.story: list[tuple[str, UUID, str]] = []  # "begun" (a body) or "kept" (its result), run, key
 
     def __enter__(self) -> "Inline":
-        self.durable = InlineCeleriac(self.memory, self._settings, self._finish)
+        self.durable = InlineCeleriac(registry.app_of_shop(), self.memory, self._settings, self._finish)
         self._stack.callback(self.durable.close)
         self._stack.enter_context(registry.stood_in(self.durable))
         self._stack.enter_context(watched(self._begins))
@@ -153,9 +154,11 @@ class Inline:
         return [run for id in found if (run := self.durable.get(id)) is not None]
 
     def _finish(self, run_id: UUID) -> None:
-        """Who waits for the end of a run is the one who brings it about."""
-        run = self.durable.get(run_id)
-        assert run is not None
+        """Who waits for the end of a run is the one who brings it about, and first that of those it comes after."""
+        self.work()
+        while (run := self.durable.get(run_id)) is None:
+            if not self.rest():
+                raise UsageError(f"there is no run_{run_id.hex}, and nothing that happens here starts it")
         self.finish(run)
 
     def _execute_one(self) -> bool:
@@ -168,7 +171,8 @@ class Inline:
         run = min(ready, key=lambda row: (row["queued_at"], row["id"]))
         self._worker = self.durable.worker = WorkerProcess()
         try:
-            perform(self.durable, registry.get(run["workflow"]), run["id"], run["epoch"])
+            workflow, task = executable_of(self.durable, run["workflow"], run["queue"])
+            perform(self.durable, workflow, run["id"], run["epoch"], task)
         except Killed:
             runs.requeue(self.memory, self._worker.id, KILLED)
         finally:

@@ -71,6 +71,17 @@ def reopen_children(tables: Tables, *, id: UUID) -> list[Row]:
     return reopened
 
 
+def renew_children(tables: Tables, *, id: UUID, attempt: int) -> list[Row]:
+    named = json.loads(tables.runs[id]["error"] or "{}").get("children", ())
+    for step in tables.steps_of(id):
+        if (step["kind"], step["status"]) == ("child", "failed") and step["key"] in named:
+            child = tables.runs.get(step["child_id"])
+            if child is not None and child["parent_id"] == id:
+                child["parent_step"] = f"{step['key']}, before attempt {attempt}"
+            del tables.steps[id, step["key"]]
+    return []
+
+
 def pause(tables: Tables, *, id: UUID, actor: str | None, note: str | None) -> list[Row]:
     row = tables.runs.get(id)
     if row is None or row["status"] not in status.LIVE or row["cancel_requested_at"]:

@@ -31,9 +31,10 @@ def claim(tables: Tables, *, id: UUID, worker_id: UUID, worker_pid: int, version
 
 def complete(tables: Tables, *, id: UUID, epoch: int, output: str, is_ignored: bool) -> list[Row]:
     row = tables.held(id, epoch)
-    if row is None or row["cancel_requested_at"] or is_ignored:  # that is for durable tasks, which are not played
+    if row is None or row["cancel_requested_at"]:
         return []
-    return [tables.move(row, status.COMPLETED, "the function returned", output=output, error=None)]
+    cause, hooks = ("the task raised Ignore", None) if is_ignored else ("the function returned", row["hooks"])
+    return [tables.move(row, status.COMPLETED, cause, output=output, error=None, hooks=hooks)]
 
 
 def fail(tables: Tables, *, id: UUID, epoch: int, error: str, cause: str, misfit_epoch: int | None) -> list[Row]:
@@ -48,14 +49,17 @@ def fail(tables: Tables, *, id: UUID, epoch: int, error: str, cause: str, misfit
 
 def postpone(
     tables: Tables, *, id: UUID, epoch: int, error: str, cause: str, delay_seconds: float, next_attempt: int,
-    has_cleanup: bool, is_cleanup: bool, payload: None,  # another one is for durable tasks, which are not played
+    has_cleanup: bool, is_cleanup: bool, payload: str | None,
 ) -> list[Row]:  # fmt: skip
     row = tables.held(id, epoch)
     if row is None or (row["cancel_requested_at"] and not is_cleanup):
         return []
     told = {"error": error, "attempt": next_attempt, "run_at": tables.after(delay_seconds), "has_cleanup": has_cleanup}
-    tables.move(row, status.DELAYED, cause, **told)
+    tables.move(row, status.DELAYED, cause, payload=payload or row["payload"], **told)
     reopen(tables, row)
+    for step in tables.steps_of(id) if payload is not None else ():
+        if step["kind"] != "child":
+            del tables.steps[id, step["key"]]
     return [row]
 
 
@@ -188,10 +192,12 @@ def _start(tables: Tables, new: dict[str, Any], parent_epoch: int) -> Row | None
     run_at = datetime.fromisoformat(new["run_at"]) if new["run_at"] else tables.after(new["delay_seconds"])
     is_later = run_at is not None and run_at > tables.now
     id = UUID(new["id"])
+    if id in tables.runs:
+        return None
     same = (
         "workflow", "actor", "max_attempts", "max_crashes", "queue", "concurrency_key", "priority", "payload", "tags",
         "metadata", "idempotency_key", "idempotency_scope", "parent_step", "source", "source_id", "traceparent",
-        "max_duration_seconds", "hooks", "cancel_children", "callback_url",
+        "max_duration_seconds", "hooks", "cancel_children", "callback_url", "delivery", "request",
     )  # fmt: skip
     row = tables.add_run(
         id=id, parent_id=parent, root_id=UUID(new["root_id"]) if new["root_id"] else id,

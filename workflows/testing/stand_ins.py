@@ -19,17 +19,22 @@ from ..run import Run
 from ..settings import Settings
 from ..signals.code_spans import CodeSpans
 from ..signals.logbook import Logbook
+from ..tasks.results import RunBackend
 from .memory import INSTEAD, Memory
 
 log = logging.getLogger(__name__)
 
 
 class InlineCeleriac(Celeriac):
-    """With a Celery app of its own, and nobody to tell. `finish` executes a run to its end."""
+    """With nobody to tell, and the tasks of the shop's `app`, where it has one. `finish` executes a run to its end."""
 
-    def __init__(self, memory: Memory, settings: Settings, finish: Callable[[UUID], object]):
+    def __init__(self, app: Celery | None, memory: Memory, settings: Settings, finish: Callable[[UUID], object]):
         self._memory, self._settings, self._finish = memory, settings, finish
         super().__init__(Celery("inline", set_as_current=False))
+        self.app = app or self.app  # which Celeriac is installed in already
+
+    def bind(self, workflow: Any) -> None:
+        """Nothing executes a workflow here as the task of an app."""
 
     @cached_property
     def settings(self) -> Settings:
@@ -51,10 +56,20 @@ class InlineCeleriac(Celeriac):
     def code_spans(self) -> CodeSpans:
         return _NoSpans(self)
 
+    @cached_property
+    def results(self) -> RunBackend:
+        return _InMemory(self.app)
+
     def start(self, workflow: Any, payload_: Any, options: Any, source: Any = None) -> Run:
         if options.get("session") is not None:
             raise UsageError(f"a trigger with session= is part of a transaction in Postgres: {INSTEAD}")
         return super().start(workflow, payload_, options, source)
+
+
+class _InMemory(RunBackend):
+    """The app's own result backend is left alone."""
+
+    _plain = None
 
 
 class _NoQueues(Dispatcher):

@@ -13,11 +13,12 @@ from ...state.ids import new_id, public
 from ...state.runs import RunRow
 from ...state.steps import StepRow
 
+_LINKS = {"on_success": "link", "on_failure": "link_error"}
 TICK = timedelta(microseconds=1)  # between two statements: no two things are at the same time
 
 _NEW_RUN: Row = {column.name: None for column in fields(RunRow)} | {
     "epoch": 0, "attempt": 1, "crashes": 0, "metadata_seq": 0, "metadata_given": None, "has_cleanup": False,
-    "awaits_left": None, "failures_left": None, "idempotency_scope": None,
+    "awaits_left": None, "failures_left": None, "idempotency_scope": None, "delivery": "",
 }  # fmt: skip
 _NEW_STEP: Row = {column.name: None for column in fields(StepRow)} | {
     "attempts": 1, "spent": 0, "is_compensable": False, "is_optional": False, "is_awaited": False, "match": None,
@@ -142,7 +143,10 @@ class Tables:
         self.resolve(child["parent_id"], child["parent_step"], ends_as, child["output"], error)
 
     def _start_hook(self, run: Row) -> None:
-        hook = json.loads(run["hooks"] or "{}").get(_hook_of(run["status"]))
+        hooks, occasion = json.loads(run["hooks"] or "{}"), _hook_of(run["status"])
+        for link in hooks.get(_LINKS.get(occasion, ""), ()):
+            self._start_link(run, link)
+        hook = hooks.get(occasion)
         if hook is None:
             return
         ended = {name: json.loads(run[name] or "null") for name in ("payload", "output", "error", "metadata")}
@@ -155,6 +159,22 @@ class Tables:
             traceparent=run["traceparent"], queued_at=self.now, max_duration_seconds=hook["max_duration_seconds"],
             hooks=json.dumps(hook["hooks"]) if hook.get("hooks") else None,
             cancel_children=hook.get("cancel_children") or "on_cancel",
+        )  # fmt: skip
+
+    def _start_link(self, run: Row, link: Row) -> None:
+        """As `start_link` of 0017_tasks.sql."""
+        task_id = json.loads(run["request"] or "{}").get("id") or public("run", run["id"])
+        given = {"result": [json.loads(run["output"] or "null")], "id": [task_id], "nothing": []}[link["takes"]]
+        starts_at = self.after(link.get("delay_seconds"))
+        same = ("queue", "priority", "max_attempts", "max_crashes", "cancel_children")
+        self.add_run(
+            id=UUID(link["id"]) if link.get("id") else new_id(), workflow=link["name"], cause="triggered",
+            status=status.DELAYED if starts_at else status.QUEUED, run_at=starts_at,
+            queued_at=None if starts_at else self.now, metadata="{}", tags=[], concurrency_key="",
+            payload=json.dumps({"args": [*given, *link["args"]], "kwargs": link["kwargs"]}), root_id=run["root_id"],
+            source="hook", source_id=public("run", run["id"]), traceparent=run["traceparent"],
+            hooks=json.dumps(link["hooks"]) if link.get("hooks") else None, delivery=link.get("delivery") or "",
+            request=json.dumps(link["request"]) if link.get("request") else None, **{name: link[name] for name in same},
         )  # fmt: skip
 
 
