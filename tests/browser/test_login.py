@@ -183,7 +183,8 @@ def test_the_provider_leads_back_across_sites(look: Look, by_provider: Any) -> N
     page.get_by_role("link", name="Log in by 127.0.0.1").click()
     expect(page).to_have_url(f"{own}/queues?x=1")
     page.get_by_role("button", name="You are ada@example.org").click()
-    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Log out").click()  # the provider ends its session, and leads back
+    expect(page).to_have_url(f"{own}/login?state=logged-out")
     expect(page.get_by_role("status")).to_have_text("You are logged out.")
 
 
