@@ -30,14 +30,13 @@ where status in ('delayed', 'queued', 'running', 'waiting') group by status, is_
 -- long as all the work together, `before` is the length of all that came before. Where there are more than `most`,
 -- neighbours that together are less than that part of the whole are one, with the status that most of it had. Those of
 -- different attempts are not, as far as these are `apart`.
-with lived as ({{lived}}
-), measured as (
+with measured as (
     select *, extract(epoch from ends_at - at)::float8 as seconds, status <> 'running' as is_idle
-    from lived where status in ('delayed', 'queued', 'running', 'waiting')
+    from ({{lived}}) as l where status in ('delayed', 'queued', 'running', 'waiting')
 ), drawn as (
-    select m.*, case when is_idle then least(seconds, work) else seconds end as length
-    from measured as m cross join (
-        select coalesce(nullif(sum(seconds) filter (where not is_idle), 0), 'infinity') as work from measured) as w
+    select *, case when is_idle then least(seconds, nullif(sum(seconds) filter (where not is_idle) over (), 0)) else seconds
+        end as length
+    from measured
 ), placed as (
     select *, coalesce(sum(length) over (order by id rows between unbounded preceding and 1 preceding), 0) as before,
         sum(length) over () / %(most)s::integer as narrow, count(*) over () <= %(most)s::integer as are_few
