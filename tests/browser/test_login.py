@@ -56,6 +56,15 @@ def still(site: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def keyed(site: Any) -> Iterator[Any]:
+    """The same shop, for those who have a key."""
+    from serving import serving_also
+
+    with serving_also(site, celeriac_api_key="root key") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
 def by_provider(site: Any) -> Iterator[Any]:
     """The same shop, for those whom a provider knows."""
     from serving import serving_also
@@ -173,6 +182,15 @@ def test_a_server_that_is_read_only_says_so_and_offers_nothing_even_to_an_admin(
     for path in (*MOVABLE, "/errors", "/queues", "/schedules", "/webhooks", "/settings", "/bulk"):
         page.goto(path_of(still, path))
         assert 0 == page.locator(FORMS).count(), path
+
+
+def test_a_page_that_was_opened_with_a_key_as_its_password_hears_of_changes_by_the_stream(
+    look: Look, keyed: Any
+) -> None:
+    password = {"username": "ada", "password": "root key"}
+    for path in ("/runs", "/runs/{running}"):
+        page = look(path_of(keyed, path), http_credentials=password)
+        page.wait_for_function("() => stream?.readyState === EventSource.OPEN")
 
 
 def test_the_provider_leads_back_across_sites(look: Look, by_provider: Any) -> None:
