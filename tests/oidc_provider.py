@@ -101,7 +101,6 @@ class Provider:
         token = {"access_token": secrets.token_urlsafe(16), "token_type": "Bearer", "expires_in": 300}
         return _json({**token, "id_token": self.token(asked["nonce"])})
 
-
     def _end(self, request: Request) -> Response:
         """Believes a hint that it has signed, and leads back only where that stands beside it."""
         self.left.append(request.args.to_dict())

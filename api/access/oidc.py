@@ -94,7 +94,7 @@ class Provider:
             ) from error
 
     def way_out(self, hint: str | None, back_url: str, state: str) -> str | None:
-        """Where the provider ends its session, too, and leads back to `back_url`, with `state` (RP-Initiated Logout 1.0).
+        """Where the provider ends its session, too, and leads back to `back_url`, with `state`: RP-Initiated Logout.
 
         `hint`: the ID token of the one who leaves; without it the provider may ask them. None: it has no such place, or
         cannot be asked for it.

@@ -122,7 +122,9 @@ def _page(fault: str | None = None, name: str = "") -> str:
 
 def _told(name: str | None) -> str | None:
     if name == LOGGED_OUT_HERE and (provider := login().provider):
-        return f"You are logged out here. {provider.host} may still know you: log out there, if others use this browser."
+        return (
+            f"You are logged out here. {provider.host} may still know you: log out there, if others use this browser."
+        )
     return "You are logged out." if name == LOGGED_OUT else None
 
 

@@ -157,7 +157,7 @@ def render(template: str, now: datetime, **values: Any) -> str:
 
 
 def stream(url: str, events: str, every_ms: int) -> dict[str, str]:
-    """Where the changes of a page are told, for stream.html: the names of events, and after how long it looks anyway."""
+    """Where the changes of a page are told, for stream.html: the names of events, and when it looks anyway."""
     return {"url": url, "events": events, "every": str(every_ms)}
 
 

@@ -134,7 +134,7 @@ def tries(run: RunRow, keys: Sequence[str]) -> dict[str, list[TryRow]]:
 
 
 def shares(spent: Mapping[tuple[str, bool], float]) -> list[Share]:
-    """Where the time went, by status and whether the run slept. Long waits are drawn shorter than they were here, too."""
+    """Where the time went, by status and whether the run slept. Long waits are drawn shorter than they were."""
     told = {SLEEPING if is_sleep else name: seconds for (name, is_sleep), seconds in spent.items() if seconds > 0}
     work = told.get(status.RUNNING, 0.0)
     lengths = {word: min(told[word], 2 * work or told[word]) for word in WORDS if word in told}

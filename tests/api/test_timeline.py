@@ -21,7 +21,7 @@ def at(seconds: float) -> datetime:
 
 
 def drawn(now: float, *spans: tuple[str, float, float, float]) -> Timeline:
-    """A scale: of each span its status, seconds from the start at which it began and ended, and how long it is drawn."""
+    """A scale: of each span its status, seconds from the start to its two ends, and how long it is drawn."""
     rows, before = [], 0.0
     for status, begins, ends, length in spans:
         rows.append(SpanRow(at(begins), at(ends), status, False, 1, ends - begins, before, length, 1))

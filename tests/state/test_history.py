@@ -1,4 +1,4 @@
-"""Every move leaves one line, with its cause, and nothing else leaves any; and what is told of many lines is bounded."""
+"""Every move leaves one line, with its cause, and nothing else leaves any."""
 
 import json
 from typing import Any
