@@ -7,6 +7,7 @@ select * from (
 order by id;
 
 -- name: size
+-- How many moves there are.
 select count(*) as moves from celeriac.run_history where run_id = %(run_id)s;
 
 -- name: claim
