@@ -62,7 +62,7 @@ function draw(id, data, series, form, incrs) {
   if (!place) return;
   const size = { width: place.clientWidth, height: place.clientHeight };
   const chart = new uPlot(
-    { ...size, series: [{}, ...series], axes: axes(form, incrs), legend: { show: false }, cursor: { y: false, points: { size: 6 } }, scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.08, 1e-3)] } }, padding: [8, 14, 0, 0] },
+    { ...size, series: [{}, ...series], axes: axes(form, incrs), legend: { show: false }, cursor: { y: false, points: { size: 6 } }, scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.08, 1e-3)] } }, padding: [8, 22, 0, 0] },
     data,
     place,
   );
