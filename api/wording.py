@@ -153,6 +153,8 @@ def byte_count(count: int | None) -> str:
 
 def outlook(outlook: Outlook) -> str:
     """What a run that goes on from a step keeps, and what it executes again."""
+    if not outlook.kept.steps and not outlook.again.steps:
+        return "No step is kept: it begins anew."
     return f"Kept: {_share(outlook.kept)}. Runs again: {_share(outlook.again, 'what comes after it')}."
 
 

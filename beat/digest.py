@@ -1,4 +1,5 @@
-"""Tells of what alerts have held back, once their cool-down is over."""
+"""Tells of what alerts have held back, once their cool-down is over; and sees to it that those speak which are for this
+environment."""
 
 from datetime import datetime
 from typing import ClassVar
@@ -20,9 +21,10 @@ class Digest:
         self._is_behind = False
 
     def run_once(self, now: datetime | None = None) -> Counts:
+        placed = alerts.place(self._durable.database, self._durable.settings.environment)
         told = alerts.digest(self._durable.database, now)
         self._is_behind = told >= alerts.DIGESTS
-        return {"digests": told, "forgotten": alerts.forget(self._durable.database, now)}
+        return {"placed": placed, "digests": told, "forgotten": alerts.forget(self._durable.database, now)}
 
     def due_in_seconds(self, outlook: Outlook) -> float | None:
         return 0.0 if self._is_behind else None

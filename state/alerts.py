@@ -58,6 +58,11 @@ def held(db: Executor) -> dict[str, Row]:
     return {row["name"]: row for row in db.all(SQL.held)}
 
 
+def place(db: Executor, environment: str) -> int:
+    """Says anew which alerts are for this environment, and returns of how many that changed."""
+    return len(db.all(SQL.place, environment=environment))
+
+
 def digest(db: Executor, now: datetime | None = None) -> int:
     """Starts the runs that tell of what was held back, at most DIGESTS, and returns how many."""
     return len(db.all(SQL.digest, now=now, limit=DIGESTS))

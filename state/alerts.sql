@@ -59,6 +59,12 @@ order by 1, 2;
 -- What each alert holds back now, and when it last spoke.
 select alert as name, sum(held)::bigint as held, max(sent_at) as sent_at from celeriac.alert_turns group by 1;
 
+-- name: place
+-- Says anew which alerts are for this environment: the setting may be another one than when they were saved.
+update celeriac.alerts set is_here = not is_here
+where is_here <> (environments = '{}' or %(environment)s::text = any (environments))
+returning name;
+
 -- name: digest
 -- Tells of what was held back, where the cool-down is over and nothing came since. A turn that somebody else has is his.
 with due as (

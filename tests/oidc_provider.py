@@ -35,6 +35,7 @@ class Provider:
         self.header = {"alg": "RS256"}
         self.forger: Any = None  # the key that it signs with and does not show
         self.asked: list[dict[str, str]] = []  # what the browsers brought
+        self.left: list[dict[str, str]] = []  # what they brought who logged out
         self.is_away = False
         self._codes: dict[str, dict[str, str]] = {}
         self._keys: list[RSAKey] = []
@@ -62,6 +63,7 @@ class Provider:
             "/keys": lambda _: _json({"keys": [key.as_dict(private=False) for key in self._keys]}),
             "/authorize": self._authorize,
             "/token": self._exchange,
+            "/logout": self._end,
         }.get(request.path)
         if self.is_away or answer is None:
             return Response("away", 503)(environ, start_response)
@@ -74,6 +76,7 @@ class Provider:
                 "authorization_endpoint": f"{self.url}/authorize",
                 "token_endpoint": f"{self.url}/token",
                 "jwks_uri": f"{self.url}/keys",
+                "end_session_endpoint": f"{self.url}/logout",
                 "id_token_signing_alg_values_supported": ["RS256", "HS256", "none"],
                 **self.document_lies,
             }
@@ -97,6 +100,15 @@ class Provider:
             return _json({"error": "invalid_grant"}, 400)
         token = {"access_token": secrets.token_urlsafe(16), "token_type": "Bearer", "expires_in": 300}
         return _json({**token, "id_token": self.token(asked["nonce"])})
+
+    def _end(self, request: Request) -> Response:
+        """Believes a hint that it has signed, and leads back only where that stands beside it."""
+        self.left.append(request.args.to_dict())
+        claims = jwt.decode(request.args["id_token_hint"], self._keys[0], algorithms=["RS256"]).claims
+        if claims["aud"] != request.args["client_id"] or claims["sub"] != self.claims["sub"]:
+            return Response("this is not yours", 400)
+        back = urlencode({"state": request.args["state"]})
+        return Response("", 302, {"Location": f"{request.args['post_logout_redirect_uri']}?{back}"})
 
 
 @contextmanager

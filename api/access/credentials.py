@@ -107,8 +107,10 @@ def _how_to_come_in() -> str:
 
 
 def _refused(told: str, kind: str = "unauthorized") -> Problem:
-    # A browser asks for a password where it is told Basic, so only where one would do.
-    asks = place() == "page" and login().mode == logins.KEY
+    # A browser asks for a password where it is told Basic, so only where one would do. To the stream of a page
+    # it sends the one that it has, once it was told so there, too.
+    is_browser = place() == "page" or request.headers.get("Sec-Fetch-Site") == "same-origin"
+    asks = is_browser and login().mode == logins.KEY
     scheme = 'Basic realm="celeriac", charset="UTF-8"' if asks else 'Bearer realm="celeriac"'
     if request.authorization is not None:
         log.warning("%s %s from %s is refused: %s", request.method, request.url_rule, request.remote_addr, told)

@@ -10,7 +10,7 @@ choose that of an admin.
 
 import logging
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.flask_client import OAuth
@@ -41,10 +41,9 @@ class Provider:
     def __init__(self, app: Flask, settings: Settings, roles: Roles):
         """Raises UsageError where a setting is missing, or the issuer could be listened to."""
         self.issuer = settings.need("oidc_issuer")
-        parts = urlsplit(self.issuer)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOCAL):
+        if not _is_safe(self.issuer):
             raise UsageError(f"celeriac_oidc_issuer={self.issuer!r}: a URL that begins with https:// is expected")
-        self.host = parts.netloc
+        self.host = urlsplit(self.issuer).netloc
         self._roles, self._groups_claim = roles, settings.oidc_groups_claim
         registry: Any = OAuth(app)
         self._client = registry.register(
@@ -71,8 +70,8 @@ class Provider:
         except FAULTS as error:
             raise self._away(error) from error
 
-    def finish(self) -> Identity:
-        """Who came back from the provider. Raises LoginRefused."""
+    def finish(self) -> tuple[Identity, str]:
+        """Who came back from the provider, and its ID token of them. Raises LoginRefused."""
         try:
             self._check_metadata()
         except FAULTS as error:
@@ -83,7 +82,7 @@ class Provider:
         }
         try:
             token = self._client.authorize_access_token(claims_options=options, leeway=LEEWAY_SECONDS)
-            return self._identity(token["userinfo"])
+            return self._identity(token["userinfo"]), token["id_token"]
         except FAULTS as error:
             self._client.server_metadata.pop("jwks", None)  # the next one is held against fresh keys
             log.warning(
@@ -93,6 +92,24 @@ class Provider:
                 f"{self.host} did not confirm who you are, or the answer was not for this login: try it again. "
                 "The log of this server says why."
             ) from error
+
+    def way_out(self, hint: str | None, back_url: str, state: str) -> str | None:
+        """Where the provider ends its session, too, and leads back to `back_url`, with `state`: RP-Initiated Logout.
+
+        `hint`: the ID token of the one who leaves; without it the provider may ask them. None: it has no such place, or
+        cannot be asked for it.
+        """
+        try:
+            self._check_metadata()
+        except FAULTS as error:
+            log.error("the provider %s cannot be told of a logout: %s: %s", self.issuer, type(error).__name__, error)
+            return None
+        place = self._client.server_metadata.get("end_session_endpoint")
+        if not isinstance(place, str) or not _is_safe(place):
+            return None
+        told = {"id_token_hint": hint, "client_id": self._client.client_id, "post_logout_redirect_uri": back_url}
+        query = urlencode({name: value for name, value in (told | {"state": state}).items() if value})
+        return f"{place}{'&' if urlsplit(place).query else '?'}{query}"
 
     def _check_metadata(self) -> None:
         """Raises ValueError where the document of the provider is of somebody else."""
@@ -118,3 +135,9 @@ class Provider:
     def _away(self, error: Exception) -> LoginRefused:
         log.error("the provider %s cannot be asked: %s: %s", self.issuer, type(error).__name__, error)
         return LoginRefused(f"{self.host} cannot be asked who you are: try it again, or see the log of this server")
+
+
+def _is_safe(url: str) -> bool:
+    """Whether nobody on the way can listen."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)

@@ -25,7 +25,8 @@ from ...workflows.settings import Settings
 
 PURPOSE = b"celeriac page sessions"
 NAME = "celeriac"
-ID, BY, UNTIL, NEXT = "id", "by", "until", "next"  # what is in it, beside who it is
+ID, BY, UNTIL, NEXT, HINT = "id", "by", "until", "next", "hint"  # what is in it, beside who it is
+HINT_LIMIT = 2500  # characters: of a cookie that is longer than 4096 a browser keeps nothing
 
 
 class Cookie(SecureCookieSessionInterface):
@@ -88,3 +89,13 @@ def keep_next(place: str) -> None:
 
 def kept_next() -> str:
     return str(session.get(NEXT, "/"))
+
+
+def keep_hint(token: str) -> None:
+    """Keeps what the provider gave for the one who logged in, for their way out; not where it is too long for that."""
+    if len(token) <= HINT_LIMIT:
+        session[HINT] = token
+
+
+def kept_hint() -> str | None:
+    return session.get(HINT)

@@ -1,14 +1,13 @@
 """One step of a run, opened: what went in and came out, its error, its log, its tries, and what can be done with it."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ...state import logs, runs, status, steps, traces
-from ...state.database import Row
+from ...state import history, logs, runs, status, steps, traces
+from ...state.history import TryRow
 from ...state.logs import LogRow
 from ...state.runs import RunRow
 from ...state.steps import Outlook, StepRow
@@ -16,9 +15,10 @@ from ...workflows.signals.fingerprint import FOREIGN, OURS
 from ...workflows.signals.spans import spans_of_run
 from ..current import database
 from .document import Shown, shown
-from .timeline import Timeline, Try
+from .timeline import tries
 
 LINES = 60  # of its log
+TRIES = 50  # that failed: the last ones
 FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+), in (.+)\n((?:    .*\n?)*)', re.MULTILINE)
 FORKED = ("compensation", "patch")  # kinds from which no run goes on
 
@@ -40,14 +40,14 @@ class Inspected:
     step: StepRow
     input: Shown | None  # of a child: its payload
     output: Shown | None
-    tries: list[Try]
+    tries: list[TryRow]  # that failed: the last ones
     next_try_at: datetime | None
     lines: list[LogRow]
     attributes: dict[str, Any]
     outlook: Outlook | None  # of a fork from here
 
 
-def inspected(run: RunRow, history: Sequence[Row], drawn: Timeline, key: str) -> Inspected | None:
+def inspected(run: RunRow, key: str) -> Inspected | None:
     """The step of this key. None: the run has recorded no such step."""
     step = steps.one(database(), run.id, key) if "\0" not in key else None
     if step is None:
@@ -57,10 +57,10 @@ def inspected(run: RunRow, history: Sequence[Row], drawn: Timeline, key: str) ->
         step=step,
         input=shown(child.payload) if child else None,
         output=shown(step.output),
-        tries=drawn.tries.get(key, []),
+        tries=tries(run, [key])[key][-TRIES:],
         next_try_at=step.wake_at if step.status == steps.RETRYING and run.status in status.LIVE else None,
         lines=logs.last(database(), run.id, LINES, since=run.created_at, step=key),
-        attributes=_attributes(run, history, step),
+        attributes=_attributes(run, step),
         outlook=None if step.kind in FORKED else steps.outlook(database(), run.id, key, is_fork=True),
     )
 
@@ -82,11 +82,11 @@ def _short(file: str) -> str:
     return "/".join(Path(file).parts[-2:]).removeprefix("//")
 
 
-def _attributes(run: RunRow, history: Sequence[Row], step: StepRow) -> dict[str, Any]:
+def _attributes(run: RunRow, step: StepRow) -> dict[str, Any]:
     """Those of its span in the trace."""
     traced = traces.runs(database(), [run.id])
-    claims = [move for move in history if move["to_status"] == status.RUNNING and move["epoch"] == step.epoch]
-    spans = spans_of_run(traced[0], claims, [asdict(step)]) if traced and step.epoch else []
+    claim = history.claim(database(), run.id, step.epoch)
+    spans = spans_of_run(traced[0], [claim] if claim else [], [asdict(step)]) if traced and step.epoch else []
     found = next((span for span in spans if span.attributes.get("celeriac.step.key") == step.key), None)
     if found is None:
         return {}

@@ -30,7 +30,7 @@ EXTENSION = "celeriac-tries"
 TRIES = Rate(10, 60, burst=10)  # from one address, and for one name
 PLACE = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")  # of this server: `//host` and `/\host` are of another one
 STRANGER = "somebody"  # the actor of what failed, where the name is none of ours
-TOLD = {"logged-out": "You are logged out."}
+LOGGED_OUT, LOGGED_OUT_HERE = "logged-out", "logged-out-here"
 
 
 @blueprint.get("/login")
@@ -67,7 +67,7 @@ def start() -> ResponseReturnValue:
     assert provider
     session.keep_next(_next())
     try:
-        return provider.start(_callback_url())
+        return provider.start(_public_url("login_page.finish"))
     except LoginRefused as refused:
         return _page(str(refused)), 502
 
@@ -82,7 +82,7 @@ def finish() -> ResponseReturnValue:
     assert provider
     wanted = session.kept_next()
     try:
-        identity = provider.finish()
+        identity, token = provider.finish()
     except LoginRefused as refused:
         _write_down(None, STRANGER)
         return _page(str(refused)), 401
@@ -92,25 +92,40 @@ def finish() -> ResponseReturnValue:
         fault = f"{provider.host} knows you as {identity.name}, and nobody gave you a role here: ask an admin for one."
         return _page(fault), 403
     session.begin(OIDC, _seconds(), user=identity.user, email=identity.email, groups=list(identity.groups))
+    session.keep_hint(token)
     return redirect(request.script_root + (wanted if PLACE.fullmatch(wanted) else "/"), 303)
 
 
 @blueprint.post("/logout")
 @needs(PUBLIC)
 def log_out() -> ResponseReturnValue:
-    """Ends the session, wherever its cookie is."""
+    """Ends the session, wherever its cookie is; and goes on to the provider, where that has one to end, too."""
     _check_mode(BASIC, OIDC)
     check_site(is_browser=True)
-    known = login().person()
+    known, hint, provider = login().person(), session.kept_hint(), login().provider
     if known is not None:
         _write_down(known, known.name)
     session.end(database())
-    return redirect(url_for("login_page.show", notice="logged-out"), 303)
+    if known is None or provider is None:
+        return redirect(url_for("login_page.show", notice=LOGGED_OUT), 303)
+    if way := provider.way_out(hint, _public_url("login_page.show"), LOGGED_OUT):
+        # A page and no redirect: a form may lead to no other site (form-action of the Content-Security-Policy).
+        return render_template("logout.html", way=way)
+    return redirect(url_for("login_page.show", notice=LOGGED_OUT_HERE), 303)
 
 
 def _page(fault: str | None = None, name: str = "") -> str:
-    told = TOLD.get(request.args.get("notice", ""))
-    return render_template("login.html", fault=fault, name=name, notice=None if fault else told, next=_next())
+    # A provider that leads back says what was given to it, as `state`.
+    told = None if fault else _told(request.args.get("notice") or request.args.get("state"))
+    return render_template("login.html", fault=fault, name=name, notice=told, next=_next())
+
+
+def _told(name: str | None) -> str | None:
+    if name == LOGGED_OUT_HERE and (provider := login().provider):
+        return (
+            f"You are logged out here. {provider.host} may still know you: log out there, if others use this browser."
+        )
+    return "You are logged out." if name == LOGGED_OUT else None
 
 
 def _next() -> str:
@@ -119,10 +134,12 @@ def _next() -> str:
     return wanted if PLACE.fullmatch(wanted) else "/"
 
 
-def _callback_url() -> str:
-    """As the provider knows it."""
+def _public_url(endpoint: str) -> str:
+    """Of a page of this blueprint, as the provider knows it."""
     public = durable().settings.public_url.rstrip("/")
-    return f"{public}/login/callback" if public else url_for("login_page.finish", _external=True)
+    if not public:
+        return url_for(endpoint, _external=True)
+    return public + url_for(endpoint).removeprefix(request.script_root)
 
 
 def _seconds() -> float:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from ...state import runs, schedules, status, steps
+from ...state import history, runs, schedules, status, steps
 from ...state.ids import parse, public
 from ...state.runs import Filter, RunRow
 from ...workflows.operate.bulk import RETRIABLE
@@ -60,15 +60,14 @@ def show(id: str) -> ResponseReturnValue:
 def below(id: str, child: str) -> ResponseReturnValue:
     """A piece of the page: the steps of a run below it, on the scale of this one."""
     run, under, now = run_of(id), run_of(child), database().now()
-    drawn = timeline(runs.history(database(), run.id), (), run.finished_at or now)
-    history = runs.history(database(), under.id)
     rows = steps.window(database(), under.id, steps.Place(), CHILD_ROWS + 1)
+    tried, drawn = waterfall.attempts(under, rows[:CHILD_ROWS]), timeline(run, now)
     return render_template(
         "run_below.html",
         now=now,
         run=run,
         under=under,
-        groups=waterfall.grouped(under, history, drawn, rows[:CHILD_ROWS]),
+        groups=waterfall.grouped(under, tried, drawn, rows[:CHILD_ROWS]),
         has_more=len(rows) > CHILD_ROWS,
     )
 
@@ -121,19 +120,18 @@ def page_of(id: str, entered: Entered | None = None) -> str:
 
 def _time(run: RunRow, now: datetime, entered: Entered | None) -> dict[str, Any]:
     """Where its time went: its history, its steps, and the one that is opened, or whose form comes back."""
-    history = runs.history(database(), run.id)
-    drawn, opened = timeline(history, (), run.finished_at or now), request.args.get("step", "")
+    opened, moves = request.args.get("step", ""), history.last(database(), run.id, MOVES)
     if entered and entered.form.startswith("step-"):
         opened = entered.form.removeprefix("step-")
     is_retriable = run.status in RETRIABLE
     return {
-        "history": history[-MOVES:],
-        "moves_before": max(0, len(history) - MOVES),
-        "shares": shares(drawn),
-        "window": waterfall.window(run, history, drawn, request.args),
+        "history": moves,
+        "moves_before": history.size(database(), run.id) - MOVES if len(moves) == MOVES else 0,
+        "shares": shares(history.spent(database(), run.id, run.finished_at or now)),
+        "window": waterfall.window(run, now, request.args),
         "is_list": request.args.get("view") == "checkpoints",
         "step_key": opened,
-        "inspected": inspected(run, history, drawn, opened) if opened else None,
+        "inspected": inspected(run, opened) if opened else None,
         "retry_outlook": steps.outlook(database(), run.id, _failed_step(run), is_fork=False) if is_retriable else None,
     }
 

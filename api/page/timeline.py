@@ -4,23 +4,22 @@ A day of sleep would flatten three seconds of work to nothing. So the scale is p
 than the work are drawn shorter than they were, and marked as broken.
 """
 
-import json
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from ...state import status
-from ...state.database import Row
+from ...state import history, status
+from ...state.history import SpanRow, TryRow
+from ...state.runs import RunRow
 from ...state.steps import StepRow
+from ..current import database
 
-IDLE = (status.DELAYED, status.QUEUED, status.WAITING)
-IDLE_SHARE = 1.0  # a single wait is drawn at most this many times as long as all the work together
+MOST_SPANS = 400  # of a run with more of them, those that are too narrow to be seen are drawn as one
+MOST_TRIES = 400  # that the bars of a page show: the last ones
 SLEEPING = "sleeping"  # waiting for nothing but time
-SLEEPS = "it sleeps"  # how the cause of such a move begins
-MOST_SPANS = 400  # that are drawn one by one
-NARROW = 0.3  # percent of the width: of more spans those that are narrower are drawn as one
+WORDS = (status.QUEUED, status.RUNNING, SLEEPING, status.WAITING, status.DELAYED)  # in the order in which they are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +32,13 @@ class Span:
     x: float
     width: float
     is_broken: bool  # drawn shorter than it was
-    attempt: int = 1
-    is_sleep: bool = False
-
-    @property
-    def seconds(self) -> float:
-        return (self.end - self.start).total_seconds()
+    attempt: int | None
+    is_sleep: bool
+    seconds: float
 
     @property
     def word(self) -> str:
         return SLEEPING if self.is_sleep else self.status
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """A try of a step that failed. `resumed_at`: when its run was executed again; None where it was not yet."""
-
-    failed_at: datetime
-    resumed_at: datetime | None
-    type: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +74,23 @@ class Share:
 
 
 class Timeline:
-    """The scale of one run: its spans, and bars of steps on it."""
+    """The scale of one run, and bars of steps on it."""
 
-    def __init__(self, history: Sequence[Row], steps: Sequence[StepRow], now: datetime):
-        """`history` in its order; `now` by the database's clock."""
+    def __init__(self, spans: Sequence[SpanRow], now: datetime):
+        """`spans` in their order; `now` by the database's clock."""
         self.now = now
-        self.spans = _spans(history, now)
+        self.spans = _placed(spans)
         self._ends = [span.end for span in self.spans]
-        self.tries = tries(history)
-        self.bars = [self.bar(step) for step in steps]
 
-    def seconds_in(self, *words: str) -> float:
-        return sum(span.seconds for span in self.spans if span.word in words)
+    def of_attempt(self, number: int) -> list[Span]:
+        return [span for span in self.spans if span.attempt == number]
 
-    def drawn(self, attempt: int | None = None) -> list[Span]:
-        """The spans of an attempt, or of all, those of a run that waits thousands of times joined."""
-        spans = [span for span in self.spans if attempt in (None, span.attempt)]
-        return spans if len(spans) <= MOST_SPANS else _joined(spans)
-
-    def bar(self, step: StepRow, failed: Sequence[Try] | None = None) -> Bar:
-        """`failed`: its tries, where they are not those of this run's history."""
+    def bar(self, step: StepRow, failed: Sequence[TryRow] = ()) -> Bar:
+        """`failed`: its tries that did."""
         end = step.finished_at or self.now
         x, until = self.position(step.started_at), self.position(end)
         seconds = max(0.0, (end - step.started_at).total_seconds())
-        parts = self._parts(step, self.tries.get(step.key, ()) if failed is None else failed, end)
+        parts = self._parts(step, failed, end)
         return Bar(step, _percent(x), _percent(max(0.0, until - x)), seconds, step.finished_at is None, parts)
 
     def position(self, at: datetime) -> float:
@@ -121,9 +100,9 @@ class Timeline:
             return 100.0 if self.spans else 0.0
         span = self.spans[place]
         inside = max(0.0, (at - span.start).total_seconds())
-        return span.x + span.width * (inside / span.seconds if span.seconds else 0.0)
+        return span.x + span.width * (min(1.0, inside / span.seconds) if span.seconds else 0.0)
 
-    def _parts(self, step: StepRow, failed: Sequence[Try], end: datetime) -> list[Part]:
+    def _parts(self, step: StepRow, failed: Sequence[TryRow], end: datetime) -> list[Part]:
         parts, at = [], step.started_at
         for each in failed:
             if each.failed_at >= end or each.failed_at < at:
@@ -140,87 +119,42 @@ class Timeline:
         return Part(kind, _percent(x), _percent(max(0.0, self.position(end) - x)))
 
 
-def timeline(history: Sequence[Row], steps: Sequence[StepRow], now: datetime) -> Timeline:
-    return Timeline(history, steps, now)
+def timeline(run: RunRow, now: datetime, apart: Sequence[int] = ()) -> Timeline:
+    """That of a run. The spans of the attempts `apart` are not joined with those of others."""
+    until = run.finished_at or now
+    return Timeline(history.spans(database(), run.id, until, MOST_SPANS, apart), until)
 
 
-def tries(history: Sequence[Row]) -> dict[str, list[Try]]:
-    """The tries that failed, of each step: those after which the run let its worker go."""
-    found: dict[str, list[Try]] = defaultdict(list)
-    resumed_at: datetime | None = None
-    for move in reversed(history):
-        if move["to_status"] == status.RUNNING:
-            resumed_at = move["at"]
-        elif move.get("error") and (error := json.loads(move["error"])).get("step"):
-            told = str(error.get("type") or "Error"), str(error.get("message") or "")
-            found[error["step"]].insert(0, Try(move["at"], resumed_at, *told))
-            resumed_at = None
+def tries(run: RunRow, keys: Sequence[str]) -> dict[str, list[TryRow]]:
+    """The tries that failed, of each of these steps: those after which the run let its worker go."""
+    found: dict[str, list[TryRow]] = defaultdict(list)
+    for each in history.tries(database(), run.id, keys, MOST_TRIES):
+        found[each.step].append(each)
     return found
 
 
-def _spans(history: Sequence[Row], now: datetime) -> list[Span]:
-    moves = [*history]
-    ends = [move["at"] for move in moves[1:]] + [now] * bool(moves)
-    lived = [
-        (move, move["at"], max(move["at"], end))
-        for move, end in zip(moves, ends, strict=True)
-        if move["to_status"] not in status.FINAL
-    ]
-    work = sum(_seconds(start, end) for move, start, end in lived if move["to_status"] not in IDLE)
-    longest = IDLE_SHARE * work if work else float("inf")
-    lengths = [
-        min(_seconds(start, end), longest) if move["to_status"] in IDLE else _seconds(start, end)
-        for move, start, end in lived
-    ]
-    total, x, spans = sum(lengths) or 1.0, 0.0, []
-    for (move, start, end), length in zip(lived, lengths, strict=True):
-        share = length / total * 100
-        is_sleep = move["to_status"] == status.WAITING and str(move.get("cause", "")).startswith(SLEEPS)
-        is_broken = length < _seconds(start, end)
-        spans.append(
-            Span(
-                move["to_status"], start, end, _percent(x), _percent(share), is_broken, move.get("attempt", 1), is_sleep
-            )
-        )
-        x += share
-    return spans
-
-
-def _joined(spans: Sequence[Span]) -> list[Span]:
-    """Neighbours that are too narrow to be seen become one, with the status that most of it had."""
-    joined: list[Span] = []
-    wide = 0.0  # of the part that gave the last one its status
-    for span in spans:
-        last = joined[-1] if joined else None
-        if last is None or span.width >= NARROW or last.width >= NARROW:
-            joined.append(span)
-            wide = span.width
-            continue
-        name = span.status if span.width > wide else last.status
-        wide = max(wide, span.width)
-        joined[-1] = replace(
-            last, status=name, end=span.end, width=_percent(span.x + span.width - last.x), is_broken=False
-        )
-    return joined
-
-
-def shares(timeline: Timeline) -> list[Share]:
-    """Where the time went. Long waits are drawn shorter than they were here, too."""
-    words = (status.QUEUED, status.RUNNING, SLEEPING, status.WAITING, status.DELAYED)
-    told = [(word, seconds) for word in words if (seconds := timeline.seconds_in(word)) > 0]
-    work = timeline.seconds_in(status.RUNNING)
-    longest = 2 * IDLE_SHARE * work if work else float("inf")
-    lengths = [seconds if word == status.RUNNING else min(seconds, longest) for word, seconds in told]
-    total, x, found = sum(lengths) or 1.0, 0.0, []
-    for (word, seconds), length in zip(told, lengths, strict=True):
+def shares(spent: Mapping[tuple[str, bool], float]) -> list[Share]:
+    """Where the time went, by status and whether the run slept. Long waits are drawn shorter than they were."""
+    told = {SLEEPING if is_sleep else name: seconds for (name, is_sleep), seconds in spent.items() if seconds > 0}
+    work = told.get(status.RUNNING, 0.0)
+    lengths = {word: min(told[word], 2 * work or told[word]) for word in WORDS if word in told}
+    total, x, found = sum(lengths.values()) or 1.0, 0.0, []
+    for word, length in lengths.items():
         width = 100 * length / total
-        found.append(Share(word, seconds, _percent(x), _percent(width), length < seconds))
+        found.append(Share(word, told[word], _percent(x), _percent(width), length < told[word]))
         x += width
     return found
 
 
-def _seconds(start: datetime, end: datetime) -> float:
-    return (end - start).total_seconds()
+def _placed(rows: Sequence[SpanRow]) -> list[Span]:
+    total = (rows[-1].before + rows[-1].length if rows else 0.0) or 1.0
+    return [
+        Span(
+            row.status, row.at, row.ends_at, _percent(row.before / total * 100), _percent(row.length / total * 100),
+            row.moves == 1 and row.length < row.seconds, row.attempt, row.is_sleep, row.seconds,
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def _percent(value: float) -> float:

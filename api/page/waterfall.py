@@ -4,23 +4,35 @@ What a page holds is bounded: ROWS steps at most. The address says behind which 
 shows failed steps only, so a run of ten thousand steps costs what one of five hundred does.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from ...state import status, steps
-from ...state.database import Row
+from ...state import history, status, steps
+from ...state.history import AttemptRow
 from ...state.runs import RunRow
 from ...state.steps import Place, StepLine, StepRow
 from ..current import database
 from ..exchange.problems import Problem
-from ..rest.attempts import Attempt, attempts
-from .timeline import Bar, Span, Timeline
+from .timeline import Bar, Span, Timeline, timeline, tries
 
 ROWS = 500  # steps that one page shows
+ATTEMPTS = 20  # the last ones, which are shown whether they recorded a step or not
 BODIES = ("step", "transaction")  # kinds that a later execution would have executed again, but for their checkpoint
 KEPT = "kept"  # how a mark looks that tells of a checkpoint
 LAST_SEQ = 2**31 - 1
+COPIED = 0  # the number of no attempt: of steps that came with a fork
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """`status` is failed where another attempt came after it; that of the run for the last one."""
+
+    number: int
+    status: str
+    executions: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +46,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a page shows of the steps. `further`: behind which step the next window begins."""
+    """What a page shows of the steps. `further`: behind which step the next window begins. `attempts_left`: how many
+    attempts are not shown, since none of these steps is theirs, and they are not among the last."""
 
     groups: list[Group]
     is_first: bool
     only_failed: bool
     further: Place | None
+    attempts_left: int
 
     @property
     def bars(self) -> list[Bar]:
@@ -56,24 +70,35 @@ def asked(query: Mapping[str, str]) -> tuple[Place, bool]:
     return Place(int(seq), key), query.get("only") == "failed"
 
 
-def window(run: RunRow, history: Sequence[Row], drawn: Timeline, query: Mapping[str, str]) -> Window:
+def window(run: RunRow, now: datetime, query: Mapping[str, str]) -> Window:
     """The steps that the address asks for, grouped."""
     after, only_failed = asked(query)
     found = steps.window(database(), run.id, after, ROWS + 1, only_failed)
     rows = found[:ROWS]
     further = Place(rows[-1].seq, rows[-1].key) if len(found) > ROWS else None
-    return Window(grouped(run, history, drawn, rows), not query.get("after"), only_failed, further)
+    tried = attempts(run, rows)
+    drawn = timeline(run, now, [each.number for each in tried])
+    left = tried[0].of - len(tried) if tried else 0
+    return Window(grouped(run, tried, drawn, rows), not query.get("after"), only_failed, further, left)
 
 
-def grouped(run: RunRow, history: Sequence[Row], drawn: Timeline, rows: Sequence[StepLine]) -> list[Group]:
+def attempts(run: RunRow, rows: Sequence[StepLine]) -> list[AttemptRow]:
+    """The last attempts, and those that recorded one of these steps."""
+    return history.attempts(database(), run.id, ATTEMPTS, sorted({row.epoch for row in rows if row.epoch}))
+
+
+def grouped(run: RunRow, tried: Sequence[AttemptRow], drawn: Timeline, rows: Sequence[StepLine]) -> list[Group]:
     """The attempts in their order, each with its steps; before them what a fork brought."""
-    tried = attempts(run, history)
-    number_of = {execution.epoch: each.number for each in tried for execution in each.executions}
-    copied = [drawn.bar(row, ()) for row in rows if row.epoch == 0]
-    groups = [Group(None, [], copied)] if copied else []
+    failed = tries(run, [row.key for row in rows if row.attempts > 1 or row.error is not None])
+    bars: dict[int, list[Bar]] = defaultdict(list)
+    for row in rows:
+        number = next((each.number for each in tried if each.has(row.epoch)), run.attempt) if row.epoch else COPIED
+        bars[number].append(drawn.bar(row, failed[row.key] if row.epoch else ()))
+    groups = [Group(None, [], bars[COPIED])] if bars[COPIED] else []
     for each in tried:
-        bars = [drawn.bar(row) for row in rows if row.epoch and number_of.get(row.epoch, run.attempt) == each.number]
-        groups.append(Group(each, drawn.drawn(each.number), bars))
+        groups.append(Group(_attempt(run, each), drawn.of_attempt(each.number), bars[each.number]))
+    if run.attempt not in (each.number for each in tried):  # it is queued again, and not claimed yet
+        groups.append(Group(Attempt(run.attempt, run.status, 0), [], bars[run.attempt]))
     return groups
 
 
@@ -107,6 +132,12 @@ def is_suppliable(run: RunRow, step: StepRow) -> bool:
         return step.kind in ("event", "message", "token", "child", "sleep") and not run.is_final
     is_stuck = run.status in (status.DELAYED, status.FAILED, status.TIMED_OUT, status.CRASHED)
     return step.status in (steps.FAILED, steps.RETRYING) and is_stuck and run.verdict is None
+
+
+def _attempt(run: RunRow, row: AttemptRow) -> Attempt:
+    is_over = row.number != run.attempt
+    ended_as = row.ended_as if row.ended_as in status.FINAL else status.FAILED
+    return Attempt(row.number, ended_as if is_over else run.status, row.executions)
 
 
 def _replayed(run: RunRow, step: StepRow) -> str:

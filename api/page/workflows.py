@@ -119,7 +119,7 @@ def _done(row: dict[str, Any], this_hour: int) -> dict[str, Any]:
     hours = [by_hour.get(this_hour - ago, (0, 0)) for ago in range(HOURS - 1, -1, -1)]
     most = max([1, *(ended for ended, _ in hours)])
     return row | {
-        "success": f"{100 * (row['ended'] - row['failed']) / row['ended']:.4g} %" if row["ended"] else wording.DASH,
+        "success": f"{100 * (row['ended'] - row['failed']) / row['ended']:.3g} %" if row["ended"] else wording.DASH,
         "bars": [(round(20 * ended / most, 2), round(20 * failed / most, 2)) for ended, failed in hours],
     }
 

@@ -30,7 +30,14 @@ function read() {
   };
 }
 
-function axes(form) {
+const MARKS = [ // seconds that may be between two marks of an axis: what a clock has
+  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
+  14400, 21600, 43200, 86400, 172800, 604800,
+];
+
+const COUNTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6];
+
+function axes(form, incrs) {
   const base = { stroke: colour("var(--muted)"), grid: { stroke: colour("var(--line)"), width: 1 }, ticks: { show: false }, font: "11px ui-sans-serif, system-ui, sans-serif" };
   const utc = localStorage.getItem("celeriac-times") === "utc" ? { timeZone: "UTC" } : {};
   const when = (seconds, isLong) =>
@@ -38,7 +45,7 @@ function axes(form) {
   const isLong = Number(document.getElementById("charts").dataset.seconds) >= 3600;
   return [
     { ...base, space: 64, size: 28, grid: { show: false }, values: (_, ticks) => ticks.map((tick) => when(tick, isLong)) },
-    { ...base, size: 48, values: (_, ticks) => ticks.map(form) },
+    { ...base, size: 48, values: (_, ticks) => ticks.map(form), ...(incrs && { incrs }) },
   ];
 }
 
@@ -46,15 +53,16 @@ function took(seconds) {
   if (seconds == null) return "";
   if (seconds === 0) return "0";
   if (seconds < 1) return `${+(seconds * 1000).toPrecision(3)} ms`;
-  return seconds < 120 ? `${+seconds.toPrecision(3)} s` : `${+(seconds / 60).toPrecision(2)} min`;
+  if (seconds < 120) return `${+seconds.toPrecision(3)} s`;
+  return seconds < 7200 ? `${+(seconds / 60).toPrecision(3)} min` : `${+(seconds / 3600).toPrecision(3)} h`;
 }
 
-function draw(id, data, series, form) {
+function draw(id, data, series, form, incrs) {
   const place = document.getElementById(id);
   if (!place) return;
   const size = { width: place.clientWidth, height: place.clientHeight };
   const chart = new uPlot(
-    { ...size, series: [{}, ...series], axes: axes(form), legend: { show: false }, cursor: { y: false, points: { size: 6 } }, scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.08, 1e-3)] } }, padding: [8, 14, 0, 0] },
+    { ...size, series: [{}, ...series], axes: axes(form, incrs), legend: { show: false }, cursor: { y: false, points: { size: 6 } }, scales: { y: { range: (_, __, most) => [0, Math.max(most * 1.08, 1e-3)] } }, padding: [8, 22, 0, 0] },
     data,
     place,
   );
@@ -71,8 +79,8 @@ function drawAll() {
   const bars = uPlot.paths.bars({ size: [0.8, 40], radius: 0.15 });
   const bar = (name, fade) => ({ paths: bars, points: { show: false }, fill: colour(name) + fade, width: 0 });
   const line = (name) => ({ stroke: colour(name), width: 1.8, points: { show: data.at.length < 2 }, spanGaps: true });
-  draw("chart-ended", [data.at, data.ended, data.failed], [bar("completed", "8c"), bar("failed", "")], (count) => count.toLocaleString());
-  draw("chart-took", [data.at, data.p50, data.p95], [line("running"), line("late")], took);
+  draw("chart-ended", [data.at, data.ended, data.failed], [bar("completed", "8c"), bar("failed", "")], (count) => count.toLocaleString(), COUNTS);
+  draw("chart-took", [data.at, data.p50, data.p95], [line("running"), line("late")], took, MARKS);
 }
 
 function refill() {

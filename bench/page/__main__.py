@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from uuid import UUID
 
 from celery import Celery
 from flask.testing import FlaskClient
@@ -27,6 +28,7 @@ from celeriac.state.runs import Filter
 
 HERE = Path(__file__).parent
 BUDGET_MS = 300
+LONG = UUID("01900000-0000-7000-8000-000000009001")  # the run that seed.sql lets sleep three thousand times
 PAGES = {
     "overview": "/",
     "overview, 7 days": "/?range=7d",
@@ -50,6 +52,9 @@ PAGES = {
     "runs, deep in the list": "/runs?q=created:<300d",
     "a run": "/runs/{run}",
     "a run, its checkpoints": "/runs/{run}?view=checkpoints",
+    "a run of 9,001 moves": "/runs/{long}",
+    "a run of 9,001 moves, its end": "/runs/{long}?after=5500~",
+    "a run of 9,001 moves, a step": "/runs/{long}?step=sleep%232999",
     "workflows": "/workflows",
     "a workflow": "/workflows/workflow-3",
     "queues": "/queues",
@@ -104,7 +109,7 @@ def seed(durable: Celeriac, count: int) -> None:
 
 def look(durable: Celeriac, client: FlaskClient, rounds: int) -> None:
     (some,) = runs.find(durable.database, Filter(status=("failed",)), 1)
-    values = {"run": public("run", some.id), "day": f"{durable.database.now():%Y-%m}-01"}
+    values = {"run": public("run", some.id), "long": public("run", LONG), "day": f"{durable.database.now():%Y-%m}-01"}
     print(f"\n{'page':36}{'p50 ms':>9}{'p95 ms':>9}")
     for name, path in PAGES.items():
         took = [_once(client, path.format(**values)) for _ in range(rounds + 1)][1:]

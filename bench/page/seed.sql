@@ -41,6 +41,31 @@ insert into celeriac.run_history (run_id, at, from_status, to_status, epoch, att
 select id, at, source, target, 1, 1, 'c' from made
 cross join (values (null, 'queued'), ('queued', 'running')) as move (source, target);
 
+-- One run that has slept and woken three thousand times, with a step after each sleep: 9,001 moves, 6,000 steps.
+insert into celeriac.runs (
+    id, workflow, version, status, epoch, cause, max_attempts, max_crashes, queue, payload, root_id, source, created_at,
+    queued_at, claimed_at, started_at, worker_id, worker_pid)
+select id, 'workflow-0', 'long', 'running', 3001, 'a worker took it', 3, 5, 'queue-0', '{"customer_id": "c1"}', id, 'api', at,
+    at, at, at, gen_random_uuid(), 1
+from (select '01900000-0000-7000-8000-000000009001'::uuid as id, now() - interval '2 days' as at) as long;
+
+insert into celeriac.run_history (run_id, at, from_status, to_status, epoch, attempt, cause, worker_id)
+select r.id, r.created_at + n * interval '50 seconds' + move.seconds * interval '1 second', move.source, move.target, n + 1, 1,
+    move.cause, case when move.target = 'running' then r.worker_id end
+from celeriac.runs as r cross join generate_series(0, 3000) as n cross join (values
+    (1, 0, 'waiting', 'queued', 'its time has come'), (2, 0.2, 'queued', 'running', 'a worker took it'),
+    (3, 3.0, 'running', 'waiting', 'it sleeps 47 s')) as move (place, seconds, source, target, cause)
+where r.version = 'long' and (n, place) <> (3000, 3) order by n, place;
+
+insert into celeriac.steps (run_id, key, seq, name, kind, status, output, epoch, started_at, finished_at, wake_at)
+select r.id, made.kind || '#' || n, 2 * n + place, made.kind, made.kind, 'completed', made.output::json, n + place,
+    r.created_at + n * interval '50 seconds' + begins * interval '1 second',
+    r.created_at + n * interval '50 seconds' + ends * interval '1 second',
+    case when made.kind = 'sleep' then r.created_at end
+from celeriac.runs as r cross join generate_series(0, 2999) as n cross join (values
+    (1, 'step', 0.3, 2.9, '{"ok": true}'), (2, 'sleep', 3.0, 50.0, 'null')) as made (place, kind, begins, ends, output)
+where r.version = 'long' order by n, place;
+
 update celeriac.meters set measured_until = now() - interval '8 days';
 vacuum (analyze) celeriac.runs;
 vacuum (analyze) celeriac.steps;

@@ -175,6 +175,16 @@ def test_the_page_shows_the_open_groups_and_moves_them(client, grouped, fail):
     assert "the card was declined" in page(client, "/errors?state=resolved").text
 
 
+def test_a_group_leads_to_the_runs_like_it_and_to_the_question_whether_to_retry_them(client, grouped, fail):
+    fail("the card was declined")
+    grouped()
+    shown = page(client, "/errors")
+    (runs,) = [href for href in shown.values("href", "a") if href.startswith("/runs?q=")]
+    (retry,) = [href for href in shown.values("href", "a") if href.startswith("/bulk/new")]
+    assert "the card was declined" in page(client, runs).text
+    assert "Retry 1 run?" in " ".join(page(client, retry).text.split())
+
+
 def test_html_in_an_error_stays_text_on_the_page_of_errors(client, grouped, fail):
     fail(POLYGLOT)
     grouped()

@@ -92,6 +92,15 @@ def test_with_a_key_nothing_is_served_without_it(
     assert client.post(ANYTHING, json={}, headers=headers).status_code == 401
 
 
+@pytest.mark.parametrize(("site", "scheme"), [("same-origin", "Basic"), ("cross-site", "Bearer"), (None, "Bearer")])
+def test_a_stream_of_a_page_is_told_to_send_the_password_that_the_browser_has(
+    make_client: Callable[..., FlaskClient], site: str | None, scheme: str
+) -> None:
+    headers = {"Sec-Fetch-Site": site} if site else {}
+    told = make_client(celeriac_api_key="key-123").get("/api/v1/runs/stream", headers=headers)
+    assert (401, scheme) == (told.status_code, told.headers["WWW-Authenticate"].partition(" ")[0])
+
+
 def test_with_a_key_any_host_is_served(make_client: Callable[..., FlaskClient]) -> None:
     client = make_client(celeriac_api_key="key-123")
     headers = {"Authorization": "Bearer key-123", "Host": "celeriac.example"}

@@ -1,5 +1,7 @@
 """The login by OpenID Connect, against a provider that signs real tokens: what is believed, and what is not."""
 
+import html
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -241,7 +243,73 @@ def test_what_was_in_the_cookie_before_is_not_in_the_session(client: FlaskClient
     answer = log_in(client)
     assert 303 == answer.status_code
     with client.session_transaction() as made:
-        assert {session.ID, session.BY, session.UNTIL, "user", "email", "groups", "_permanent"} == set(made)
+        known = {session.ID, session.BY, session.UNTIL, session.HINT, "user", "email", "groups", "_permanent"}
+        assert known == set(made)
+
+
+def leave_for_good(client: FlaskClient) -> Any:
+    """Logs out, and goes where that leads."""
+    told = client.post("/logout", headers=OWN)
+    assert 200 == told.status_code, told.headers
+    assert "no-store" == told.headers["Cache-Control"]
+    (way,) = re.findall(r'http-equiv="refresh" content="0; url=([^"]+)"', told.text)
+    return requests.get(html.unescape(way), allow_redirects=False, timeout=10)
+
+
+def test_who_logs_out_is_logged_out_by_the_provider_too_and_led_back(client: FlaskClient, provider: Provider) -> None:
+    log_in(client)
+    back = leave_for_good(client)
+    assert 401 == who(client)
+    (left,) = provider.left
+    assert {"id_token_hint", "client_id", "post_logout_redirect_uri", "state"} == set(left)
+    assert "http://localhost/login" == left["post_logout_redirect_uri"]
+    assert "You are logged out." in come_back(client, back.headers["Location"]).text
+
+
+def test_the_provider_is_told_the_public_address_to_lead_back_to(
+    make_client: Callable[..., FlaskClient], settings: dict[str, str], provider: Provider
+) -> None:
+    client = make_client(**settings, celeriac_public_url="https://runs.example.org/")
+    log_in(client)
+    leave_for_good(client)
+    assert "https://runs.example.org/login" == provider.left[0]["post_logout_redirect_uri"]
+
+
+def test_a_token_that_is_too_long_for_a_cookie_is_no_hint_and_the_provider_is_told_without(
+    client: FlaskClient, provider: Provider
+) -> None:
+    provider.claims["groups"] = [f"group-{n}" for n in range(500)]
+    assert 303 == log_in(client).status_code
+    cookie = client.get_cookie("celeriac")
+    assert cookie is not None
+    assert 4096 > len(cookie.value)
+    told = client.post("/logout", headers=OWN)
+    assert f"{provider.url}/logout?client_id=celeriac" in told.text
+    assert "id_token_hint" not in told.text
+
+
+@pytest.mark.parametrize("place", [None, "http://evil.example/logout", "javascript:alert(1)", 7])
+def test_a_provider_without_a_place_to_log_out_leaves_it_at_our_own_session_and_the_page_says_so(
+    client: FlaskClient, provider: Provider, place: Any
+) -> None:
+    provider.document_lies = {"end_session_endpoint": place}
+    log_in(client)
+    led = client.post("/logout", headers=OWN)
+    assert (303, 401) == (led.status_code, who(client))
+    assert "may still know you" in client.get(led.headers["Location"]).text
+
+
+def test_a_provider_that_is_away_keeps_nobody_in(
+    client: FlaskClient, make_client: Callable[..., FlaskClient], settings: dict[str, str], provider: Provider
+) -> None:
+    log_in(client)
+    cookie = client.get_cookie("celeriac")
+    assert cookie is not None
+    later = make_client(**settings)  # was started anew, and has not asked the provider yet
+    later.set_cookie("celeriac", cookie.value)
+    provider.is_away = True
+    assert "/login?notice=logged-out-here" == later.post("/logout", headers=OWN).headers["Location"]
+    assert [401, 401] == [who(later), who(client)]
 
 
 @pytest.mark.parametrize("place", ["//evil.example", "/\\evil.example", "https://evil.example"])

@@ -187,6 +187,31 @@ def test_a_retry_says_beforehand_what_is_kept(client, start, worker) -> None:
     assert "Kept: fetch. Runs again: charge, and what comes after it." in text_of(client, id)
 
 
+def test_a_run_that_failed_before_its_first_step_is_not_told_to_go_on_from_one(client, start, worker) -> None:
+    id = start()
+    worker.fail(id)
+    text = text_of(client, id)
+    assert "No step is kept: it begins anew." in text
+    assert "from the failed step" not in text
+
+
+def test_only_the_attempts_that_the_page_needs_stand_on_it(client, durable, start, worker, monkeypatch) -> None:
+    monkeypatch.setattr(waterfall, "ATTEMPTS", 2)
+    id = start(max_attempts=6)
+    for attempt in range(1, 6):
+        held = worker.claim(id)
+        if attempt == 2:
+            worker.checkpoint(held, "fetch", 1)
+        runs.postpone(
+            durable.database, held.id, held.epoch, error=json.dumps({"type": "E", "message": "m", "step": None}),
+            cause="tried again", delay_seconds=0, next_attempt=attempt + 1,
+        )  # fmt: skip
+        runs.wake(durable.database)
+    text = text_of(client, id)
+    assert [False, True, False, False, True, True] == [f"Attempt {n} of 6" in text for n in range(1, 7)]
+    assert "3 more attempts, which recorded none of the steps shown here" in text
+
+
 def test_a_step_that_was_not_recorded_is_told(client, start) -> None:
     assert "It has recorded no step nothing" in text_of(client, start(), step="nothing")
 
@@ -358,11 +383,11 @@ def test_the_places_of_a_list_of_steps_have_an_order(durable, start, worker) -> 
     assert (["z", "a"], ["b"]) == (keys(Place()), keys(Place(2, "a")))
 
 
-def test_who_came_with_a_password_gets_no_stream_which_would_refuse_them(make_client) -> None:
+def test_who_came_with_a_password_gets_a_stream_too(make_client) -> None:
     client = make_client(api_key="a key of this test")
     answer = client.get("/runs", auth=("ada", "a key of this test"))
     assert 200 == answer.status_code
-    assert [] == Markup(answer.text).values("data-url", "div")
+    assert ["/api/v1/runs/stream"] == Markup(answer.text).values("data-url", "div")
 
 
 def test_what_a_key_may_not_do_is_not_offered_to_it(client, durable, start, worker) -> None:

@@ -56,6 +56,15 @@ def still(site: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def keyed(site: Any) -> Iterator[Any]:
+    """The same shop, for those who have a key."""
+    from serving import serving_also
+
+    with serving_also(site, celeriac_api_key="root key") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
 def by_provider(site: Any) -> Iterator[Any]:
     """The same shop, for those whom a provider knows."""
     from serving import serving_also
@@ -175,6 +184,15 @@ def test_a_server_that_is_read_only_says_so_and_offers_nothing_even_to_an_admin(
         assert 0 == page.locator(FORMS).count(), path
 
 
+def test_a_page_that_was_opened_with_a_key_as_its_password_hears_of_changes_by_the_stream(
+    look: Look, keyed: Any
+) -> None:
+    password = {"username": "ada", "password": "root key"}
+    for path in ("/runs", "/runs/{running}"):
+        page = look(path_of(keyed, path), http_credentials=password)
+        page.wait_for_function("() => stream?.readyState === EventSource.OPEN")
+
+
 def test_the_provider_leads_back_across_sites(look: Look, by_provider: Any) -> None:
     own = by_provider.url.replace("127.0.0.1", "localhost")  # to a browser another site than that of the provider
     page = look(f"{own}/queues?x=1")
@@ -183,7 +201,8 @@ def test_the_provider_leads_back_across_sites(look: Look, by_provider: Any) -> N
     page.get_by_role("link", name="Log in by 127.0.0.1").click()
     expect(page).to_have_url(f"{own}/queues?x=1")
     page.get_by_role("button", name="You are ada@example.org").click()
-    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("button", name="Log out").click()  # the provider ends its session, and leads back
+    expect(page).to_have_url(f"{own}/login?state=logged-out")
     expect(page.get_by_role("status")).to_have_text("You are logged out.")
 
 

@@ -226,6 +226,29 @@ def test_in_its_cool_down_an_alert_is_silent_counts_and_then_tells(perform, dura
     assert 0 == alerts.held(durable.database)["ops"]["held"]
 
 
+def test_a_failure_holds_back_no_crash_of_the_same_workflow(perform, durable, receiver):
+    durable.alert("ops").create("webhook", receiver.url, cool_down=300)
+    perform(charge, 1)
+    poison = durable.trigger("alert-tests.charge", {"order": 2}).row
+    for _ in range(poison.max_crashes):
+        worker_id = new_id()
+        runs.claim(durable.database, poison.id, worker_id=worker_id, worker_pid=1, version="v", epoch=None)
+        runs.requeue(durable.database, worker_id, "killed by signal 9")
+    assert ["run.failed", "run.crashed"] == [message["type"] for message in told(durable.database)]
+    assert 0 == alerts.held(durable.database)["ops"]["held"]
+
+
+def test_beat_says_anew_which_alerts_are_for_its_environment(make_durable, durable, receiver):
+    for name, environments in {"everywhere": [], "here": ["production"], "there": ["staging"]}.items():
+        durable.alert(name).create("webhook", receiver.url, environments=environments)
+    assert 0 == Digest(durable).run_once()["placed"]
+    renamed = make_durable(celeriac_environment="staging")
+    assert 2 == Digest(renamed).run_once()["placed"]
+    assert {"everywhere": True, "here": False, "there": True} == {
+        row["name"]: row["is_here"] for row in alerts.every(durable.database)
+    }
+
+
 def test_what_was_held_back_is_told_when_the_cool_down_is_over_and_nothing_came(perform, durable, receiver):
     durable.alert("ops").create("slack", receiver.url, cool_down=300)
     for order in range(3):

@@ -17,7 +17,7 @@ begin
     end if;
     return null;
 end $$;
-comment on column celeriac.alert_turns.subject is 'workflow <name>, new errors of <workflow>, error <fingerprint>';
+comment on column celeriac.alert_turns.subject is '<status> <workflow>, new errors of <workflow>, error <fingerprint>';
 
 -- How many groups there are of one workflow, type and place: what the grouper asks before it begins another.
 create index errors_by_place on celeriac.errors (workflow, type, frame);
