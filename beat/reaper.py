@@ -31,12 +31,14 @@ class Reaper:
         lost = workers.bury_lost(database, timeout_seconds, now)
         for worker in lost:
             log.warning("worker %s (pid %s) is lost: %s", worker["name"], worker["pid"], worker["stop_cause"])
+        republished = self._durable.dispatcher.publish_lost({name for worker in lost for name in worker["workflows"]})
         requeued = sum(self._requeue(worker) for worker in workers.stopped_with_runs(database))
         expired = runs.expire(database, now)
         for run in expired:
             self._durable.dispatcher.withdraw(run)
         return {
             "workers_lost": len(lost),
+            "republished": republished,
             "requeued": requeued,
             "expired": len(expired),
             "timed_out": self._time_out(now),
