@@ -20,7 +20,8 @@ test: $(READY)
 	$(PYTEST) -m alone
 
 chaos: $(READY)
-	$(PYTEST) -m chaos
+	$(PYTEST) $(SHARED) -m chaos --ignore tests/chaos
+	$(PYTEST) -m chaos tests/chaos
 
 browser: $(READY)
 	$(BIN)/python -m pytest -m browser tests/browser

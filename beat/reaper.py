@@ -31,12 +31,14 @@ class Reaper:
 
     def run_once(self, now: datetime | None = None) -> Counts:
         database, lost = self._durable.database, self._bury_lost(now)
+        republished = self._durable.dispatcher.publish_lost({name for worker in lost for name in worker["workflows"]})
         requeued = sum(self._requeue(worker) for worker in workers.stopped_with_runs(database))
         expired = runs.expire(database, now)
         for run in expired:
             self._durable.dispatcher.withdraw(run)
         return {
             "workers_lost": len(lost),
+            "republished": republished,
             "requeued": requeued,
             "expired": len(expired),
             "timed_out": self._time_out(now),

@@ -6,6 +6,7 @@ This file is both ends: the class for the tests, and, run as a program, the proc
 line of JSON and waits for its answer, so there is one writer at a time.
 """
 
+import ctypes
 import importlib
 import json
 import os
@@ -33,12 +34,19 @@ IMPORTED = (
     "kombu.transport.redis",
 )
 
+PR_SET_PDEATHSIG = 1  # Linux: the signal that a process gets when its parent dies
+
 
 class Nursery:
     """Close it when no process of it is needed any more: those that are left are killed."""
 
     def __init__(self) -> None:
-        self._mother = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._mother = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # what ends pytest with its group (Ctrl-C, timeout, a CI) leaves her to tidy up
+        )
 
     def start(self, command: list[str], folder: Path, environ: dict[str, str], log: Path) -> "Child":
         """As Popen would, in a session of its own. What `environ` says to Python itself (PYTHON...) comes too late."""
@@ -85,12 +93,13 @@ def answer_questions() -> None:
     """The life of the process that forks."""
     for name in IMPORTED:
         importlib.import_module(name)
-    children: set[int] = set()
-    for line in sys.stdin:
+    mother, children = os.getpid(), set[int]()
+    for line in sys.stdin:  # ends with pytest, however that ends
         question = json.loads(line)
         if asked := question.get("start"):
             child = os.fork()
             if child == 0:
+                die_with(mother)
                 become(**asked)
             children.add(child)  # which answers itself, once it can be sent a signal
             continue
@@ -100,6 +109,14 @@ def answer_questions() -> None:
     for child in children:
         with suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
+
+
+def die_with(mother: int) -> None:
+    """She kills her children with their groups when she ends. Where she is killed herself the kernel kills them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != mother:
+        os._exit(1)
 
 
 def become(module: str, arguments: list[str], folder: str, environ: dict[str, str], log: str) -> None:

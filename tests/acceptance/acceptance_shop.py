@@ -13,7 +13,7 @@ from celery import Celery, signals
 from celery.utils.log import get_task_logger
 
 from celeriac import Celeriac, Cron, Every, Queue, Retry, gather, receive, sleep, step, wait_for_event, workflow
-from celeriac.workflows.worker import Lifeline
+from celeriac.workflows.worker import Lifeline, bootsteps
 
 app = Celery("acceptance_shop")
 durable = Celeriac(app)
@@ -26,6 +26,10 @@ GATES = Path(os.environ["GATES"])
 
 if "SILENT" in os.environ:  # Celery does not always say that a process died, see lifeline.py
     Lifeline.lost_child = lambda *_: None  # type: ignore[method-assign]
+
+
+if "DEAF_AFTER_SECONDS" in os.environ:
+    bootsteps.DEAF_AFTER_SECONDS = float(os.environ["DEAF_AFTER_SECONDS"])
 
 
 @signals.task_prerun.connect

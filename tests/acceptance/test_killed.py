@@ -60,6 +60,27 @@ def test_a_killed_worker_resumes_on_another_within_two_seconds(shop, wait_until)
 
 
 @pytest.mark.alone
+def test_a_message_that_a_killed_worker_had_taken_and_not_begun_is_sent_again_within_two_seconds(shop, wait_until):
+    first = shop.worker(concurrency=1)
+    begun = shop.durable.trigger("five-steps")
+    shop.pid_in_step(1)
+    taken = shop.durable.trigger("parent")
+    wait_until(lambda: taken.id in first.log.read_text())
+    shop.beat()
+    shop.worker()
+    wait_until(shop.ticks)  # both are at work
+    assert "queued" == taken.refresh().status
+    first.send(signal.SIGKILL)
+    killed_at = time.monotonic()
+    wait_until(lambda: taken.refresh().status != "queued")
+    assert time.monotonic() - killed_at < 2.0
+    shop.open_gates(1, 2, 3, 4, 5)
+    assert [1, 2, 3, 4, 5] == begun.result(timeout=20)
+    taken.result(timeout=20)
+    assert (1, 0) == (begun.row.crashes, taken.row.crashes)
+
+
+@pytest.mark.alone
 def test_a_frozen_worker_that_was_taken_over_cannot_write_when_it_thaws(shop, wait_until):
     shop.beat(heartbeat_timeout_seconds=2)
     frozen = shop.worker(concurrency=1, heartbeat_seconds=0.5)

@@ -1,9 +1,12 @@
 """What a run meets in a real worker: results that cannot be kept, retries, sleeps, other pools."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from celery import Celery
+
+from celeriac.state.workers import alive
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,20 @@ def test_runs_sleep_and_wake_on_every_pool(shop, wait_until, pool):
     run = shop.durable.trigger("sleeps")
     assert "rested" == run.result(timeout=20)
     assert [1, 2] == shop.steps()
+
+
+def test_a_solo_worker_in_a_long_step_does_not_count_as_deaf(shop, wait_until, monkeypatch):
+    monkeypatch.setenv("DEAF_AFTER_SECONDS", "0.5")
+    shop.worker(concurrency=1, pool="solo", heartbeat_seconds=0.2)
+    run = shop.durable.trigger("five-steps")
+    shop.pid_in_step(1)
+    long_since = run.refresh().row.started_at + timedelta(seconds=2)
+    told = wait_until(
+        lambda: next((row for row in alive(shop.durable.database) if row["heartbeat_at"] > long_since), 0)
+    )
+    assert told["heartbeat_at"] == told["consumed_at"]
+    shop.open_gates(1, 2, 3, 4, 5)
+    assert [1, 2, 3, 4, 5] == run.result(timeout=20)
 
 
 def test_a_cancelled_run_ends_at_its_next_step(shop, wait_until):

@@ -1,5 +1,6 @@
 """One pass of each service, at a `now` that the test chooses."""
 
+import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from celeriac.beat.waker import Waker
 from celeriac.state import repairs as state_repairs
 from celeriac.state import runs, workers
 from celeriac.state.errors import StateUnavailable
+from celeriac.state.ids import public
 from celeriac.state.outlook import Outlook, look
 from celeriac.workflows import registry
 from celeriac.workflows.dispatch.buckets import NUDGES
@@ -99,6 +101,18 @@ class TestReaper:
             reaper.run_once()
         assert 0 == reaper.run_once()["workers_lost"]
         assert 1 == reaper.run_once(tomorrow())["workers_lost"]
+
+    def test_messages_that_a_lost_worker_may_have_had_are_sent_again_at_once(self, shop, start, worker, claim):
+        held, taken = claim(start()), start()
+        shop.trigger("beat.needs-an-argument", {"n": 1})  # which another worker has
+        workers.register(shop.database, replace(worker, workflows=["beat.noop"]))
+        with redis.Redis.from_url(shop.settings.redis_url, decode_responses=True) as client:
+            client.delete("celery")  # its main process had taken them all
+            counts = Reaper(shop).run_once(datetime.now(UTC) + timedelta(seconds=31))
+            assert (1, 1, 1) == (counts["workers_lost"], counts["republished"], counts["requeued"])
+            sent = [json.loads(message)["headers"]["id"] for message in client.lrange("celery", 0, -1)]
+            assert [public("run", held.id), public("run", taken.id)] == sent  # the latest is first
+            assert 0 == Reaper(shop).run_once()["republished"]
 
     def test_runs_of_a_worker_that_stopped_in_order_are_queued_again(self, shop, start, worker, claim):
         run = claim(start())

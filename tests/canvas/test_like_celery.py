@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from canvases import Player, canvases, tree_of
-from celery import Celery, signature
+from celery import Celery, chord, group, signature
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -19,8 +19,28 @@ def mix(*args: Any, **kwargs: Any) -> list[Any]:
 app.finalize()
 
 
+def has_a_group_in_a_group(canvas: Any) -> bool:
+    """Workers put the members of such a group in a header in the reverse order, see docs/celery.md."""
+    kwargs = canvas["kwargs"]
+    members = list(kwargs.get("tasks", kwargs.get("header", ())))
+    others = [kwargs["body"]] if "body" in kwargs else []
+    is_joined = canvas["task"] in ("celery.group", "celery.chord")
+    return any(
+        (is_joined and each in members and each["task"] == "celery.group") or has_a_group_in_a_group(each)
+        for each in [*members, *others]
+    )
+
+
+# Before 5.7 a group that is executed eagerly reverses them too.
+REVERSED = group([mix.s(), chord([mix.s(0), group([mix.s(1), mix.s(2)])], mix.s())])
+IS_EAGER_REVERSED = [[], [[[0], [1], [2]]]] != REVERSED.clone().apply().get()
+
+
 @settings(max_examples=300, deadline=None)
-@given(canvases(mix, singles=False), st.integers(0, 5))
+@given(
+    canvases(mix, singles=False).filter(lambda drawn: not (IS_EAGER_REVERSED and has_a_group_in_a_group(drawn))),
+    st.integers(0, 5),
+)
 def test_random_canvases_give_what_celery_gives_that_executes_them_eagerly(canvas: Any, seed: int) -> None:
     expected = json.loads(json.dumps(canvas.clone().apply().get()))
     assert expected == Player({mix.name: mix.run}, seed).play(tree_of(canvas))
@@ -43,15 +63,3 @@ def of_durable_tasks(canvas: Any, tasks: Any) -> Any:
     """The same canvas, called as Celery's callers call it, which is durable because its tasks are."""
     text = json.dumps(canvas).replace(f'"{tasks.mix.name}"', f'"{tasks.mix_durably.name}"')
     return signature(json.loads(text), app=tasks.app)
-
-
-def has_a_group_in_a_group(canvas: Any) -> bool:
-    """Workers put the members of such a group in a header in the reverse order, see docs/celery.md."""
-    kwargs = canvas["kwargs"]
-    members = list(kwargs.get("tasks", kwargs.get("header", ())))
-    others = [kwargs["body"]] if "body" in kwargs else []
-    is_joined = canvas["task"] in ("celery.group", "celery.chord")
-    return any(
-        (is_joined and each in members and each["task"] == "celery.group") or has_a_group_in_a_group(each)
-        for each in [*members, *others]
-    )

@@ -1,4 +1,5 @@
-"""One worker and one beat of the shop for each kind of pool, and what the chapters ask of their runs."""
+"""A worker and a beat of the shop for each kind of pool (four workers, where one has one slot), and what the chapters
+ask of their runs."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from celeriac.workflows import registry
 HERE = Path(__file__).parent
 LEDGER = "create table ledger (run text not null, account text not null, amount int not null)"
 ROUTES = {"deploys.*": {"queue": "deploys"}, "crashes.*": {"queue": "crashes"}}  # as the shop has them
+SOLO_WORKERS = 4  # of one slot each, as many as the other pools have slots in one worker
 WORDS = {
     "in_place_delay_seconds": 0.1,
     "terminate_grace_seconds": 0.5,
@@ -104,7 +106,8 @@ class Stages:
         if pool not in self._of_pool:
             self._of_pool[pool] = self.new()
             self._of_pool[pool].beat(**WORDS)
-            self._of_pool[pool].worker("-Q", "celery", pool=pool, concurrency=4, **WORDS)
+            for _ in range(SOLO_WORKERS if pool == "solo" else 1):
+                self._of_pool[pool].worker("-Q", "celery", pool=pool, concurrency=4, **WORDS)
         return self._of_pool[pool]
 
     def new(self, **environ: str) -> Stage:
@@ -136,7 +139,10 @@ def stages(databases: Databases, nursery: Nursery, tmp_path_factory: pytest.Temp
     stages.end()
 
 
-@pytest.fixture(scope="module", params=["prefork", "threads", "gevent"])
+POOLS = ["prefork", "threads", "gevent", pytest.param("solo", marks=pytest.mark.chaos)]
+
+
+@pytest.fixture(scope="module", params=POOLS)
 def pool(request: pytest.FixtureRequest) -> str:
     """The kind of pool that a chapter is told on."""
     return str(request.param)

@@ -191,9 +191,9 @@ def test_a_process_that_is_killed_at_any_moment(matrix, example):
     matrix.check(example)
 
 
-def test_a_worker_of_threads_that_is_killed_as_a_whole(matrix, pool):
-    if pool != "threads":
-        pytest.skip("told of processes above")
+def test_a_worker_without_processes_that_is_killed_as_a_whole(matrix, pool):
+    if pool not in ("threads", "solo"):
+        pytest.skip("told of processes above, and of gevent by threads")
     matrix.check(EXAMPLES[0], at_most=3)
 
 

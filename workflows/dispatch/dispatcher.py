@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from uuid import UUID
@@ -111,6 +111,18 @@ class Dispatcher:
     def publish_again(self, run: RunRow) -> None:
         """Its message was lost with the process that had it."""
         self.publish([Ticket.of(run)])
+
+    def publish_lost(self, workflows: Collection[str]) -> int:
+        """A worker died that could execute these workflows. Which messages it had taken and not yet claimed the runs
+        of, nobody knows: all that are out are sent again. Returns how many."""
+        if not workflows:
+            return 0
+        try:
+            rows = queues.every(self._database, self._settings.deaf_seconds)
+            return sum(self._publish_lost(row.name, workflows) for row in rows)
+        except (RedisUnavailable, StateUnavailable) as error:
+            log.warning("the messages of a dead worker are not sent again now, beat makes up for it: %s", error)
+            return 0
 
     def welcome(self, queue: str) -> None:
         """A worker came that can execute runs of this queue: its window widens, what waits is offered."""
@@ -311,12 +323,17 @@ class Dispatcher:
             log.warning("queue %s: freed %d slots whose runs had moved on", queue, len(stale))
         return len(stale)
 
+    def _publish_lost(self, queue: str, workflows: Collection[str]) -> int:
+        holding = self._buckets.holding(queue)
+        slots = [ticket for ticket, _ in holding.slots if ticket.workflow in workflows] if holding else []
+        return self._publish_unclaimed(queue, slots, lines.holders(self._database, (ticket.run_id for ticket in slots)))
+
     def _publish_again(self, queue: str, holding: Holding, found: dict[UUID, tuple[str, int]]) -> int:
-        lost = [
-            ticket
-            for ticket, age_ms in holding.slots
-            if age_ms > PUBLISH_AGAIN_MS and found.get(ticket.run_id) == (status.QUEUED, ticket.epoch)
-        ]
+        late = [ticket for ticket, age_ms in holding.slots if age_ms > PUBLISH_AGAIN_MS]
+        return self._publish_unclaimed(queue, late, found)
+
+    def _publish_unclaimed(self, queue: str, slots: Sequence[Ticket], found: dict[UUID, tuple[str, int]]) -> int:
+        lost = [ticket for ticket in slots if found.get(ticket.run_id) == (status.QUEUED, ticket.epoch)]
         if lost:
             self._buckets.touch(queue, lost)
             self._publisher.publish(lost)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from celery import Celery, bootsteps, signals
+from celery.worker import state
 
 from ...state.workers import Worker
 from .. import registry
@@ -42,7 +43,9 @@ class WatchStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self._worker = worker
         self._durable = registry.of_app(worker.app)
-        prepare(kind_of(worker.pool_cls))
+        kind = kind_of(worker.pool_cls)
+        prepare(kind)
+        self._is_solo = kind == "solo"
         self._durable.settings.need("database_url")  # a worker without Postgres is refused where it starts
         Guard.of(self._durable.settings)
         assert self._durable.buckets, "or with a URL of Redis that is not understood"
@@ -109,7 +112,9 @@ class WatchStep(bootsteps.StartStopStep):
 
     def _is_consuming(self) -> bool:
         if not self._timers:
-            return True  # pools without an event loop (solo): the thread that would tell is busy with the run itself
+            return True  # gevent has no event loop whose turns could be seen
+        if self._is_solo and state.active_requests:
+            return True  # the loop's own thread executes, and the next message is for other workers
         return time.monotonic() - self._progressed_at < DEAF_AFTER_SECONDS
 
     def _drain(self, **_: Any) -> None:
