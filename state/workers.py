@@ -71,8 +71,8 @@ def stop(db: Executor, id: UUID, cause: str) -> None:
 
 
 def bury_lost(judge: Session, timeout_seconds: float, now: datetime | None = None) -> list[Row]:
-    """Marks the workers that died as stopped, and returns them. `judge`: a connection that is kept, since what fell with
-    Postgres before it began says nothing of the workers."""
+    """Marks the workers that died as stopped, and returns them. `judge`: a connection that is kept, since what fell
+    with Postgres before it began says nothing of the workers."""
     return judge.all(
         SQL.bury_lost,
         timeout_seconds=timeout_seconds,
