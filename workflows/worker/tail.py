@@ -88,7 +88,7 @@ def choose(durable: "Celeriac", tickets: Sequence[Ticket]) -> tuple[Ticket | Non
     return chosen, others
 
 
-def go_on_with(ticket: Ticket, claimed: Claimed | None) -> None:
+def go_on_with(ticket: Ticket, claimed: Claimed | None = None) -> None:
     """This slot executes that run next. `claimed`: it holds it already."""
     _slot.following, _slot.claimed = ticket, claimed
 
