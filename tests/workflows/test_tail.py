@@ -50,10 +50,10 @@ class Slot:
 
 
 @pytest.fixture
-def slot(durable: Celeriac, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
+def slot(make_durable: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slot]:
     monkeypatch.setattr(registry, "_workflows", {})
     with redis.Redis.from_url(redis_url) as client:
-        yield Slot(durable, client)
+        yield Slot(make_durable(celeriac_tail_call_seconds=60.0), client)
 
 
 @pytest.fixture
