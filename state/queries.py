@@ -5,6 +5,7 @@ fragments.sql; in them it stands as `{{name}}`.
 """
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Self
 
@@ -43,8 +44,7 @@ class Queries:
         fragments = {name: PROSE.sub("", text) for name, text in (shared["fragment"] | own["fragment"]).items()}
         noun = filename.removesuffix(".sql")
         self.statements: dict[str, Statement] = {
-            name: Statement.of(FRAGMENT.sub(lambda found: fragments[found[1]], text), f"{noun}_{name}")
-            for name, text in own["name"].items()
+            name: Statement.of(_filled(text, fragments), f"{noun}_{name}") for name, text in own["name"].items()
         }
 
     def __getattr__(self, name: str) -> Statement:
@@ -52,6 +52,12 @@ class Queries:
             return self.statements[name]
         except KeyError:
             raise AttributeError(f"{self.filename} has no statement named {name!r}") from None
+
+
+def _filled(text: str, fragments: Mapping[str, str]) -> str:
+    while FRAGMENT.search(text):  # there are fragments in fragments
+        text = FRAGMENT.sub(lambda found: fragments[found[1]], text)
+    return text
 
 
 def _sections(filename: str) -> dict[str, dict[str, str]]:

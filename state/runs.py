@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from . import status
@@ -273,17 +273,59 @@ def live_of_key(db: Executor, queue: str, concurrency_key: str) -> list[RunRow]:
     return many(db, SQL.live_of_key, queue=queue, concurrency_key=concurrency_key)
 
 
+class Claim(NamedTuple):
+    """What a process of a worker says when it takes a queued run. `epoch` is that of the offer, None for any."""
+
+    id: UUID
+    worker_id: UUID
+    worker_pid: int
+    version: str
+    epoch: int | None
+
+
+class Claimed(NamedTuple):
+    """A run that a process of a worker holds, and whether it has checkpoints."""
+
+    run: RunRow
+    has_steps: bool
+
+
 def claim(
     db: Executor, id: UUID, *, worker_id: UUID, worker_pid: int, version: str, epoch: int | None
-) -> tuple[RunRow, bool] | None:
-    """Takes a queued run: its row, and whether it has checkpoints. `epoch` is that of the offer, None for any."""
-    row = db.one(SQL.claim, id=id, worker_id=worker_id, worker_pid=worker_pid, version=version, epoch=epoch)
-    return (RunRow.of(row), row["has_steps"]) if row else None
+) -> Claimed | None:
+    """Takes a queued run. `epoch` is that of the offer, None for any."""
+    row = db.one(SQL.claim, claim_id=id, worker_id=worker_id, worker_pid=worker_pid, version=version, claim_epoch=epoch)
+    return _claimed(row) if row else None
 
 
 def complete(db: Executor, id: UUID, epoch: int, output: str, is_ignored: bool = False) -> RunRow | None:
     """Ends it with its result. `is_ignored`: it has none, and what its end was to start is not started."""
     return one(db, SQL.complete, id=id, epoch=epoch, output=output, is_ignored=is_ignored)
+
+
+def complete_and_claim(
+    db: Executor, id: UUID, epoch: int, output: str, is_ignored: bool, claim: Claim
+) -> tuple[RunRow | None, Claimed | None]:
+    """Ends a run with its result and takes another one, in one commit. Either may be refused without the other."""
+    rows = db.all(
+        SQL.complete_and_claim,
+        id=id,
+        epoch=epoch,
+        output=output,
+        is_ignored=is_ignored,
+        claim_id=claim.id,
+        worker_id=claim.worker_id,
+        worker_pid=claim.worker_pid,
+        version=claim.version,
+        claim_epoch=claim.epoch,
+    )
+    found = {row["id"]: row for row in rows}
+    completed, claimed = found.get(id), found.get(claim.id)
+    return RunRow.of(completed) if completed else None, _claimed(claimed) if claimed else None
+
+
+def _claimed(row: Row) -> Claimed:
+    return Claimed(RunRow.of(row), row["has_steps"])
 
 
 def fail(db: Executor, id: UUID, epoch: int, error: str, cause: str, misfit_epoch: int | None = None) -> RunRow | None:

@@ -60,17 +60,14 @@ where is_exclusive and status in ('delayed', 'queued', 'running', 'waiting')
     and queue = %(queue)s and concurrency_key = %(concurrency_key)s
 order by created_at, id;
 
--- name: claim
--- A worker takes a queued run: the epoch rises, and every earlier holder is fenced off. A message that carries the
--- epoch of an earlier offer takes nothing, and so does one whose queue is paused. Where a key has one slot its runs
--- start in their order, whatever became of a message. `has_steps` says whether there are checkpoints to fetch.
+-- fragment: claimed
 update celeriac.runs set
     status = 'running', cause = 'a worker took it', actor = null, epoch = epoch + 1, version = %(version)s,
     worker_id = %(worker_id)s, worker_pid = %(worker_pid)s, started_attempt = attempt,
     claimed_at = now(), started_at = coalesce(started_at, now()),
     deadline_at = coalesce(deadline_at, now() + max_duration_seconds * interval '1 second')
-where id = %(id)s and status like 'queued' and paused_at is null
-    and (%(epoch)s::int is null or epoch = %(epoch)s)
+where id = %(claim_id)s and status like 'queued' and paused_at is null
+    and (%(claim_epoch)s::int is null or epoch = %(claim_epoch)s)
     and (expires_at is null or started_at is not null or expires_at > now())
     and not exists (
         select from celeriac.queues as q where q.name = runs.queue and (
@@ -80,18 +77,32 @@ where id = %(id)s and status like 'queued' and paused_at is null
                 and exists (select from (  -- in the order of the index: else all that waits is read for the eldest
                     select from celeriac.runs as elder where {{elder}}
                     order by elder.queued_at, elder.id::text collate "C" limit 1) as eldest))))
-returning *, exists (select from celeriac.steps where run_id = runs.id) as has_steps;
+returning *, exists (select from celeriac.steps where run_id = runs.id) as has_steps
 
--- name: complete
--- The function returned. A run whose cancellation was asked for does not complete any more. One that ends without a
--- result (`is_ignored`: a task raised Ignore) starts nothing with its end.
+-- name: claim
+-- A worker takes a queued run: the epoch rises, and every earlier holder is fenced off. A message that carries the
+-- epoch of an earlier offer takes nothing, and so does one whose queue is paused. Where a key has one slot its runs
+-- start in their order, whatever became of a message. `has_steps` says whether there are checkpoints to fetch.
+{{claimed}};
+
+-- fragment: completed
 update celeriac.runs set
     status = 'completed', output = %(output)s::json, error = null,
     cause = case when %(is_ignored)s then 'the task raised Ignore' else 'the function returned' end,
     hooks = case when not %(is_ignored)s then hooks end,
     finished_at = now(), worker_id = null, worker_pid = null
 where id = %(id)s and status like 'running' and epoch = %(epoch)s and cancel_requested_at is null
-returning *;
+returning *
+
+-- name: complete
+-- The function returned. A run whose cancellation was asked for does not complete any more. One that ends without a
+-- result (`is_ignored`: a task raised Ignore) starts nothing with its end.
+{{completed}};
+
+-- name: complete_and_claim
+-- The slot of a run that completes goes on with another one: both in one commit, each under its own guards.
+with completed as ({{completed}}), claimed as ({{claimed}})
+select *, null::boolean as has_steps from completed union all select * from claimed;
 
 -- name: fail
 -- The function raised, and its retries are spent; or its code does not fit what was recorded up to `misfit_epoch`. What

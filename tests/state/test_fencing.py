@@ -11,7 +11,7 @@ from celeriac.state import repairs, runs, status, steps
 from celeriac.state.database import Database
 from celeriac.state.errors import Superseded
 from celeriac.state.ids import new_id
-from celeriac.state.runs import RunRow
+from celeriac.state.runs import Claim, RunRow
 
 WRITES: dict[str, Callable[[Database, RunRow], Any]] = {
     "complete": lambda db, run: runs.complete(db, run.id, run.epoch, '"late"'),
@@ -32,6 +32,32 @@ def taken_over(a_run: Any) -> tuple[RunRow, RunRow]:
     stale = a_run(status.RUNNING)
     runs.requeue(a_run.database, a_run.worker_id, "killed")
     return stale, a_run.claim(a_run.row(stale.id))
+
+
+def test_one_commit_ends_a_run_and_claims_the_next(a_run: Any) -> None:
+    ending, queued = a_run(status.RUNNING), a_run(status.QUEUED)
+    begun = a_run.claim(queued)
+    a_run.checkpoint(begun)
+    runs.hand_off(a_run.database, begun.id, begun.epoch, "its worker shuts down")
+    claim = Claim(queued.id, a_run.worker_id, 7, "v2", 1)
+    completed, claimed = runs.complete_and_claim(a_run.database, ending.id, ending.epoch, "1", False, claim)
+    assert completed == a_run.row(ending.id)
+    assert (status.COMPLETED, "1") == (completed.status, completed.output)
+    assert claimed == (a_run.row(queued.id), True)
+    assert (status.RUNNING, 7, "v2", 2) == (
+        claimed.run.status, claimed.run.worker_pid, claimed.run.version, claimed.run.epoch
+    )  # fmt: skip
+    assert completed.finished_at == claimed.run.claimed_at
+
+
+def test_of_an_end_and_a_claim_in_one_commit_either_may_be_refused(a_run: Any) -> None:
+    to_be_cancelled, queued = a_run(status.RUNNING), a_run(status.QUEUED)
+    repairs.cancel(a_run.database, to_be_cancelled.id)
+    claim = Claim(queued.id, a_run.worker_id, 1, "v1", None)
+    completed, claimed = runs.complete_and_claim(a_run.database, to_be_cancelled.id, 1, "1", False, claim)
+    assert (None, queued.id) == (completed, claimed.run.id)
+    completed, claimed = runs.complete_and_claim(a_run.database, queued.id, 1, "1", False, claim._replace(id=new_id()))
+    assert (status.COMPLETED, None) == (completed.status, claimed)
 
 
 def test_each_claim_raises_the_epoch(a_run: Any) -> None:

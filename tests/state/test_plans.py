@@ -46,7 +46,8 @@ def test_lists_of_runs_are_read_in_the_order_of_an_index_and_stop_at_the_page(da
     "statement",
     [
         *(getattr(runs.SQL, verb) for verb in (
-            "claim", "complete", "fail", "postpone", "suspend", "hand_off", "condemn", "conclude", "edit_metadata",
+            "claim", "complete", "complete_and_claim", "fail", "postpone", "suspend", "hand_off", "condemn",
+            "conclude", "edit_metadata",
         )),
         steps.SQL.record, waits.SQL.suspend_on, outbound.SQL.hold,
     ],

@@ -1,5 +1,6 @@
 """Lines, turns, slots and rates of queues in a real Redis. The clock is moved by the tests."""
 
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from celeriac.workflows.dispatch.buckets import (
     REST_SECONDS,
     Bucket,
     Buckets,
+    PassedOn,
     RedisUnavailable,
     Ticket,
     score_ms,
@@ -1162,6 +1164,39 @@ def test_why_of_a_run_that_redis_does_not_know_has_no_place(crm: Crm) -> None:
 
 
 # --- the end of a run ---
+
+
+def test_who_passes_a_slot_on_hears_whether_somebody_waits_for_the_end_and_tells_them_when_it_is_written_down(
+    crm: Crm,
+) -> None:
+    crm.begin(concurrency=1)
+    run, other = queued(1), queued(2)
+    crm.offer(run, other)
+    with crm.buckets.listen(run.id) as heard:
+        assert PassedOn([Ticket.of(other)], True) == crm.buckets.pass_on("crm", Ticket.of(run))
+        assert "" == heard(0.001)
+        crm.buckets.tell_end(run.id)
+        assert "ended" == heard(30)
+    assert PassedOn([], False) == crm.buckets.pass_on("crm", Ticket.of(other))
+
+
+def test_a_slot_is_passed_on_where_the_server_does_not_tell_who_listens(crm: Crm, client: Any, redis_url: str) -> None:
+    crm.begin(concurrency=1)
+    client.acl_setuser("modest", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", "-pubsub"])
+    modest = Buckets(partial(connect, re.sub("//.*@", "//modest:any@", redis_url), 5.0))
+    assert modest.pass_on("crm", Ticket.of(queued())) == PassedOn([], True)
+    modest.close()
+
+
+def test_a_slot_of_a_queue_that_is_not_known_is_not_passed_on(crm: Crm) -> None:
+    assert crm.buckets.pass_on("crm", Ticket.of(queued())) is None
+
+
+def test_who_begins_to_wait_while_an_end_is_written_down_looks_again_soon(crm: Crm) -> None:
+    with crm.buckets.listen(new_id()) as heard:
+        began = time.monotonic()
+        assert "" == heard(30)
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("is_known", [True, False])

@@ -123,6 +123,16 @@ class Model(RuleBasedStateMachine):
         rows = data.draw(st.lists(st.sampled_from(list(self.slots.values())), min_size=1, max_size=3, unique=True))
         self.leave(rows)
 
+    @precondition(lambda self: self.slots)
+    @rule(data=st.data())
+    def pass_on(self, data: Any) -> None:
+        ticket = data.draw(st.sampled_from(list(self.slots)))
+        self.gone.append(self.slots.pop(ticket))
+        passed_on = self.buckets.pass_on(self.queue, ticket)
+        assert passed_on is not None
+        assert not passed_on.is_awaited
+        self.took(passed_on.tickets)
+
     @rule(data=st.data())
     def withdraw(self, data: Any) -> None:
         if waiting := list(self.waiting()):

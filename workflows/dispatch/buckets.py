@@ -10,12 +10,14 @@ are not believed, since a server that was restarted, or a replica that was promo
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -28,6 +30,7 @@ from ..queue import Limits
 
 REST_SECONDS = 0.5  # after Redis failed to answer it is not asked again for so long: a trigger does not wait for it
 PAGE = 100  # queues that are asked about in one round trip
+SOON_SECONDS = 0.02  # between the first two looks at a run by one who waits for its end
 ADMIT_LIMIT = 2000  # tickets that one call admits at most, see admit.lua
 LOST = "lost"  # what a listener hears when the connection to Redis is gone
 NUDGES = "celeriac:nudge"  # channel on which beat is told that there is something to do
@@ -119,6 +122,13 @@ class Admission(NamedTuple):
     wait_seconds: float | None
 
 
+class PassedOn(NamedTuple):
+    """Who got the slot of a run whose code has ended, and whether somebody waits for its end."""
+
+    tickets: list[Ticket]
+    is_awaited: bool
+
+
 Hear = Callable[[float], str]  # waits for so many seconds at most; what came, LOST, or ''
 
 
@@ -138,6 +148,7 @@ class Buckets:
         self._resting_until = 0.0
         self._offer = self._script("offer")
         self._release = self._script("release")
+        self._pass_on = self._script("pass_on")
         self._pace = self._script("pace")
         self._configure = self._script("configure")
         self._holding = self._script("holding")
@@ -156,6 +167,16 @@ class Buckets:
         """Frees the slots of tickets, tells those who wait for the run `ended`, and returns who got a slot."""
         channel = _channel(ended) if ended else ""
         return _tickets(self._call(self._release, queue, [channel, *map(str, tickets)]))
+
+    def pass_on(self, queue: str, ticket: Ticket) -> PassedOn | None:
+        """Frees the slot of a run whose code has ended, before that is written down: `tell_end` says it when it is."""
+        answer = self._call(self._pass_on, queue, [_channel(ticket.run_id), str(ticket)])
+        return PassedOn(_tickets(answer[1:]) or [], answer[0] == "1") if answer else None
+
+    def tell_end(self, run_id: UUID) -> None:
+        """Tells those who wait for this run that it has ended. They look at its row anyway, so this never raises."""
+        with suppress(RedisUnavailable), self._awake():
+            self._redis.publish(_channel(run_id), "ended")
 
     def admit(self, queue: str) -> list[Ticket] | None:
         """Admits what has a slot by now."""
@@ -205,9 +226,13 @@ class Buckets:
             allowed, remaining, wait_ms, reset_ms = self._take([f"celeriac:limit:{who}"], [interval_ms, burst])
             return allowed, remaining, wait_ms, reset_ms
 
-    def listen(self, run_id: UUID) -> AbstractContextManager[Hear]:
-        """Within: a function that returns when the run has ended, or after so many seconds."""
-        return self._subscribed(_channel(run_id))
+    @contextmanager
+    def listen(self, run_id: UUID) -> Iterator[Hear]:
+        """Within: a function that returns when the run has ended, or after so many seconds. The first time it returns
+        soon: a run whose end was just being written down tells nobody who came meanwhile."""
+        with self._subscribed(_channel(run_id)) as hear:
+            at_most = chain([SOON_SECONDS], repeat(math.inf))
+            yield lambda seconds: hear(min(seconds, next(at_most)))
 
     def nudges(self) -> AbstractContextManager[Hear]:
         """Within: a function that returns the name of a service of beat when it is nudged, or '' after a time."""

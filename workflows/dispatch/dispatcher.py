@@ -17,7 +17,7 @@ from ...state.queues import QueueRow
 from ...state.runs import RunRow
 from ..queue import Limits
 from ..settings import Settings
-from .buckets import ADMIT_LIMIT, Bucket, Buckets, Hear, Holding, RedisUnavailable, Ticket
+from .buckets import ADMIT_LIMIT, Bucket, Buckets, Hear, Holding, PassedOn, RedisUnavailable, Ticket
 from .herald import Herald
 from .publisher import Publisher
 from .window import window, windows
@@ -88,6 +88,21 @@ class Dispatcher:
         ended = run.id if run.is_final else None
         admitted = self._admitted(run.queue, partial(self._buckets.release, run.queue, [ticket], ended))
         return admitted + self._offered_again(run)
+
+    def pass_on(self, run: RunRow, ticket: Ticket) -> PassedOn | None:
+        """The code of a run has ended, and its slot goes to the next ones while that is written down; then comes
+        `tell_of`. None: Redis does not know the queue now, `move_on` comes when it is written down."""
+        try:
+            return self._buckets.pass_on(run.queue, ticket)
+        except RedisUnavailable:
+            return None
+
+    def tell_of(self, run: RunRow, is_awaited: bool) -> list[Ticket]:
+        """After `pass_on`: the end of the execution is written down. Returns who got a slot by it, as `move_on`."""
+        self._herald.tell([run])
+        if is_awaited and run.is_final:
+            self._buckets.tell_end(run.id)
+        return self._offered_again(run)
 
     def give_back(self, run: RunRow) -> None:
         """A run was admitted and may not start: its queue is paused, or an elder of its line was overtaken. Its slot is

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, Protocol
+from uuid import UUID
 
 from ...state import runs, steps, waits
 from ...state.database import Database
@@ -71,11 +72,14 @@ def execute(
         return undone(execution, outcome)
 
 
-def settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
+Complete = Callable[[Database, UUID, int, str, bool], RunRow | None]  # runs.complete, and what is done with it
+
+
+def settle(database: Database, run: RunRow, outcome: Outcome, complete: Complete = runs.complete) -> RunRow | None:
     """Writes the outcome down, and returns the new row, or None where the run was someone else's already."""
     what = f"the outcome of run {run.id.hex}"
     try:
-        return outlast(lambda: _settle(database, run, outcome) or _end(database, run, outcome), what)
+        return outlast(lambda: _settle(database, run, outcome, complete) or _end(database, run, outcome), what)
     except Exception as error:  # an outcome that Postgres refuses must not leave its run held for ever
         log.exception("%s was refused", what)
         document = error_document(error)
@@ -92,10 +96,10 @@ def _end(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
     )
 
 
-def _settle(database: Database, run: RunRow, outcome: Outcome) -> RunRow | None:
+def _settle(database: Database, run: RunRow, outcome: Outcome, complete: Complete) -> RunRow | None:
     match outcome:
         case Completed(output, is_ignored):
-            return runs.complete(database, run.id, run.epoch, output, is_ignored)
+            return complete(database, run.id, run.epoch, output, is_ignored)
         case Failed(error, cause, _, misfit_epoch):  # it may have been condemned to this before
             return runs.fail(database, run.id, run.epoch, error, cause, misfit_epoch)
         case RetryAt():

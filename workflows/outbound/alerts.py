@@ -64,8 +64,8 @@ class AlertControl:
         - workflows, tags: of runs of these workflows, with one of these tags; default of all.
         - environments: only where the setting environment, of beat in the end, is one of these; default everywhere.
         - include: documents of a run that are told: "payload", "output", "metadata". Default none.
-        - cool_down: seconds for which it says nothing more of the same event of a workflow, of new errors in it, or of a
-          group that came back. What is held back is counted, and told when they are over. Default 300.
+        - cool_down: seconds for which it says nothing more of the same event of a workflow, of new errors in it, or of
+          a group that came back. What is held back is counted, and told when they are over. Default 300.
 
         Raises AlertConflict where there is one of this name; AddressRefused, UsageError before anything is stored.
         """

@@ -18,15 +18,17 @@ def start(tables: Tables, *, runs: str, parent_epoch: int) -> list[Row]:
     return [row for new in json.loads(runs) if (row := _start(tables, new, parent_epoch)) is not None]
 
 
-def claim(tables: Tables, *, id: UUID, worker_id: UUID, worker_pid: int, version: str, epoch: int | None) -> list[Row]:
-    row = tables.runs.get(id)
-    if row is None or row["status"] != status.QUEUED or row["paused_at"] or epoch not in (None, row["epoch"]):
+def claim(
+    tables: Tables, *, claim_id: UUID, worker_id: UUID, worker_pid: int, version: str, claim_epoch: int | None
+) -> list[Row]:
+    row = tables.runs.get(claim_id)
+    if row is None or row["status"] != status.QUEUED or row["paused_at"] or claim_epoch not in (None, row["epoch"]):
         return []
     tables.move(row, status.RUNNING, "a worker took it", epoch=row["epoch"] + 1, version=version)
     row.update(worker_id=worker_id, worker_pid=worker_pid, started_attempt=row["attempt"], claimed_at=tables.now)
     row["started_at"] = row["started_at"] or tables.now
     row["deadline_at"] = row["deadline_at"] or tables.after(row["max_duration_seconds"])
-    return [row | {"has_steps": bool(tables.steps_of(id))}]
+    return [row | {"has_steps": bool(tables.steps_of(claim_id))}]
 
 
 def complete(tables: Tables, *, id: UUID, epoch: int, output: str, is_ignored: bool) -> list[Row]:

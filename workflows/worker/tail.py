@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from celery import Celery, Task
 
 from ...state.ids import public
+from ...state.runs import Claimed, RunRow
 from .. import registry
 from ..dispatch.buckets import Ticket
 from ..dispatch.publisher import EPOCH_HEADER
+from .claiming import give_up
 
 if TYPE_CHECKING:
     from ..application import Celeriac
@@ -29,6 +32,7 @@ class _Slot(threading.local):
     until: float = 0.0  # monotonic; goes on with runs before this moment
     queue: str = ""  # the Celery queue whose message it works on
     following: Ticket | None = None
+    claimed: Claimed | None = None  # the run of that ticket, where it is claimed already
 
 
 _slot = _Slot()
@@ -45,11 +49,15 @@ def with_tail_calls(task: "Task[..., Any]", trace: Trace) -> Trace:
         if base.get(EPOCH_HEADER) is None or _is_limited(task) or any(base.get("timelimit") or ()):
             return trace(uuid, args, kwargs, request)
         _slot.until = time.monotonic() + _seconds(app)
-        answer = trace(uuid, args, kwargs, request)
-        while (ticket := _slot.following) is not None:
-            _slot.following = None
-            _trace_of(app, ticket)(public("run", ticket.run_id), [], {}, _request(base, ticket))
-        _slot.until = 0.0
+        try:
+            answer = trace(uuid, args, kwargs, request)
+            while (ticket := _slot.following) is not None:
+                _slot.following = None
+                _trace_of(app, ticket)(public("run", ticket.run_id), [], {}, _request(base, ticket))
+        finally:
+            claimed, _slot.until, _slot.following, _slot.claimed = _slot.claimed, 0.0, None, None
+            if claimed is not None:
+                _leave(app, claimed.run)
         return answer
 
     traced.plain = trace  # type: ignore[attr-defined]
@@ -57,14 +65,45 @@ def with_tail_calls(task: "Task[..., Any]", trace: Trace) -> Trace:
 
 
 def keep_one(durable: "Celeriac", admitted: Sequence[Ticket]) -> None:
-    """Keeps the first ticket that this slot may go on with, and publishes the others."""
-    others = list(admitted)
+    """Keeps the first ticket that this slot may go on with, where it has none yet, and publishes the others."""
+    if _slot.following is None:
+        _slot.following, admitted = choose(durable, admitted)
+    durable.dispatcher.publish(admitted)
+
+
+def goes_on(durable: "Celeriac") -> bool:
+    """Whether this slot may go on with another run, after the one that it executes."""
     worker = durable.worker
-    if time.monotonic() < _slot.until and worker is not None and not worker.is_draining():
-        _slot.following = next((ticket for ticket in others if _is_of(durable.app, _slot.queue, ticket)), None)
-        if _slot.following is not None:
-            others.remove(_slot.following)
-    durable.dispatcher.publish(others)
+    return time.monotonic() < _slot.until and worker is not None and not worker.is_draining()
+
+
+def choose(durable: "Celeriac", tickets: Sequence[Ticket]) -> tuple[Ticket | None, list[Ticket]]:
+    """The first of them that this slot may go on with, and the others."""
+    others = list(tickets)
+    if not goes_on(durable):
+        return None, others
+    chosen = next((ticket for ticket in others if _is_of(durable.app, _slot.queue, ticket)), None)
+    if chosen is not None:
+        others.remove(chosen)
+    return chosen, others
+
+
+def go_on_with(ticket: Ticket, claimed: Claimed | None = None) -> None:
+    """This slot executes that run next. `claimed`: it holds it already."""
+    _slot.following, _slot.claimed = ticket, claimed
+
+
+def take_claimed(run_id: UUID) -> Claimed | None:
+    """What `go_on_with` said of this run, once."""
+    claimed, _slot.claimed = _slot.claimed, None
+    return claimed if claimed is not None and claimed.run.id == run_id else None
+
+
+def _leave(app: Celery, run: RunRow) -> None:
+    """It was claimed for this slot, which ends, or whose tracer did not come to execute it."""
+    durable = registry.of_app(app)
+    assert durable.worker is not None
+    give_up(durable, durable.worker, run, "the process that held it did not begin")
 
 
 def _is_of(app: Celery, queue: str, ticket: Ticket) -> bool:

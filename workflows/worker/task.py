@@ -1,7 +1,6 @@
 """The Celery task of a workflow: a message comes in, the run is claimed, executed, settled, and the next one starts."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -13,19 +12,19 @@ from ...state.runs import RunRow
 from .. import registry
 from ..dispatch.buckets import Ticket
 from ..dispatch.publisher import EPOCH_HEADER
-from ..engine.execution import outlast
 from ..engine.executor import Executable, execute, settle
 from ..engine.failure import told
-from ..engine.outcome import Failed
+from ..engine.outcome import Completed, Failed
 from ..errors import StateUnavailable, UsageError
 from ..operate import repairs
 from ..trigger import Source
-from .tail import Trace, keep_one, with_tail_calls
+from .claiming import claim, claim_of, give_up
+from .relay import Relay
+from .tail import Trace, keep_one, take_claimed, with_tail_calls
 
 if TYPE_CHECKING:
     from ..application import Celeriac
     from ..workflow import Workflow
-    from .process import WorkerProcess
 
 log = logging.getLogger(__name__)
 
@@ -119,20 +118,23 @@ def perform(
     worker = durable.worker
     if worker is None:
         raise UsageError(f"run_{run_id.hex} can only be executed by a Celery worker")
-    claimed = _claim(durable, worker, workflow, run_id, epoch)
+    claimed = take_claimed(run_id) or claim(durable, worker, claim_of(worker, workflow, run_id, epoch))
     if claimed is None:
         return Performed(_pass_over(durable, workflow, run_id, epoch))
     run, has_steps = claimed
-    ticket = Ticket.held_by(run)
+    ticket, relay = Ticket.held_by(run), None
     durable.code_spans.watch()
     try:
         with worker.holding(run.id):
             outcome = execute(
                 durable.database, durable.settings, executable or workflow, run, has_steps, worker.is_draining
             )
-            settled = settle(durable.database, run, outcome)
+            if isinstance(outcome, Completed) and (relay := Relay.begun(durable, worker, run, ticket)):
+                settled = relay.settle(run, outcome)
+            else:
+                settled = settle(durable.database, run, outcome)
     except BaseException as error:
-        _break_off(durable, worker, run, error)
+        give_up(durable, worker, run, f"its execution broke off ({type(error).__name__})")
         raise
     if isinstance(outcome, Failed):
         durable.logbook.note(run, logging.ERROR, told(outcome.error))
@@ -143,22 +145,11 @@ def perform(
             log, logging.WARNING, run, "was taken over: what this worker did after that does not count"
         )
         durable.dispatcher.release(run.queue, ticket)
-        return Performed("superseded")
+        return Performed("superseded", relay.others if relay else ())
     _cancel_children(durable, settled)
     exception = outcome.exception if isinstance(outcome, Failed) and settled.status == status.FAILED else None
-    return Performed(settled.status, durable.dispatcher.move_on(settled, ticket), exception)
-
-
-def _break_off(durable: "Celeriac", worker: "WorkerProcess", run: RunRow, error: BaseException) -> None:
-    """An execution had no outcome, as where a signal ends the process. Should that live on, it would hold the run for
-    ever; so the run counts as lost at once."""
-    cause = f"its execution broke off ({type(error).__name__})"
-    try:
-        for lost in runs.requeue(durable.database, worker.id, cause, os.getpid(), run.id):
-            durable.logbook.tell(log, logging.WARNING, lost, f"{cause}, and is {lost.status}")
-            durable.dispatcher.take_back(lost)
-    except StateUnavailable as unavailable:
-        log.warning("run_%s is held until this process ends: %s", run.id.hex, unavailable)
+    admitted = relay.move_on(settled) if relay else durable.dispatcher.move_on(settled, ticket)
+    return Performed(settled.status, admitted, exception)
 
 
 def _cancel_children(durable: "Celeriac", ended: RunRow) -> None:
@@ -169,40 +160,6 @@ def _cancel_children(durable: "Celeriac", ended: RunRow) -> None:
             repairs.settled(durable, child)
     except StateUnavailable as error:
         log.warning("the children of run_%s are cancelled by beat: %s", ended.id.hex, error)
-
-
-def _claim(
-    durable: "Celeriac", worker: "WorkerProcess", workflow: "Workflow[..., Any]", run_id: UUID, epoch: int
-) -> tuple[RunRow, bool] | None:
-    is_answer_lost = False
-
-    def claim() -> tuple[RunRow, bool] | None:
-        nonlocal is_answer_lost
-        try:
-            claimed = runs.claim(
-                durable.database,
-                run_id,
-                worker_id=worker.id,
-                worker_pid=os.getpid(),
-                version=workflow.version,
-                epoch=epoch,
-            )
-            return claimed or (_own_claim(durable, worker, run_id, epoch) if is_answer_lost else None)
-        except StateUnavailable:
-            is_answer_lost = True
-            raise
-
-    # However long it takes: a claim whose answer was lost may have made this process the holder.
-    return outlast(claim, f"the claim of run_{run_id.hex}")
-
-
-def _own_claim(durable: "Celeriac", worker: "WorkerProcess", run_id: UUID, epoch: int) -> tuple[RunRow, bool] | None:
-    """The run, where this process holds it and does not know, because the answer to its claim was lost."""
-    run = runs.get(durable.database, run_id)
-    if run is None or run_id in worker.executing:
-        return None
-    held = (status.RUNNING, epoch + 1, worker.id, os.getpid())
-    return (run, True) if (run.status, run.epoch, run.worker_id, run.worker_pid) == held else None
 
 
 def _pass_over(durable: "Celeriac", workflow: "Workflow[..., Any]", run_id: UUID, epoch: int) -> str:

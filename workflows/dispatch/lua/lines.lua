@@ -106,6 +106,16 @@ local function hold_slot(ticket, at_ms)
     redis.call('SADD', held_by(key_of(ticket)), ticket)
 end
 
+-- Held or not: releasing twice frees one slot, since slots are members of a set and no count.
+local function give_up(ticket)
+    local key = key_of(ticket)
+    redis.call('ZREM', SLOTS, ticket)
+    redis.call('SREM', held_by(key), ticket)
+    if redis.call('SREM', FULL, key) == 1 then
+        enter(key)
+    end
+end
+
 local function join_line(ticket, score, has_begun)
     local key = key_of(ticket)
     local joined = redis.call('ZADD', has_begun and begun_line(key) or fresh_line(key), 'NX', score, ticket)

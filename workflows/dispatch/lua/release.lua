@@ -4,7 +4,7 @@
 -- ARGV[1], ARGV[2] as in lines
 -- ARGV[3] channel on which callers wait for the end of this run, or ''
 -- ARGV[4...] tickets
--- Returns as admit. Slots are members of a set, not a count: releasing twice frees one slot.
+-- Returns as admit.
 
 if ARGV[3] ~= '' then
     redis.call('PUBLISH', ARGV[3], 'ended')
@@ -13,12 +13,7 @@ if not is_known() then
     return false
 end
 for i = 4, #ARGV do
-    local key = key_of(ARGV[i])
     leave_line(ARGV[i])
-    redis.call('ZREM', SLOTS, ARGV[i])
-    redis.call('SREM', held_by(key), ARGV[i])
-    if redis.call('SREM', FULL, key) == 1 then
-        enter(key)
-    end
+    give_up(ARGV[i])
 end
 return admit()
