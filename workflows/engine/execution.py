@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BODIES = ("step", "transaction", "compensation")  # kinds of step that a clean-up may execute
+BEGUN = ("child", "token")  # kinds that go on beside the code: to have begun is all that their line asks for
 NEVER_MISSED = ("compensation", "patch")  # kinds that other code need not ask for
 
 Watch = Callable[["Execution", str], None]  # is told of a body that is about to run; what it raises, the body raises
@@ -182,8 +183,8 @@ class Execution:
             )
 
     def boundary(self, key: str, kind: str) -> StepRow | None:
-        """The checkpoint of a step that the code asks for. Where there is no final one it is looked whether the
-        execution may go on."""
+        """The checkpoint of a step that the code asks for. Where it has still to be done, or waited for, it is looked
+        whether the execution may go on."""
         self.ask(key)
         recorded = self._recorded.get(key)
         if recorded is not None and recorded.kind != kind:
@@ -193,7 +194,8 @@ class Execution:
                 "Give the new one another name, or deploy the code that this run began with, and retry the run.",
             )
         is_left_alone = self.is_whole and kind == "child" and not self._is_to_end and self._outcome is None
-        if (recorded is None or recorded.finished_at is None) and not is_left_alone:
+        is_done = recorded is not None and (recorded.finished_at is not None or kind in BEGUN)
+        if not is_done and not is_left_alone:
             self.check(may_clean_up=kind in BODIES)
         return recorded
 

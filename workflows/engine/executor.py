@@ -62,7 +62,7 @@ def execute(
         if ends_the_process(error):
             raise
         with execution.entered():  # what is said of it stands in the run's log
-            outcome = _failed_or_retried(workflow, run, error)
+            outcome = Cancelled() if execution.is_to_end else _failed_or_retried(workflow, run, error)
     # Code that swallowed the interruption went on without the right to: what it did after does not count.
     outcome = execution.interrupted or outcome
     if execution.has_cleanup and isinstance(outcome, RetryAt | Suspended | SuspendedOn | HandedOff):

@@ -95,6 +95,7 @@ def conclude(tables: Tables, *, id: UUID, epoch: int, is_clean: bool, error: str
         return []
     if not is_clean and tables.needs_cleanup(row):
         return []
+    row["error"] = None  # what an attempt of its clean-up met
     return [_end_as_told(tables, row, error)]
 
 
