@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
 from celeriac import (
     Celeriac,
     Retry,
+    Run,
     create_token,
     current_run,
     gather,
@@ -41,6 +44,7 @@ from celeriac.state.steps import StepRow
 from celeriac.workflows.engine.attempt import StepCall
 from celeriac.workflows.engine.execution import current_execution
 from celeriac.workflows.errors import RunError, UsageError
+from celeriac.workflows.testing import Inline
 from celeriac.workflows.waits import deliver_event, deliver_message, finish_token
 
 Program = list[dict[str, Any]]  # instructions: what to `do`, an `id` that no other has, and more
@@ -109,9 +113,12 @@ class Generator:
         return {"what": self.dice.choice(["event", "message", "token"]), "seconds": 0.1}
 
     def _event(self, *_: Any) -> dict[str, Any]:
+        return {"name": self.dice.choice(NAMES)}
+
+    def _expected(self, *_: Any) -> dict[str, Any]:
         return {}
 
-    _expected = _message = _token = _patched = _event
+    _message = _token = _patched = _expected
 
     def _metadata(self, *_: Any) -> dict[str, Any]:
         return {"verb": self.dice.choice(["increment", "append", "root"])}
@@ -139,16 +146,14 @@ class Generator:
         return {"run": self._run(3, depth - 1), "is_awaited": self.dice.random() < 0.8}
 
     def _map(self, depth: int, *_: Any) -> dict[str, Any]:
-        runs = [self._run(2, 0) for _ in range(self.dice.randint(1, 4))]
-        for run in runs:
-            run["flow"], run["attempts"] = runs[0]["flow"], runs[0]["attempts"]
-        if runs[0]["flow"] == "programs.async":
-            for run in runs:
-                run["body"] = self._body(2, 0, True, False)
-        else:
-            for run in runs:
-                run["body"] = self._body(2, 0, False, False)
+        """Of several that fail it is chance which one does first: only the first of them does, where that is seen."""
+        runs = [self._run(2, 0)]
         how = self.dice.choice(["all", "as_values", "tolerate", "first"])
+        for _ in range(self.dice.randint(0, 3)):
+            body = self._body(2, 0, runs[0]["flow"] == "programs.async", is_lane=False)
+            if how in ("all", "tolerate"):
+                body = [each | {"fails": 0} for each in instructions(body) if each["do"] == "step"]
+            runs.append(runs[0] | {"body": body})
         return {"runs": runs, "how": how, "n": self.dice.randint(1, len(runs))}
 
     def _tasks(self, depth: int, *_: Any) -> dict[str, Any]:
@@ -275,9 +280,9 @@ async def _sleep(told: dict[str, Any]) -> None:
 
 async def _event(told: dict[str, Any]) -> Any:
     """One that it sends itself."""
-    name = f"own {current_run().id} {told['id']}"
+    name = f"own {current_run().id} {told['name']}"
     send_event(name, {"is": f"event {told['id']}"})
-    return (await _now(wait_for_event(name)))["is"]
+    return (await _now(wait_for_event(name, where={"is": f"event {told['id']}"})))["is"]
 
 
 async def _expected(told: dict[str, Any]) -> Any:
@@ -400,12 +405,12 @@ def bring(durable: Celeriac, waiting: Iterable[StepRow]) -> int:
     brought = 0
     for wait in waiting:
         asked = (wait.topic or wait.name).rpartition("asked ")[2].split()[-1]
-        if "asked " not in wait.name or wait.finished_at is not None:
+        if "asked " not in wait.name or wait.finished_at is not None or wait.status != "waiting":
             continue
         brought += 1
         match wait.kind:
             case "event":
-                deliver_event(durable, wait.topic or "", {"is": f"expected {asked}"}, wait.topic or "")
+                deliver_event(durable, wait.topic or "", {"is": f"expected {asked}"}, f"{wait.topic} {wait.epoch}")
             case "message":
                 with suppress(UsageError):  # it has ended
                     deliver_message(durable, wait.run_id, wait.topic or "", f"message {asked}")
@@ -439,6 +444,64 @@ def _kept(step: StepRow) -> list[Any]:
     error = json.loads(step.error or "null") if step.status != "completed" else None
     output = json.loads(step.output or "null")
     return [
-        step.kind, step.status, sorted(output) if step.name == "gather" else output, step.attempts,
+        step.kind, step.status, None if step.name == "gather" else output, step.attempts,
         error and [error["type"], error["message"]],
     ]  # fmt: skip
+
+
+def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[Any]:
+    """Where two endings differ: path, member, and both values; of steps each by its key."""
+    told: list[Any] = []
+    for path in sorted(expected.keys() | found.keys()):
+        one, other = expected.get(path), found.get(path)
+        if one is None or other is None:
+            told.append((path, "is there", one is not None, other is not None))
+            continue
+        told += [(path, name, one[name], other[name]) for name in one if name != "steps" and one[name] != other[name]]
+        for key in sorted(one["steps"].keys() | other["steps"].keys()):
+            if one["steps"].get(key) != other["steps"].get(key):
+                told.append((path, key, one["steps"].get(key), other["steps"].get(key)))
+    return told
+
+
+class Play:
+    """A program in the test kit. `kills`: the moments at which its worker dies, by their number."""
+
+    def __init__(self, start: dict[str, Any], kills: Iterable[int] = ()):
+        self._start, self._kills = start, sorted(kills)
+        self._engine = create_engine(
+            "sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )  # in memory, for all threads
+        self.inline = Inline(new_session=lambda: Session(self._engine))
+
+    def ending(self, retries: int = 0) -> dict[str, Any]:
+        """How it ended; one that failed after so many retries by hand, at most."""
+        with self._engine.begin() as connection:
+            connection.execute(text("create table ledger (run text, account text, amount int)"))
+        with self.inline:
+            run = started(self._start)
+            self.finish()
+            while retries and run.refresh().status == "failed":
+                retries -= 1
+                run.retry()
+                self.finish()
+            return ending(self.inline.durable, run.row.id)
+
+    def finish(self) -> None:
+        """Until no run lives."""
+        while live := [run for run in self.inline.runs() if not run.refresh().row.is_final]:
+            self._kill_next()
+            self.inline.work()
+            living = [run for run in self.inline.runs() if not run.refresh().row.is_final]
+            waits = [step for run in living for step in steps.of_run(self.inline.memory, run.row.id)]
+            if not bring(self.inline.durable, waits) and not self.inline.rest():
+                told = [f"{run.id} is {run.status}: {run.row.cause}" for run in live if not run.refresh().row.is_final]
+                assert not told, f"nobody goes on with {told}"
+
+    def _kill_next(self) -> None:
+        while self._kills and (self.inline.kill_at is None or self.inline.kill_at < len(self.inline.moments)):
+            self.inline.kill_at = self._kills.pop(0)
+
+
+def started(start: dict[str, Any]) -> Run:
+    return FLOWS[start["flow"]].apply_async([start["body"]], max_attempts=start["attempts"])
