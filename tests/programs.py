@@ -172,6 +172,14 @@ def instructions(body: Any) -> Iterator[dict[str, Any]]:
             yield from instructions(each)
 
 
+def healed(program: Any) -> Any:
+    """The same program, in which nothing fails."""
+    if isinstance(program, dict):
+        told = {name: healed(each) for name, each in program.items()}
+        return told | {name: 0 for name in ("fails", "undo") if told.get(name)} | ({"attempts": 0} if told.get("do") == "raise" else {})
+    return [healed(each) for each in program] if isinstance(program, list) else program
+
+
 # --- How they are executed
 
 TELLING = ("step", "event", "expected", "message", "token")  # whose results tell whose they are
@@ -476,8 +484,7 @@ class Play:
 
     def ending(self, retries: int = 0) -> dict[str, Any]:
         """How it ended; one that failed after so many retries by hand, at most."""
-        with self._engine.begin() as connection:
-            connection.execute(text("create table ledger (run text, account text, amount int)"))
+        self._make_ledger()
         with self.inline:
             run = started(self._start)
             self.finish()
@@ -489,14 +496,23 @@ class Play:
 
     def finish(self) -> None:
         """Until no run lives."""
-        while live := [run for run in self.inline.runs() if not run.refresh().row.is_final]:
+        while self._living():
             self._kill_next()
             self.inline.work()
-            living = [run for run in self.inline.runs() if not run.refresh().row.is_final]
-            waits = [step for run in living for step in steps.of_run(self.inline.memory, run.row.id)]
-            if not bring(self.inline.durable, waits) and not self.inline.rest():
-                told = [f"{run.id} is {run.status}: {run.row.cause}" for run in live if not run.refresh().row.is_final]
-                assert not told, f"nobody goes on with {told}"
+            if not self._bring() and not self.inline.rest():
+                stuck = [f"{run.id} is {run.status}: {run.row.cause}" for run in self._living()]
+                assert [] == stuck
+
+    def _make_ledger(self) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(text("create table ledger (run text, account text, amount int)"))
+
+    def _living(self) -> list[Run]:
+        return [run for run in self.inline.runs() if not run.refresh().row.is_final]
+
+    def _bring(self) -> int:
+        waits = [step for run in self._living() for step in steps.of_run(self.inline.memory, run.row.id)]
+        return bring(self.inline.durable, waits)
 
     def _kill_next(self) -> None:
         while self._kills and (self.inline.kill_at is None or self.inline.kill_at < len(self.inline.moments)):
