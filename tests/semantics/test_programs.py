@@ -42,6 +42,8 @@ def test_a_program_ends_the_same_wherever_its_workers_die(seeds: range) -> None:
 def test_one_that_is_retried_until_it_completes_ends_as_if_nothing_had_failed(seeds: range) -> None:
     for seed in seeds:
         start = Generator(seed).start()
+        for each in instructions(start["body"]):
+            each |= {"undo": None} if each["do"] == "step" else {}  # what was undone would fail again as often
         if any(each["do"] in CAUGHT or each.get("as_values") or each.get("how") == "as_values" for each in
                instructions(start["body"])):  # fmt: skip
             continue
