@@ -38,9 +38,7 @@ def retry(db: Executor, id: UUID, actor: str | None = None, run_at: datetime | N
     return one(db, SQL.retry, id=id, actor=actor, run_at=run_at)
 
 
-def retry_family(
-    db: Transactional, id: UUID, actor: str | None = None, run_at: datetime | None = None
-) -> list[RunRow]:
+def retry_family(db: Transactional, id: UUID, actor: str | None = None, run_at: datetime | None = None) -> list[RunRow]:
     """The same run from its failed step; where that is a child, the child too, and so on down, now or at `run_at`. Of a
     canvas those that were cancelled, expired or deleted are started anew.
 

@@ -176,7 +176,8 @@ def healed(program: Any) -> Any:
     """The same program, in which nothing fails."""
     if isinstance(program, dict):
         told = {name: healed(each) for name, each in program.items()}
-        return told | {name: 0 for name in ("fails", "undo") if told.get(name)} | ({"attempts": 0} if told.get("do") == "raise" else {})
+        whole = {"step": {"fails": 0}, "raise": {"attempts": 0}}
+        return told | whole.get(told.get("do"), {})
     return [healed(each) for each in program] if isinstance(program, list) else program
 
 
@@ -403,8 +404,6 @@ def words(error: Exception) -> str:
     return IDS.sub("<id>", f"{type(error).__name__}: {told}")
 
 
-
-
 # --- What others do, and what comes of it
 
 
@@ -442,9 +441,9 @@ def ending(durable: Celeriac, root: UUID, path: str = "") -> dict[str, Any]:
         "metadata": json.loads(row.metadata),
         "steps": {step.key: _kept(step) for step in recorded},
     }}  # fmt: skip
-    for step in recorded:
-        if step.kind == "child" and step.child_id is not None:
-            told |= ending(durable, step.child_id, f"{path}/{step.key}")
+    for each in recorded:
+        if each.kind == "child" and each.child_id is not None:
+            told |= ending(durable, each.child_id, f"{path}/{each.key}")
     return json.loads(IDS.sub("<id>", json.dumps(told))) if not path else told
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psycopg2
 import pytest
 import redis as client
 from celery import Celery
@@ -30,7 +29,6 @@ from celeriac.state import runs, steps
 from celeriac.state.errors import StateUnavailable
 from celeriac.state.migrate import migrate
 from celeriac.state.status import MOVES
-from celeriac.workflows import registry
 from celeriac.workflows.errors import CeleriacError
 from celeriac.workflows.operate import repairs
 
@@ -172,9 +170,11 @@ class Storm:
         for row in self.durable.database.all("select id, root_id from celeriac.runs where finished_at is null"):
             run, why = runs.get(self.durable.database, row["id"]), self.durable.why(row["id"])
             assert run is not None
-            yield f"{run.workflow} {run.id.hex} of seed {seeds.get(row['root_id'])}: {run.status}, {run.cause}; {why and why.summary}"
+            yield f"{run.workflow} {run.id.hex} of seed {seeds.get(row['root_id'])}: {run.status}, {run.cause}"
+            yield f"   {why.summary if why else ''}"
             if run.worker_id is not None:
-                yield f"   held by {self.durable.database.one('select * from celeriac.workers where id = %(id)s', id=run.worker_id)}"
+                holder = "select * from celeriac.workers where id = %(id)s"
+                yield f"   held by {self.durable.database.one(holder, id=run.worker_id)}"
             for move in runs.history(self.durable.database, run.id)[-12:]:
                 yield f"   {move['at']:%H:%M:%S.%f} {move['from_status']} -> {move['to_status']}: {move['cause']}"
             for step in steps.of_run(self.durable.database, run.id):
@@ -190,7 +190,9 @@ class Storm:
         ended = {(row["run_id"].hex, row["key"]): row["finished_at"].timestamp() for row in rows}
         for line in self.shop.lines():
             run, key, what, began_at = json.loads(line)
-            late = began_at - ended.get((run, key), began_at)  # a child that its parent tried again forgets what it undid
+            late = began_at - ended.get(
+                (run, key), began_at
+            )  # a child that its parent tried again forgets what it undid
             assert late <= 0, f"{what} of {run} began again {late:.3f} s after its checkpoint"
 
     def check_ledger(self) -> None:
@@ -218,12 +220,13 @@ class Storm:
         assert [] == database.all(
             "select s.run_id, s.key from celeriac.steps as s join celeriac.runs as r on r.id = s.run_id "
             "where s.is_compensable and s.status = 'completed' and r.status in ('failed', 'cancelled', 'crashed') "
-            "and coalesce(r.error ->> 'type', '') !~ 'CodeChanged' and coalesce(r.error -> 'not_undone' ->> s.key, '') = '' "
+            "and coalesce(r.error ->> 'type', '') !~ 'CodeChanged' and (r.error -> 'not_undone' ->> s.key) is null "
             "and not exists (select from celeriac.steps as u where u.run_id = s.run_id and u.key = s.key || '#undo' "
             "    and u.status = 'completed')"
         ), "steps that were not undone"
         assert [] == database.all(
-            "select id, status, output, error from celeriac.runs where coalesce(output::text, '') ~ 'NotItsOwn' or coalesce(error::text, '') ~ 'NotItsOwn'"
+            "select id, status, output, error from celeriac.runs "
+            "where output::text ~ 'NotItsOwn' or error ->> 'type' ~ 'NotItsOwn' or error ->> 'message' ~ 'NotItsOwn'"
         ), "what was given to another instruction"
         for queue in FLOWS:
             wait_until(lambda queue=queue: not self.durable.buckets.holding(queue).slots)

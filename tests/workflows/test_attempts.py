@@ -68,9 +68,7 @@ class TestWhatWasDoneWhileAnErrorWasHandled:
         events = perform.database.all("select payload ->> 'is' as what from celeriac.events order by id")
         assert ["failed", "paid"] == [event["what"] for event in events]
 
-    def test_is_no_answer_to_what_the_next_attempt_asks_for(
-        self, perform: Any, order: Any, told: list[str]
-    ) -> None:
+    def test_is_no_answer_to_what_the_next_attempt_asks_for(self, perform: Any, order: Any, told: list[str]) -> None:
         run = runs.get(perform.database, order.apply_async(max_attempts=2).row.id)
         order.retry = TWICE
         self.check(perform, perform.finish(run), told)
@@ -203,9 +201,7 @@ class TestChildren:
         assert ["a", "c"] == json.loads(perform.finish(perform.row(waiting.id)).output)
         assert ["a", "c", "a"] == parent.tries
 
-    def test_one_that_was_cancelled_stays_so_and_its_parent_fails_by_it_again(
-        self, perform: Any, parent: Any
-    ) -> None:
+    def test_one_that_was_cancelled_stays_so_and_its_parent_fails_by_it_again(self, perform: Any, parent: Any) -> None:
         waiting = perform.once(perform.start(parent, ["a"]))
         (child,) = self.children(perform, waiting)
         repairs.cancel(perform.database, child.id)

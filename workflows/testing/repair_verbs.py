@@ -4,8 +4,8 @@ The prose of each stands there. What is left out here: copies (replay and fork),
 """
 
 import json
-from datetime import datetime
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from ...state import status
@@ -13,6 +13,7 @@ from ...state.database import Row
 from .run_verbs import end_or_clean_up, reopen
 from .tables import Tables
 
+WITH_PARENT = "its parent failed by it, and is tried again later"
 RETRIABLE = (status.FAILED, status.TIMED_OUT, status.CRASHED)
 
 
@@ -45,8 +46,8 @@ def retry(tables: Tables, *, id: UUID, actor: str | None, run_at: datetime | Non
     again = {"attempt": attempt, "max_attempts": max(row["max_attempts"], attempt), "crashes": 0, "actor": actor}
     nothing = dict.fromkeys(("finished_at", "cancel_requested_at", "deadline_at", "verdict", "expires_at"))
     again |= {"has_cleanup": False, "run_at": run_at, "queued_at": None if run_at else tables.now}
-    to = (status.DELAYED, "its parent failed by it, and is tried again later") if run_at else (status.QUEUED, "retried by hand")
-    tables.move(row, *to, **again, **nothing)
+    to, cause = (status.DELAYED, WITH_PARENT) if run_at else (status.QUEUED, "retried by hand")
+    tables.move(row, to, cause, **again, **nothing)
     reopen(tables, row)
     for step in tables.steps_of(id):
         if step["kind"] == "compensation" or step["key"] in undone:
