@@ -8,6 +8,8 @@ import pytest
 from celeriac import Retry, current_run, gather, send_event, step, workflow
 from celeriac.state import repairs, runs, status
 from celeriac.state.runs import RunRow
+from celeriac.workflows import application
+from celeriac.workflows.errors import StateUnavailable
 from celeriac.workflows.operate import repairs as operate
 
 TWICE = Retry(max_attempts=2, min_delay=60, max_delay=60)
@@ -190,6 +192,20 @@ class TestChildren:
         assert "its parent failed by it, and is tried again later" == child.cause
         assert status.COMPLETED == perform.finish(child).status
         assert '"a"' == perform.finish(perform.row(waiting.id)).output
+
+    def test_one_of_a_workflow_that_postgres_knows_is_started_when_that_is_back(
+        self, perform: Any, parent: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        find, answers = application.target_of, [StateUnavailable("away")]
+
+        def find_later(*asked: Any) -> Any:
+            if answers:
+                raise answers.pop()
+            return find(*asked)
+
+        run = perform.start(parent, ["c"])
+        monkeypatch.setattr(application, "target_of", find_later)
+        assert (status.WAITING, []) == (perform.once(run).status, answers)
 
     def test_those_that_have_completed_are_kept(self, perform: Any, parent: Any) -> None:
         waiting = perform.once(perform.start(parent, ["a", "c"]))

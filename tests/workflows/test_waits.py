@@ -500,7 +500,6 @@ class TestEvents:
 
         assert "true" == perform(sender).output
 
-
     def test_it_waits_for_postgres_as_a_checkpoint_does(self, perform: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         send, answers = waits.send_event, [StateUnavailable("away")]
 
