@@ -231,7 +231,7 @@ class Storm:
             "where output::text ~ 'NotItsOwn' or error ->> 'type' ~ 'NotItsOwn' or error ->> 'message' ~ 'NotItsOwn'"
         ), "what was given to another instruction"
         for queue in FLOWS:
-            wait_until(lambda queue=queue: not self.durable.buckets.holding(queue).slots)
+            wait_until(lambda queue=queue: (held := self.durable.buckets.holding(queue)) is None or not held.slots)
 
 
 @pytest.fixture
