@@ -35,7 +35,8 @@ from celeriac.workflows.operate import repairs
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
 HERE = Path(__file__).parent
-AT_ONCE = 12  # programs of a round
+AT_ONCE = 12  # programs that are started together
+TIMES = 4  # so often in a round
 SECONDS = 90  # until a round that is left in peace has ended
 LEDGER = "create table ledger (run text not null, account text not null, amount int not null)"
 SETTINGS = {"in_place_delay_seconds": 0.1, "terminate_grace_seconds": 0.5, "timeout_grace_seconds": 5}
@@ -236,8 +237,8 @@ class Storm:
 
 @pytest.fixture
 def options(request: pytest.FixtureRequest) -> tuple[int, int]:
-    """How many rounds, and the seed of the first program."""
-    return request.config.getoption("--rounds"), request.config.getoption("--seed")
+    """How often programs are started, and the seed of the first of them."""
+    return TIMES * request.config.getoption("--rounds"), request.config.getoption("--seed")
 
 
 @pytest.fixture
