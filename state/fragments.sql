@@ -67,8 +67,8 @@ elder.status = 'queued' and elder.paused_at is null and elder.queue = runs.queue
 
 -- fragment: reopened
 -- The step by which the run `moved` failed goes on: a body gets fresh attempts, a wait waits as long again; for a child see
--- `reopen_children`. What was asked for after it came from code that handled the error, and another attempt may not ask
--- for it.
+-- `reopen_children`. What was asked for after it, another attempt may not ask for. What the code did while it handled
+-- the error (`anew`) gives its keys to what the next attempt does: that may take another way.
 reopened as (
     update celeriac.steps as s set
         finished_at = null, spent = s.attempts,
@@ -83,6 +83,16 @@ reopened as (
     from moved join celeriac.steps as failed
         on failed.run_id = moved.id and failed.key = moved.error ->> 'step' and failed.status = 'failed'
     where s.run_id = moved.id and s.seq > failed.seq
+        and not coalesce((moved.error #> '{anew,keys}')::jsonb ? s.key, false)
+), set_aside as (
+    update celeriac.steps as s set key = format('%%s, before attempt %%s', s.key, moved.attempt), is_optional = true
+    from moved where s.run_id = moved.id and (moved.error #> '{anew,keys}')::jsonb ? s.key
+        and not exists (
+            select from celeriac.steps as undo
+            where undo.run_id = s.run_id and undo.key = s.key || '#undo' and undo.status = 'completed')
+), detached as (
+    update celeriac.runs as c set parent_step = format('%%s, before attempt %%s', c.parent_step, moved.attempt)
+    from moved where c.parent_id = moved.id and (moved.error #> '{anew,keys}')::jsonb ? c.parent_step
 )
 
 -- fragment: is_as_seen

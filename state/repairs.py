@@ -1,12 +1,13 @@
 """What people, and programs outside, do with runs. The statements are in repairs.sql, one verb each."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from .database import Executor, Transactional
 from .ids import new_id
 from .queries import Queries
-from .runs import BATCH, RunRow, many, one
+from .runs import BATCH, RunRow, many, one, postpone
 from .steps import StepRow
 
 SQL = Queries("repairs.sql")
@@ -32,25 +33,36 @@ def with_orphans(db: Executor, seconds: float, now: datetime | None = None) -> l
     return [row["id"] for row in db.all(SQL.with_orphans, seconds=seconds, now=now, limit=BATCH)]
 
 
-def retry(db: Executor, id: UUID, actor: str | None = None) -> RunRow | None:
-    """The same run from its failed step. None: it is not failed, timed_out or crashed."""
-    return one(db, SQL.retry, id=id, actor=actor)
+def retry(db: Executor, id: UUID, actor: str | None = None, run_at: datetime | None = None) -> RunRow | None:
+    """The same run from its failed step, now or at `run_at`. None: it is not failed, timed_out or crashed."""
+    return one(db, SQL.retry, id=id, actor=actor, run_at=run_at)
 
 
-def retry_family(db: Transactional, id: UUID, actor: str | None = None) -> list[RunRow]:
-    """The same run from its failed step; where that is a child, the child too, and so on down. Of a canvas those that
-    were cancelled, expired or deleted are started anew.
+def retry_family(db: Transactional, id: UUID, actor: str | None = None, run_at: datetime | None = None) -> list[RunRow]:
+    """The same run from its failed step; where that is a child, the child too, and so on down, now or at `run_at`. Of a
+    canvas those that were cancelled, expired or deleted are started anew.
 
     Returns those that moved, it is the first of them; nothing, where it is not failed, timed_out or crashed.
     """
     with db.transaction() as transaction:
-        row = retry(transaction, id, actor)
+        row = retry(transaction, id, actor, run_at)
         if row is None:
             return []
         children = transaction.all(SQL.reopen_children, id=id)
         if '"children"' in (row.error or ""):
             transaction.all(SQL.renew_children, id=id, attempt=row.attempt)
-        return [row, *(each for child in children for each in retry_family(transaction, child["child_id"], actor))]
+        families = [retry_family(transaction, child["child_id"], actor, run_at) for child in children]
+        return [row, *(each for family in families for each in family)]
+
+
+def postpone_family(db: Transactional, id: UUID, epoch: int, **told: Any) -> RunRow | None:
+    """Tries a run again later that failed by a child, as `runs.postpone` does, and the child with it."""
+    with db.transaction() as transaction:
+        row = postpone(transaction, id, epoch, **told)
+        if row is not None:
+            for child in transaction.all(SQL.reopen_children, id=id):
+                retry_family(transaction, child["child_id"], run_at=row.run_at)
+        return row
 
 
 def reschedule(

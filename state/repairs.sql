@@ -38,13 +38,17 @@ where p.finished_at > coalesce(%(now)s::timestamptz, now()) - %(seconds)s * inte
 limit %(limit)s;
 
 -- name: retry
--- The same run goes on from its failed step, all finished steps are kept, but for those that were undone.
+-- The same run goes on from its failed step, all finished steps are kept, but for those that were undone. `run_at` is
+-- when its parent is tried again, which failed by it; null: somebody wants it now.
 with moved as (
     update celeriac.runs set
-        status = 'queued', cause = 'retried by hand', actor = %(actor)s, attempt = attempt + 1,
-        max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, queued_at = now(), finished_at = null,
+        status = case when %(run_at)s::timestamptz is null then 'queued' else 'delayed' end, run_at = %(run_at)s,
+        cause = case when %(run_at)s::timestamptz is null then 'retried by hand'
+            else 'its parent failed by it, and is tried again later' end,
+        actor = %(actor)s, attempt = attempt + 1, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0,
+        queued_at = case when %(run_at)s::timestamptz is null then now() end, finished_at = null,
         cancel_requested_at = null, terminate_requested_at = null, expires_at = null, deadline_at = null,
-        verdict = null, has_cleanup = false
+        verdict = null, has_cleanup = false, metadata_seq = least(metadata_seq, (error #>> '{anew,edits}')::int)
     where id = %(id)s and status in ('failed', 'timed_out', 'crashed')
     returning *
 ), {{reopened}}, redone as (

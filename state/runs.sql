@@ -127,7 +127,8 @@ with moved as (
     update celeriac.runs set
         status = 'delayed', cause = %(cause)s, error = %(error)s::json, attempt = %(next_attempt)s,
         run_at = now() + %(delay_seconds)s * interval '1 second', worker_id = null, worker_pid = null,
-        payload = coalesce(%(payload)s::json, payload), has_cleanup = %(has_cleanup)s
+        payload = coalesce(%(payload)s::json, payload), has_cleanup = %(has_cleanup)s,
+        metadata_seq = least(metadata_seq, (%(error)s::json #>> '{anew,edits}')::int)
     where id = %(id)s and status like 'running' and epoch = %(epoch)s
         and (%(is_cleanup)s or cancel_requested_at is null)
     returning *

@@ -64,6 +64,9 @@ MOVES = (
     Move(FAILED, "retry", QUEUED, "retried by hand"),
     Move(TIMED_OUT, "retry", QUEUED, "retried by hand"),
     Move(CRASHED, "retry", QUEUED, "retried by hand"),
+    Move(FAILED, "retry", DELAYED, "its parent failed by it, and is tried again later"),
+    Move(TIMED_OUT, "retry", DELAYED, "its parent failed by it, and is tried again later"),
+    Move(CRASHED, "retry", DELAYED, "its parent failed by it, and is tried again later"),
 )
 
 

@@ -25,6 +25,12 @@ GIVEN_DATABASE_URL = os.environ.pop("CELERIAC_TEST_DATABASE_URL", "")
 GIVEN_REDIS_URL = os.environ.pop("CELERIAC_TEST_REDIS_URL", "")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("random programs")
+    group.addoption("--rounds", type=int, default=1, help="how many rounds of random programs are executed (default 1)")
+    group.addoption("--seed", type=int, default=1, help="the seed of the first random program (default 1)")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if (GIVEN_DATABASE_URL or GIVEN_REDIS_URL) and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(

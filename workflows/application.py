@@ -180,8 +180,9 @@ class Celeriac:
         said, session = dict(options), options.get("session")
         said.pop("session", None)
         parsed, execution = Options.of(said), parent_execution() if source is None and session is None else None
-        source = source or (_child_of(execution) if execution is not None else Source())
-        return self.launch(self.prepare(workflow, payload_, parsed, source), execution, session)
+        if execution is not None:
+            return self._children(execution, [self._prepare_child(execution, workflow, payload_, parsed)])[0]
+        return self.launch(self.prepare(workflow, payload_, parsed, source or Source()), None, session)
 
     def launch(self, new: NewRun, parent: Execution | None = None, session: Any = None) -> Run:
         """Starts a run that is prepared: as a child of a run that is executed here, or in the transaction of a
@@ -222,13 +223,19 @@ class Celeriac:
         """Starts a run for each payload: one INSERT, one call to Redis for each queue."""
         parsed, execution = Options.of(options), parent_execution()
         if execution is not None and source is None:
-            own = [self.prepare(workflow, each, parsed, _child_of(execution)) for each in payloads]
+            own = [self._prepare_child(execution, workflow, each, parsed) for each in payloads]
             return self._children(execution, own)
         for name in ("idempotency_key", "debounce"):
             if getattr(parsed, name) is not None and len(payloads) > 1:
                 raise UsageError(f"one {name} cannot stand for several runs: start them one by one")
         new = [self.prepare(workflow, each, parsed, source or Source()) for each in payloads]
         return self.offer(start(self.database, new))
+
+    def _prepare_child(
+        self, execution: Execution, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any], options: Options
+    ) -> NewRun:
+        # What Postgres has to say of a workflow that is not this process's own, however long that is away.
+        return execution.outlast(lambda: self.prepare(workflow, payload_, options, _child_of(execution)))
 
     def prepare(
         self, workflow: Workflow[..., Any] | str, payload_: Mapping[str, Any], options: Options, source: Source

@@ -68,8 +68,7 @@ class Metadata(dict[str, Any]):
         seq: int | None = None
         if execution.step_inside is None:
             execution.refuse_in_task("an edit of metadata", "make it in the body of a step, or in the function itself")
-            execution.edits += 1
-            seq = execution.edits
+            seq = execution.next_edit()
         text = payload.encode(value, f"metadata {checked_name(key, 'a value of metadata')!r} of {execution.id}")
         try:
             return execution.outlast(lambda: runs.edit_metadata(

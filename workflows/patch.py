@@ -22,9 +22,9 @@ def patched(id: str) -> bool:
     execution.refuse_in_task("patched()", "ask in the workflow function itself, before it makes tasks")
     key = f"{id}#patch"
     if key not in execution.answers:
-        is_noted = execution.boundary(key, "patch") is not None
-        execution.answers[key] = is_noted or not execution.unasked()
-        if execution.answers[key]:
+        execution.answers[key] = execution.has_finished(key) or not execution.unasked()
+        if execution.answers[key]:  # the other answer is given again each time, also to a run that is to end
+            is_noted = execution.boundary(key, "patch") is not None
             _, seq = execution.next_key(key)
             if not is_noted:
                 execution.note(key, seq, id, "patch", payload.encode(True, "a patch"))

@@ -161,7 +161,8 @@ def send_event(name: str, payload_: Mapping[str, Any] | None = None, key: str | 
     if execution is not None and execution.step_inside is None:
 
         def send() -> bool:
-            is_first = deliver_event(registry.durable(), name, payload_ or {}, key or execution.next_line())
+            durable, its_key = registry.durable(), key or execution.next_line()
+            is_first = execution.outlast(lambda: deliver_event(durable, name, payload_ or {}, its_key))
             return is_first or key is None  # the line's own key: an execution that died after it has sent this event
 
         return execution.remembered(f"send {checked_name(name, 'an event')}", send)

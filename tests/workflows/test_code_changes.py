@@ -181,6 +181,18 @@ class TestPatched:
         assert status.COMPLETED == perform.finish(run).status
         assert ["a", "charge", "end"] == did
 
+    def test_one_that_goes_on_as_before_and_is_cancelled_undoes_what_it_did_behind_the_place(
+        self, perform: Any, deploy: Any, do: Any, did: list[str]
+    ) -> None:
+        @step(compensate=lambda result: did.append("undo"))
+        def book() -> None: ...
+
+        run = perform.once(perform.start(deploy(lambda: [do("a"), book(), sleep(60)])))
+        deploy(lambda: [do("a"), patched("check-fraud") and do("check fraud"), book(), sleep(60)])
+        repairs.cancel(perform.database, run.id)
+        assert status.CANCELLED == perform.finish(perform.row(run.id)).status
+        assert ["a", "undo"] == did
+
     def test_a_run_that_comes_there_first_takes_the_new_code_each_time(
         self, perform: Any, deploy: Any, do: Any, did: list[str]
     ) -> None:

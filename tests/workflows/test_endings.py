@@ -5,11 +5,12 @@ import signal
 import threading
 import time
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from celeriac import EndedRun, Queue, Retry, current_run, receive, sleep, step, workflow
+from celeriac import EndedRun, Queue, Retry, create_token, current_run, receive, sleep, step, workflow
 from celeriac.beat.reaper import Reaper
 from celeriac.state import repairs, runs, status
 from celeriac.workflows.engine.deadline import StepTimedOut, deadline
@@ -88,6 +89,54 @@ class TestCompensations:
         waiting = perform.once(perform.start(trip))
         assert status.QUEUED == repairs.cancel(perform.database, waiting.id).status
         assert status.CANCELLED == perform.finish(perform.row(waiting.id)).status
+        assert ["book flight", "cancel flight receipt-flight"] == did
+
+    @pytest.mark.parametrize("begun", ["a child", "a token"])
+    def test_steps_after_what_goes_on_beside_the_code_are_undone_as_well(
+        self, perform: Any, did: list[str], book: Any, begun: str
+    ) -> None:
+        @workflow(name="mail")
+        def mail() -> None:
+            receive()
+
+        @workflow(name="trip")
+        def trip() -> None:
+            mail.delay() if begun == "a child" else create_token()
+            book("flight")
+            receive()
+
+        waiting = perform.once(perform.start(trip))
+        repairs.cancel(perform.database, waiting.id)
+        assert status.CANCELLED == perform.finish(perform.row(waiting.id)).status
+        assert ["book flight", "cancel flight receipt-flight"] == did
+
+    def test_a_cancelled_run_whose_code_raises_is_not_tried_again(
+        self, perform: Any, did: list[str], book: Any
+    ) -> None:
+        @workflow(name="trip", retry=Retry(max_attempts=3, min_delay=60, max_delay=60))
+        def trip() -> None:
+            book("flight")
+            repairs.cancel(perform.database, perform.database.one("select id from celeriac.runs")["id"])
+            raise ValueError("no")
+
+        run = perform(trip)
+        assert (status.CANCELLED, 1) == (run.status, run.attempt)
+        assert ["book flight", "cancel flight receipt-flight"] == did
+
+    def test_a_run_that_timed_out_ends_as_that_though_its_code_fails_on_the_way(
+        self, perform: Any, did: list[str], book: Any
+    ) -> None:
+        @step
+        def slow() -> None:
+            runs.time_out(perform.database, datetime.now(UTC) + timedelta(hours=1))
+            raise ValueError("too late")
+
+        @workflow(name="trip", max_duration=60)
+        def trip() -> None:
+            book("flight")
+            slow()
+
+        assert status.TIMED_OUT == perform(trip).status
         assert ["book flight", "cancel flight receipt-flight"] == did
 
     def test_a_run_that_is_cancelled_in_its_last_step_undoes_it(self, perform: Any, did: list[str], book: Any) -> None:

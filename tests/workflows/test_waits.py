@@ -29,7 +29,7 @@ from celeriac.state.runs import RunRow
 from celeriac.state.waits import NewWait
 from celeriac.workflows import registry
 from celeriac.workflows.engine.execution import current_execution
-from celeriac.workflows.errors import QueueDraining, RunCancelled, RunFailed, UsageError
+from celeriac.workflows.errors import QueueDraining, RunCancelled, RunFailed, StateUnavailable, UsageError
 from celeriac.workflows.operate import repairs
 from celeriac.workflows.waits import deliver_event
 
@@ -499,6 +499,22 @@ class TestEvents:
             return send_event("paid")
 
         assert "true" == perform(sender).output
+
+    def test_it_waits_for_postgres_as_a_checkpoint_does(self, perform: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        send, answers = waits.send_event, [StateUnavailable("away")]
+
+        def send_later(*event: Any) -> Any:
+            if answers:
+                raise answers.pop()
+            return send(*event)
+
+        monkeypatch.setattr(waits, "send_event", send_later)
+
+        @workflow(name="sender")
+        def sender() -> bool:
+            return send_event("paid")
+
+        assert ("true", []) == (perform(sender).output, answers)
 
 
 class TestSubscriptions:

@@ -27,7 +27,7 @@ from ..settings import Settings
 from ..signals.spans import execution_span, step_span
 from ..signals.tracing import Lineage
 from . import lane
-from .failure import error_document
+from .failure import Anew, error_document, origin_of
 from .lane import Lane
 from .outcome import (
     IS_PAUSED,
@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BODIES = ("step", "transaction", "compensation")  # kinds of step that a clean-up may execute
+BEGUN = ("child", "token")  # kinds that go on beside the code: to have begun is all that their line asks for
 NEVER_MISSED = ("compensation", "patch")  # kinds that other code need not ask for
 
 Watch = Callable[["Execution", str], None]  # is told of a body that is about to run; what it raises, the body raises
@@ -77,6 +78,7 @@ class Execution:
         self._lane, self._seq = Lane(), 0
         self._asked_keys: set[str] = set()
         self._to_replay = {step.key for step in recorded if step.finished_at is not None and _is_missed(step)}
+        self._handling: list[tuple[BaseException, str | int]] = []  # what was asked for while which error was handled
         self._is_draining = is_draining
         self._is_to_end = run.cancel_requested_at is not None or run.verdict is not None
         self._is_paused = False
@@ -186,9 +188,11 @@ class Execution:
             )
 
     def boundary(self, key: str, kind: str) -> StepRow | None:
-        """The checkpoint of a step that the code asks for. Where there is no final one it is looked whether the
-        execution may go on."""
+        """The checkpoint of a step that the code asks for. Where it has still to be done, or waited for, it is looked
+        whether the execution may go on."""
         self.ask(key)
+        if kind not in NEVER_MISSED and not self.is_whole:
+            self._note_handling(key)
         recorded = self._recorded.get(key)
         if recorded is not None and recorded.kind != kind:
             self._refuse_code(
@@ -197,7 +201,8 @@ class Execution:
                 "Give the new one another name, or deploy the code that this run began with, and retry the run.",
             )
         is_left_alone = self.is_whole and kind == "child" and not self._is_to_end and self._outcome is None
-        if (recorded is None or recorded.finished_at is None) and not is_left_alone:
+        is_done = recorded is not None and (recorded.finished_at is not None or kind in BEGUN)
+        if not is_done and not is_left_alone:
             self.check(may_clean_up=kind in BODIES)
         return recorded
 
@@ -255,6 +260,26 @@ class Execution:
         self.note(key, seq, name, "step", payload.encode(decision, f"the result of {key!r}", self.output_limit_bytes))
         return decision
 
+    def next_edit(self) -> int:
+        """The number of the next edit of metadata by the function itself."""
+        self.edits += 1
+        self._note_handling(self.edits)
+        return self.edits
+
+    def done_anew(self, error: BaseException) -> Anew | None:
+        """What was done while this error was handled, or the one that it came from, and is done again by an attempt
+        that goes on from there."""
+        origin = origin_of(error)
+        found = [what for handled, what in self._handling if lane.comes_of(handled, origin)]
+        edits = [what for what in found if isinstance(what, int)]
+        keys = [what for what in found if isinstance(what, str)]
+        return Anew(keys=keys, edits=min(edits) - 1 if edits else None) if found else None
+
+    def _note_handling(self, what: str | int) -> None:
+        error = lane.handled_error()
+        if error is not None:
+            self._handling.append((error, what))
+
     def note(self, key: str, seq: int, name: str, kind: str, output: payload.Json) -> None:
         """A checkpoint of something that has no body."""
         self.record(Checkpoint(
@@ -264,7 +289,8 @@ class Execution:
 
     def next_line(self) -> str:
         """A name for the line that the code is at, the same on each replay."""
-        return f"{self.id}:{self.lane.next_line()}"
+        line = f"{self.id}:{self.lane.next_line()}"
+        return line if lane.handled_error() is None else f"{line} in attempt {self.run.attempt}"
 
     def unasked(self) -> list[StepRow]:
         """What was recorded, and this code has not asked for so far, though it should have."""

@@ -6,15 +6,15 @@ from dataclasses import fields, replace
 from typing import Any, Protocol
 from uuid import UUID
 
-from ...state import runs, steps, waits
+from ...state import repairs, runs, steps, waits
 from ...state.database import Database
 from ...state.payload import Json
 from ...state.runs import RunRow
-from ..errors import CodeChanged
+from ..errors import CodeChanged, RunError
 from ..retry import Retry
 from ..settings import Settings
 from .execution import Execution, outlast
-from .failure import ends_the_process, error_document, words_of
+from .failure import ends_the_process, error_document, origin_of, words_of
 from .outcome import (
     CLEANS_UP,
     Cancelled,
@@ -63,7 +63,7 @@ def execute(
         if ends_the_process(error):
             raise
         with execution.entered():  # what is said of it stands in the run's log
-            outcome = _failed_or_retried(workflow, run, error)
+            outcome = Cancelled() if execution.is_to_end else _failed_or_retried(workflow, execution, error)
     # Code that swallowed the interruption went on without the right to: what it did after does not count.
     outcome = execution.interrupted or outcome
     if execution.has_cleanup and isinstance(outcome, RetryAt | Suspended | SuspendedOn | HandedOff):
@@ -103,7 +103,9 @@ def _settle(database: Database, run: RunRow, outcome: Outcome, complete: Complet
         case Failed(error, cause, _, misfit_epoch):  # it may have been condemned to this before
             return runs.fail(database, run.id, run.epoch, error, cause, misfit_epoch)
         case RetryAt():
-            return runs.postpone(database, run.id, run.epoch, **_members(outcome))
+            told = _members(outcome)
+            postpone = repairs.postpone_family if told.pop("is_by_child") else runs.postpone
+            return postpone(database, run.id, run.epoch, **told)
         case Suspended():
             return runs.suspend(database, run.id, run.epoch, **_members(outcome))
         case SuspendedOn():
@@ -136,8 +138,8 @@ def _completed(execution: Execution, output: str) -> Outcome:
     return Failed(error_document(error), "its code has changed", error, max(step.epoch for step in missed))
 
 
-def _failed_or_retried(workflow: Executable, run: RunRow, error: BaseException) -> Outcome:
-    document = error_document(error)
+def _failed_or_retried(workflow: Executable, execution: Execution, error: BaseException) -> Outcome:
+    run, document = execution.run, error_document(error, anew=execution.done_anew(error))
     try:
         delay_seconds = workflow.retry.decide(run.attempt, error, run.max_attempts)
     except Exception as fault:  # a class of the user's own, with an __instancecheck__ or a `seconds` that raises
@@ -146,7 +148,8 @@ def _failed_or_retried(workflow: Executable, run: RunRow, error: BaseException) 
         return Failed(document, _why_final(run), error)
     log.warning("run %s failed, attempt %d of %d: %s", run.id.hex, run.attempt, run.max_attempts, words_of(error))
     cause = f"attempt {run.attempt} of {run.max_attempts} failed, it is tried again later"
-    return RetryAt(document, cause, delay_seconds, run.attempt + 1)
+    is_by_child = isinstance(origin_of(error), RunError)
+    return RetryAt(document, cause, delay_seconds, run.attempt + 1, is_by_child=is_by_child)
 
 
 def _why_final(run: RunRow) -> str:

@@ -16,7 +16,7 @@ TRACEBACK_LIMIT = 40_000  # characters; the middle is left out, both ends tell t
 
 class ErrorDocument(TypedDict):
     """An error as JSON. `step` is the key of the step it came from, `retry_after_seconds` what a RetryAfter said,
-    `children` (of a canvas) the keys of all children that failed."""
+    `children` (of a canvas) the keys of all children that failed, `anew` what the next attempt does again."""
 
     type: str
     message: str
@@ -24,9 +24,18 @@ class ErrorDocument(TypedDict):
     step: str | None
     retry_after_seconds: NotRequired[float]
     children: NotRequired[list[str]]
+    anew: NotRequired["Anew"]
 
 
-def error_document(error: BaseException, step: str | None = None) -> str:
+class Anew(TypedDict):
+    """What an attempt did while it handled the error by which it failed: another one may take another way there. The
+    `keys` of its steps, and how many `edits` of metadata the run had made before."""
+
+    keys: list[str]
+    edits: int | None
+
+
+def error_document(error: BaseException, step: str | None = None, anew: Anew | None = None) -> str:
     """The JSON text of an exception that is being handled, without secrets: as it is read, and raised again."""
     document: ErrorDocument = {
         "type": _name_of(error),
@@ -36,6 +45,8 @@ def error_document(error: BaseException, step: str | None = None) -> str:
     }
     if isinstance(error, RetryAfter):
         document["retry_after_seconds"] = error.seconds
+    if anew is not None:
+        document["anew"] = anew
     return json.dumps(document)
 
 
@@ -63,15 +74,22 @@ def ends_the_process(error: BaseException) -> bool:
     return type(error) is not SystemExit or (isinstance(error.code, int) and error.code <= SIGNAL_EXIT)
 
 
-def failed_step(error: BaseException | None) -> str | None:
-    """The key of the step that this exception came from: itself, or what it was raised from or while handling."""
+def failed_step(error: BaseException) -> str | None:
+    """The key of the step that this exception came from."""
+    return getattr(origin_of(error), "step", None) or None
+
+
+def origin_of(error: BaseException) -> BaseException:
+    """The error of a step that this exception came from: itself, or what it was raised from or while handling. Where
+    no step failed, the first of these."""
     seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, StepError | RunError) and error.step:
-            return error.step
+    while not (isinstance(error, StepError | RunError) and error.step):
         seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
+        earlier = error.__cause__ or error.__context__
+        if earlier is None or id(earlier) in seen:
+            break
+        error = earlier
+    return error
 
 
 def step_error(step: str, document: str) -> StepError:

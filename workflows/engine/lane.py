@@ -75,6 +75,11 @@ def is_handling(kind: type[BaseException]) -> bool:
     return any(isinstance(each, kind | asyncio.CancelledError) for each in _chain(handled_error()))
 
 
+def comes_of(error: BaseException | None, origin: BaseException) -> bool:
+    """Whether this error is the other one, or was raised while that was handled."""
+    return any(each is origin for each in _chain(error))
+
+
 def _chain(error: BaseException | None) -> Iterable[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

@@ -40,7 +40,7 @@ class RetryAt:
     """It raised and is tried again `delay_seconds` later: the run from its failed step, or one step by its own policy.
 
     `is_cleanup`: the run is to end, and this is a step of its clean-up. `payload`: a task is tried again with these
-    arguments.
+    arguments. `is_by_child`: it failed by a child, which is tried again as well.
     """
 
     error: str
@@ -50,6 +50,7 @@ class RetryAt:
     has_cleanup: bool = False
     is_cleanup: bool = False
     payload: str | None = None
+    is_by_child: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from .outcome import Cancelled, Failed, Interruption, Lost, Outcome
 log = logging.getLogger(__name__)
 
 SUFFIX = "#undo"  # of the key of the step that undoes another one
-PASSED_BY = "its code has changed, and did not come to this step before the run ended"
+PASSED_BY = "the run ended before its code came to this step again: is it other code, or did another attempt do it?"
 
 
 def undone(execution: Execution, outcome: Outcome) -> Outcome:

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 COUNT_LIMIT = 1_000_000  # runs that a dry run counts
 PAGE = 100  # runs that one pass works off
-RETRIABLE = tuple(move.source for move in status.MOVES if move.verb == "retry" and move.source)
+RETRIABLE = tuple(dict.fromkeys(move.source for move in status.MOVES if move.verb == "retry" and move.source))
 STATUSES = {"cancel": status.LIVE, "retry": RETRIABLE, "replay": status.FINAL}  # that an action can be for
 
 

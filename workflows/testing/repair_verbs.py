@@ -5,6 +5,7 @@ The prose of each stands there. What is left out here: copies (replay and fork),
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from ...state import status
@@ -12,6 +13,7 @@ from ...state.database import Row
 from .run_verbs import end_or_clean_up, reopen
 from .tables import Tables
 
+WITH_PARENT = "its parent failed by it, and is tried again later"
 RETRIABLE = (status.FAILED, status.TIMED_OUT, status.CRASHED)
 
 
@@ -36,14 +38,16 @@ def to_be_cancelled_with(tables: Tables, *, id: UUID) -> list[Row]:
     return [{"id": row["id"]} for row in family if not row["finished_at"] and not row["cancel_requested_at"]]
 
 
-def retry(tables: Tables, *, id: UUID, actor: str | None) -> list[Row]:
+def retry(tables: Tables, *, id: UUID, actor: str | None, run_at: datetime | None) -> list[Row]:
     row = tables.runs.get(id)
     if row is None or row["status"] not in RETRIABLE:
         return []
     attempt, undone = row["attempt"] + 1, _undone(tables, id)
     again = {"attempt": attempt, "max_attempts": max(row["max_attempts"], attempt), "crashes": 0, "actor": actor}
     nothing = dict.fromkeys(("finished_at", "cancel_requested_at", "deadline_at", "verdict", "expires_at"))
-    tables.move(row, status.QUEUED, "retried by hand", queued_at=tables.now, has_cleanup=False, **again, **nothing)
+    again |= {"has_cleanup": False, "run_at": run_at, "queued_at": None if run_at else tables.now}
+    to, cause = (status.DELAYED, WITH_PARENT) if run_at else (status.QUEUED, "retried by hand")
+    tables.move(row, to, cause, **again, **nothing)
     reopen(tables, row)
     for step in tables.steps_of(id):
         if step["kind"] == "compensation" or step["key"] in undone:

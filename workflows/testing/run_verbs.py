@@ -101,6 +101,7 @@ def conclude(tables: Tables, *, id: UUID, epoch: int, is_clean: bool, error: str
         return []
     if not is_clean and tables.needs_cleanup(row):
         return []
+    row["error"] = None  # what an attempt of its clean-up met
     return [_end_as_told(tables, row, error)]
 
 
@@ -263,7 +264,9 @@ def _wake_step(tables: Tables, step: Row, sleeps: bool) -> None:
 
 def reopen(tables: Tables, run: Row) -> None:
     """The step by which a run failed goes on. See the fragment `reopened`."""
-    failed = tables.steps.get((run["id"], json.loads(run["error"] or "{}").get("step") or ""))
+    error = json.loads(run["error"] or "{}")
+    _set_aside(tables, run, error.get("anew") or {"keys": [], "edits": None})
+    failed = tables.steps.get((run["id"], error.get("step") or ""))
     if failed is None or failed["status"] != "failed":
         return
     for step in tables.steps_of(run["id"]):
@@ -276,6 +279,21 @@ def reopen(tables: Tables, run: Row) -> None:
         failed["status"] = "retrying"
     else:
         failed.update(status="waiting", error=None, started_at=tables.now)
+
+
+def _set_aside(tables: Tables, run: Row, anew: dict[str, Any]) -> None:
+    """What the code did while it handled the error gives its keys to what the next attempt does."""
+    if anew["edits"] is not None:
+        run["metadata_seq"] = min(run["metadata_seq"], anew["edits"])
+    for key in anew["keys"]:
+        step, undo = tables.steps.get((run["id"], key)), tables.steps.get((run["id"], f"{key}#undo"))
+        if step is None or (undo is not None and undo["status"] == "completed"):
+            continue
+        aside = f"{key}, before attempt {run['attempt']}"
+        tables.steps[run["id"], aside] = tables.steps.pop((run["id"], key)) | {"key": aside, "is_optional": True}
+        for child in tables.runs.values():
+            if (child["parent_id"], child["parent_step"]) == (run["id"], key):
+                child["parent_step"] = aside
 
 
 def _edited(values: dict[str, Any], operation: str, key: str, value: Any) -> dict[str, Any]:

@@ -89,7 +89,8 @@ class Tables:
         row.update(status=to, cause=cause, worker_id=None, worker_pid=None, **columns)
         if is_end:
             row["finished_at"] = self.now
-        self._remember(row, before)
+        if to != before:
+            self._remember(row, before)
         if is_end:
             self._tell_parent(row)
             self._start_hook(row)
