@@ -545,6 +545,23 @@ class TestStepTimeouts:
 
         assert '"third"' == perform(patient).output
 
+    def test_a_body_in_a_thread_that_swallowed_its_end_is_stopped_a_moment_later(self) -> None:
+        stopped = threading.Event()
+
+        def busy() -> None:
+            try:
+                with deadline(0.05, "busy", grace_seconds=10):
+                    with suppress(BaseException):
+                        while True:
+                            time.sleep(0.001)
+                    while True:
+                        time.sleep(0.001)
+            except StepTimedOut:
+                stopped.set()
+
+        threading.Thread(target=busy, daemon=True).start()
+        assert stopped.wait(20)
+
     def test_in_a_thread_a_body_of_python_is_stopped_too(self) -> None:
         stopped = threading.Event()
 

@@ -18,7 +18,7 @@ from types import FrameType
 
 from .greenlets import is_patched
 
-AGAIN_SECONDS = 1.0  # a body that swallowed the signal gets another one
+AGAIN_SECONDS = 1.0  # a body that swallowed its end gets another one
 STDERR = 2
 
 
@@ -76,23 +76,26 @@ def _by_signal(seconds: float, grace_seconds: float, stop: StepTimedOut) -> Iter
 
 @contextmanager
 def _by_exception(seconds: float, stop: StepTimedOut) -> Iterator[None]:
-    thread_id, lock, is_over = threading.get_ident(), threading.Lock(), False
+    thread_id, lock, over = threading.get_ident(), threading.Lock(), threading.Event()
+    kind = type("StepTimedOut", (StepTimedOut,), {"__str__": lambda self: str(stop)})
 
     def ring() -> None:
-        with lock:
-            if not is_over:
-                kind = type("StepTimedOut", (StepTimedOut,), {"__str__": lambda self: str(stop)})
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))
+        pause_seconds = seconds
+        while not over.wait(pause_seconds):
+            with lock:
+                if not over.is_set():
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(kind))
+            pause_seconds = AGAIN_SECONDS
 
-    timer = threading.Timer(seconds, ring)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=ring, name="celeriac-deadline", daemon=True).start()
     try:
         yield
     finally:
-        with lock:
-            is_over = True
-        timer.cancel()
+        try:
+            with lock:
+                over.set()
+        finally:  # also where it rang at this very moment
+            over.set()
 
 
 @contextmanager
