@@ -1,6 +1,7 @@
 """A shop at work, and its module in the process of the test, as its own producers have it: for rings whose tests call
 the tasks of a shop."""
 
+import gc
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,7 @@ def opened(
         yield Producer(shop, tasks, redis, own)
         shop.end()
         tasks.durable.close()
+        gc.collect()  # a result of plain Celery that goes when its Redis has gone asks for that again and again
         print(shop.logs())
     del sys.modules[module.stem]
     databases.drop(url)
