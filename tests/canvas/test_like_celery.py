@@ -8,7 +8,7 @@ from typing import Any
 import celery
 import pytest
 from canvases import Player, canvases, tree_of
-from celery import Celery, chain, chord, group, signature
+from celery import Celery, chord, group, signature
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +45,6 @@ def has_a_group_in_a_group(canvas: Any) -> bool:
 
 # Before 5.7 a group that is executed eagerly reverses them too.
 REVERSED = group([mix.s(), chord([mix.s(0), group([mix.s(1), mix.s(2)])], mix.s())])
-KEEPS_EMPTY_GROUPS = "celery.chord" == chain(mix.s(), group([]), mix.s()).tasks[-1]["task"]  # an end of a chain, too
 IS_EAGER_REVERSED = [[], [[[0], [1], [2]]]] != REVERSED.clone().apply().get()
 
 
@@ -60,6 +59,7 @@ def test_random_canvases_give_what_celery_gives_that_executes_them_eagerly(canva
     assert expected == Player({mix.name: mix.run}, seed).play(tree_of(canvas))
 
 
+@pytest.mark.skipif(celery.VERSION < (5, 7), reason="there a worker of plain Celery loses results of its own")
 @settings(
     max_examples=40,
     derandomize=True,  # Celery has corners of its own: what is new is looked for by hand, with more examples
@@ -69,14 +69,9 @@ def test_random_canvases_give_what_celery_gives_that_executes_them_eagerly(canva
 )
 @given(st.data())
 def test_random_canvases_give_what_a_worker_of_plain_celery_gives(tasks: Any, data: Any) -> None:
-    canvas = data.draw(
-        canvases(tasks.mix, depth=2, singles=not KEEPS_EMPTY_GROUPS).filter(
-            lambda drawn: not has_a_group_in_a_group(drawn)
-        )
-    )
-    with current(tasks.app):
-        pending = canvas.clone().apply_async()
-        durable = of_durable_tasks(canvas, tasks).apply_async()
+    canvas = data.draw(canvases(tasks.mix, depth=2).filter(lambda drawn: not has_a_group_in_a_group(drawn)))
+    pending = canvas.clone().apply_async()
+    durable = of_durable_tasks(canvas, tasks).apply_async()
     run = tasks.durable.canvas(canvas)
     assume(pending is not None)  # a chain of empty groups alone: Celery has no result to wait for
     expected = pending.get(timeout=20)
