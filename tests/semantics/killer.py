@@ -71,12 +71,15 @@ def _watch_lines() -> None:
     execute = Line.all
 
     def all(self: Line, statement: str, values: Mapping[str, Any]) -> Any:
-        is_claim = getattr(statement, "handle", "") == "runs_claim"
-        _meet("before", statement, values["id"] if is_claim else None)
+        handle = getattr(statement, "handle", "")
+        _meet("before", statement, values["claim_id"] if handle == "runs_claim" else None)
         rows = execute(self, statement, values)
-        if is_claim and rows:
-            _family.set(rows[0]["root_id"])
+        claimed = next((row for row in rows if row.get("has_steps") is not None), None)
+        if handle == "runs_claim" and claimed:
+            _family.set(claimed["root_id"])
         _meet("after", statement)
+        if handle == "runs_complete_and_claim" and claimed:
+            _family.set(claimed["root_id"])
         return rows
 
     Line.all = all  # type: ignore[method-assign]

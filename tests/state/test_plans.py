@@ -63,9 +63,11 @@ def test_a_move_of_one_run_reads_that_run_alone_whatever_is_thought_of_the_other
         "from (select gen_random_uuid() as id from generate_series(1, 2000)) as made"
     )
     database.all("analyze celeriac.runs")
-    plan = "\n".join(row["QUERY PLAN"] for row in database.all(f"explain (generic_plan) {statement.numbered}"))
+    asked = statement.numbered.replace("%", "%%")
+    plan = "\n".join(row["QUERY PLAN"] for row in database.all(f"explain (generic_plan) {asked}"))
     assert re.search(r"using runs_pkey on runs|Bitmap Index Scan on runs_pkey", plan), plan
-    others = set(re.findall(r"\b(?:using|on) (runs_\w+)", plan)) - {"runs_pkey", "runs_queued"}
+    fit = {"runs_pkey", "runs_queued", "runs_once_by_parent_step"}
+    others = set(re.findall(r"\b(?:using|on) (runs_\w+)", plan)) - fit
     assert set() == others, plan
     assert "Seq Scan on runs" not in plan, plan
 

@@ -49,6 +49,7 @@ class WatchStep(bootsteps.StartStopStep):
         self._durable.settings.need("database_url")  # a worker without Postgres is refused where it starts
         Guard.of(self._durable.settings)
         assert self._durable.buckets, "or with a URL of Redis that is not understood"
+        self._durable.tasks()  # also those of after the app was finalized, before Celery makes their tracers
         self._process = WorkerProcess()
         self._durable.worker = self._process
         self._progressed_at = time.monotonic()
