@@ -60,13 +60,14 @@ def test_plain_tasks_between_durable_ones_are_nodes_as_well(tasks):
     assert 9 == result.parent.get(timeout=20)
 
 
-def test_what_fails_first_is_what_get_raises_and_nothing_after_it_is_waited_for(tasks):
+def test_what_fails_first_is_what_get_raises_and_nothing_after_it_is_waited_for(tasks, wait_until):
     with pytest.raises(ValueError, match="f1"):
         chain(tasks.fail.s("f1"), tasks.echo.s())().get(timeout=20)
     result = chain(tasks.fail.s("f2"), group(tasks.echo.s(), tasks.echo.s()))()
     with pytest.raises(ValueError, match="f2"):
         result.get(timeout=20)
-    assert (True, True) == (result.ready(), result.failed())
+    wait_until(result.ready)  # a moment later: the canvas hears of its node
+    assert result.failed()
     assert ["ValueError", "ValueError"] == [type(each).__name__ for each in result.get(timeout=20, propagate=False)]
 
 
