@@ -6,8 +6,6 @@ from typing import ClassVar
 
 from ..state import repairs as state_repairs
 from ..state import runs, workers
-from ..state.database import Row, Session
-from ..state.errors import StateUnavailable
 from ..state.outlook import Outlook
 from ..workflows import Celeriac
 from ..workflows.operate import repairs
@@ -27,10 +25,12 @@ class Reaper:
 
     def __init__(self, durable: Celeriac):
         self._durable = durable
-        self._judge: Session | None = None
 
     def run_once(self, now: datetime | None = None) -> Counts:
-        database, lost = self._durable.database, self._bury_lost(now)
+        database, timeout_seconds = self._durable.database, self._durable.settings.heartbeat_timeout_seconds
+        lost = workers.bury_lost(database, timeout_seconds, now)
+        for worker in lost:
+            log.warning("worker %s (pid %s) is lost: %s", worker["name"], worker["pid"], worker["stop_cause"])
         republished = self._durable.dispatcher.publish_lost({name for worker in lost for name in worker["workflows"]})
         requeued = sum(self._requeue(worker) for worker in workers.stopped_with_runs(database))
         expired = runs.expire(database, now)
@@ -50,20 +50,6 @@ class Reaper:
             return 0.0
         waits = [outlook.ending_in_seconds] if outlook.ending_in_seconds is not None else []
         return min(waits + [WATCH_SECONDS] * outlook.has_running, default=None)
-
-    def _bury_lost(self, now: datetime | None) -> list[Row]:
-        """By a connection that is kept: it knows whether a lock fell alone, or with all the others."""
-        if self._judge is None:
-            self._judge = self._durable.database.session()
-        try:
-            lost = workers.bury_lost(self._judge, self._durable.settings.heartbeat_timeout_seconds, now)
-        except StateUnavailable:
-            self._judge.close()
-            self._judge = None
-            raise
-        for worker in lost:
-            log.warning("worker %s (pid %s) is lost: %s", worker["name"], worker["pid"], worker["stop_cause"])
-        return lost
 
     def _time_out(self, now: datetime | None) -> int:
         """Ends what took longer than its max_duration, and has what does not end by itself terminated."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from .database import Executor, Row, Session
+from .database import Executor, Row
 from .queries import Queries
 
 SQL = Queries("workers.sql")
@@ -70,10 +70,9 @@ def stop(db: Executor, id: UUID, cause: str) -> None:
     db.all(SQL.stop, id=id, cause=cause)
 
 
-def bury_lost(judge: Session, timeout_seconds: float, now: datetime | None = None) -> list[Row]:
-    """Marks the workers that died as stopped, and returns them. `judge`: a connection that is kept, since what fell
-    with Postgres before it began says nothing of the workers."""
-    return judge.all(
+def bury_lost(db: Executor, timeout_seconds: float, now: datetime | None = None) -> list[Row]:
+    """Marks the workers that died as stopped, and returns them."""
+    return db.all(
         SQL.bury_lost,
         timeout_seconds=timeout_seconds,
         grace_seconds=GRACE_SECONDS,

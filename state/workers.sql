@@ -34,16 +34,18 @@ returning *;
 -- name: bury_lost
 -- Workers whose session lock fell (their process died), or that did not beat for `timeout_seconds` (their host did).
 -- When Postgres crashed, restarted or failed over, every lock fell and nobody could beat, which tells nothing of the
--- workers. So the judge is a connection that was there: it judges those that took their lock while it lived, and when it
--- has lived for `grace_seconds`, in which a living worker comes back, all.
+-- workers. So a worker is judged where a connection of ours is older than its lock: that one outlived it. Where none is, all
+-- have begun anew; then it is judged when the one that asks has lived for `grace_seconds`, in which a worker comes back.
 with judge as (select backend_start as since from pg_stat_activity where pid = pg_backend_pid())
 update celeriac.workers as w set stopped_at = now(), stop_cause = case
     when w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
     then 'its heartbeat stopped' else 'its process died' end
 from judge
 where w.stopped_at is null
-    and (w.locked_at > judge.since
-        or judge.since < coalesce(%(now)s::timestamptz, now()) - %(grace_seconds)s * interval '1 second')
+    and (judge.since < coalesce(%(now)s::timestamptz, now()) - %(grace_seconds)s * interval '1 second'
+        or exists (
+            select from pg_stat_activity as witness
+            where witness.application_name like 'celeriac%%' and witness.backend_start < w.locked_at))
     and (
         w.heartbeat_at < coalesce(%(now)s::timestamptz, now()) - %(timeout_seconds)s * interval '1 second'
         or w.locked_at is not null and not exists (

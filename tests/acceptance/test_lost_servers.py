@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from celeriac.deploy.embedded import EmbeddedPostgres
-from celeriac.state import runs
+from celeriac.state import runs, workers
 from celeriac.state.database import Database
 from celeriac.state.errors import StateUnavailable
 from celeriac.state.migrate import migrate
@@ -114,20 +114,25 @@ def test_a_process_of_postgres_that_dies_and_takes_all_connections_with_it_repea
     run = shop.durable.trigger("five-steps")
     shop.open_gates(1)
     shop.pid_in_step(2)
-    database, began = shop.durable.database, shop.durable.database.now()
+    lost = []
 
-    def has_judged():
+    def is_cut(connection):
+        try:
+            connection.cursor().execute("select 1")
+        except psycopg2.OperationalError:
+            return True
+
+    def is_asked_who_is_lost():
         with suppress(StateUnavailable):
-            return database.all(
-                "select from pg_stat_activity "
-                "where query like '%%judge%%' and state = 'idle' and backend_start > %(began)s",
-                began=began,
-            )
+            lost.append(workers.bury_lost(shop.durable.database, 30.0))
+            return True
 
     worker.send(signal.SIGSTOP)  # its main process is slow to come back; the step goes on
-    with closing(psycopg2.connect(own_postgres.url)) as doomed:
+    with closing(psycopg2.connect(own_postgres.url)) as doomed, closing(psycopg2.connect(own_postgres.url)) as other:
         os.kill(doomed.info.backend_pid, signal.SIGKILL)  # as the kernel does for its memory: Postgres begins anew
-    wait_until(has_judged)  # beat, which is soon back
+        wait_until(lambda: is_cut(other))
+    wait_until(is_asked_who_is_lost)
+    assert [[]] == lost
     worker.send(signal.SIGCONT)
     shop.open_gates(2, 3, 4, 5)
     assert [1, 2, 3, 4, 5] == run.result(timeout=60)

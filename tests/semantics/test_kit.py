@@ -75,7 +75,7 @@ STORIES = [
     Story("cancels.waiting", acts=[cancel]), Story("cancels.sleeping", acts=[cancel]),
     Story("cancels.tidies", acts=[cancel]),
     Story("children.one"), Story("children.fan-out", {"width": 5}), Story("children.nested", {"depth": 3}),
-    Story("children.tolerate", {"tolerated": 1}), Story("children.tolerate", {"tolerated": 0}),
+    Story("children.tolerate", {"tolerated": 1}),
     Story("children.errors-as-values"), Story("children.fail-fast"), Story("children.catches"),
     Story("children.relies", {"width": 1}),
     Story("children.family", {"is_failing": True}), Story("children.family", {"is_failing": False}, [cancel]),

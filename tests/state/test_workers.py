@@ -50,8 +50,7 @@ def later(database: Database, seconds: float) -> datetime:
 
 
 def buried(database: Database, now: datetime | None = None) -> dict[Any, str]:
-    """By the connection that `database` opened first, which has seen all that the test did."""
-    return {row["id"]: row["stop_cause"] for row in workers.bury_lost(database, TIMEOUT_SECONDS, now)}  # type: ignore[arg-type]
+    return {row["id"]: row["stop_cause"] for row in workers.bury_lost(database, TIMEOUT_SECONDS, now)}
 
 
 def test_a_worker_that_is_silent_for_longer_than_the_timeout_is_buried(database: Database) -> None:
