@@ -61,7 +61,7 @@ def opened(
         tasks.durable.close()
         gc.collect()  # a result of plain Celery that goes when its Redis has gone asks for that again and again
         print(shop.logs())
-    del sys.modules[module.stem]
+    sys.modules.pop(module.stem, None)  # a shop of another pool may have taken it away
     databases.drop(url)
 
 
