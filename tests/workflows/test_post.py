@@ -188,4 +188,7 @@ def test_a_server_that_stops_in_the_middle_of_tls_is_given_up_in_time(monkeypatc
         post(f"https://127.0.0.1:{silent.getsockname()[1]}/", {}, b"{}", LOCAL)
     assert time.monotonic() - began < 1.5
     silent.close()
-    assert not [each for each in threading.enumerate() if isinstance(each, threading.Timer) and each.is_alive()]
+    watches = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+    for each in watches:
+        each.join(20)  # it was told to end, and does so in its own time
+    assert not any(each.is_alive() for each in watches)
