@@ -38,6 +38,7 @@ class Workflow(Generic[P, R]):
     """
 
     is_task = False  # a Celery task that is durable
+    is_overdue = False  # only tasks have hard time limits
     speaks_celery = False  # its result is written in Celery's words: see tasks/codec.py
 
     def __init__(

@@ -1,7 +1,10 @@
 """The tail call: a slot of a worker that goes on with another run ends the one and claims the other in one commit."""
 
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
@@ -12,7 +15,7 @@ from celeriac.state import runs, status, workers
 from celeriac.state.errors import StateUnavailable
 from celeriac.state.runs import RunRow
 from celeriac.state.workers import Worker
-from celeriac.workflows import registry
+from celeriac.workflows import DurableTask, registry
 from celeriac.workflows.dispatch.publisher import EPOCH_HEADER
 from celeriac.workflows.errors import RunFailed
 from celeriac.workflows.worker import WorkerProcess, tail
@@ -193,3 +196,21 @@ def test_a_parent_that_is_next_begins_in_the_commit_that_ends_another_child_of_i
     ended = [row["finished_at"] for row in slot.durable.database.all(
         "select finished_at from celeriac.runs where workflow = 'child' order by id")]  # fmt: skip
     assert ended[1] == slot.row(run).claimed_at
+
+
+@pytest.mark.parametrize(
+    ("limit_seconds", "left"), [(0.01, status.RUNNING), (60.0, status.QUEUED), (None, status.QUEUED)]
+)
+def test_a_task_that_is_ended_for_its_hard_time_limit_is_left_to_the_main_process_which_has_it_fail(
+    slot: Slot, limit_seconds: float | None, left: str
+) -> None:
+    @slot.durable.app.task(base=DurableTask, name="ended", shared=False, time_limit=limit_seconds)
+    def ended() -> None:
+        time.sleep(0.02)
+        raise SystemExit(-(256 - signal.SIGTERM))  # as billiard does, which the main process sends the signal
+
+    slot.open("ended")
+    run = slot.durable.get(UUID(ended.delay().id.removeprefix("run_")))
+    with pytest.raises(SystemExit):
+        slot.execute(run.row)
+    assert left == slot.row(run).status

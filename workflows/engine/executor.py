@@ -38,6 +38,8 @@ class Executable(Protocol):
 
     @property
     def retry(self) -> Retry: ...
+    @property
+    def is_overdue(self) -> bool: ...  # whether the hard time limit of its task has passed
     def perform(self, run: RunRow, limit_bytes: int) -> Json: ...
 
 

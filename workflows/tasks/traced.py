@@ -5,6 +5,7 @@ is read from the tracer's answer, and becomes one outcome.
 """
 
 import json
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ class TracedTask:
 
     def __init__(self, task: "Task[..., Any]", trace: "Trace", base: dict[str, Any]):
         self._task, self._trace, self._base = task, trace, base
+        self._began = time.monotonic()
         self.answer: Any = None  # of the tracer, for the pool
 
     def perform(self, run: RunRow, limit_bytes: int) -> Json:
@@ -80,6 +82,13 @@ class TracedTask:
         if request["ignore_result"] and self._is_durable and work.place is None and not _is_linked(run):
             return Json("null")
         return told(work, work.output or work.keep(result))
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether its hard time limit has passed. The main process counts it from a little later on."""
+        limit_seconds, _ = self._base.get("timelimit") or (None, None)
+        limit_seconds = limit_seconds or self._task.time_limit
+        return limit_seconds is not None and time.monotonic() - self._began >= limit_seconds
 
     @property
     def _is_durable(self) -> bool:

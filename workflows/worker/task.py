@@ -134,7 +134,8 @@ def perform(
             else:
                 settled = settle(durable.database, run, outcome)
     except BaseException as error:
-        give_up(durable, worker, run, f"its execution broke off ({type(error).__name__})")
+        if not (executable or workflow).is_overdue:  # the main process ends it for that, and has the run fail
+            give_up(durable, worker, run, f"its execution broke off ({type(error).__name__})")
         raise
     if isinstance(outcome, Failed):
         durable.logbook.note(run, logging.ERROR, told(outcome.error))
