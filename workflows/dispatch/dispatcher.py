@@ -133,8 +133,9 @@ class Dispatcher:
         if not workflows:
             return 0
         try:
-            rows = queues.every(self._database, self._settings.deaf_seconds)
-            return sum(self._publish_lost(row.name, workflows) for row in rows)
+            names = [row.name for row in queues.every(self._database, self._settings.deaf_seconds)]
+            holdings = self._buckets.holdings(names)
+            return sum(self._publish_lost(name, holdings[name], workflows) for name in names)
         except (RedisUnavailable, StateUnavailable) as error:
             log.warning("the messages of a dead worker are not sent again now, beat makes up for it: %s", error)
             return 0
@@ -338,8 +339,7 @@ class Dispatcher:
             log.warning("queue %s: freed %d slots whose runs had moved on", queue, len(stale))
         return len(stale)
 
-    def _publish_lost(self, queue: str, workflows: Collection[str]) -> int:
-        holding = self._buckets.holding(queue)
+    def _publish_lost(self, queue: str, holding: Holding | None, workflows: Collection[str]) -> int:
         slots = [ticket for ticket, _ in holding.slots if ticket.workflow in workflows] if holding else []
         return self._publish_unclaimed(queue, slots, lines.holders(self._database, (ticket.run_id for ticket in slots)))
 
